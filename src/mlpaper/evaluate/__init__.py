@@ -1,0 +1,1 @@
+"""What a trained network does on the test set: metrics, confusion matrices, robustness to noise."""

@@ -1,0 +1,54 @@
+"""What the job of one figure or table is given: its item, and the folders of the runs that it shows.
+
+The job's canonical JSON travels through Snakemake's `params`, so it holds exactly what the figure or table depends on.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mlpaper.data.dataset import Dataset
+from mlpaper.data.split import Split
+from mlpaper.spec import Model
+from mlpaper.study.results import Results
+from mlpaper.study.schema import FigureSpec, RunName, TableSpec
+
+
+class ItemJob(Model):
+    """One figure or table, with everything it depends on."""
+
+    study: str
+    item: FigureSpec | TableSpec
+    runs: dict[RunName, tuple[str, ...]] = {}
+    """Run folders by the study's names, one per seed, in the order of the item."""
+    pool: str | None = None
+    """Folder of the dataset."""
+    split: str | None = None
+    """File of the split."""
+    published: dict[str, float] = {}
+    """Published values of the runs shown, by `<run>.<metric>`."""
+    entries: tuple[dict[str, Any], ...] = ()
+    """Rows that come from the study file itself (open choices, differences, descriptions of runs)."""
+    watermark: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Name in the file system: `<study>-<item>`."""
+        return f"{self.study}-{self.item.name}"
+
+    @cached_property
+    def results(self) -> Results:
+        """The runs shown."""
+        return Results(self.runs)
+
+    def dataset(self) -> Dataset:
+        """The dataset, memory-mapped."""
+        assert self.pool is not None
+        return Dataset.open(Path(self.pool))
+
+    def indices(self) -> Split:
+        """The split of the dataset."""
+        assert self.split is not None
+        return Split.read(Path(self.split))

@@ -1,0 +1,1 @@
+"""Studies as data: study files, the plan that they expand to, and statistics over seeds."""

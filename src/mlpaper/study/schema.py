@@ -1,0 +1,284 @@
+"""What may stand in `config.yaml`, in a study file and in a scale file. Only shapes: no loading, no expanding.
+
+Everything forbids unknown keys at every level, so that `hiden: [5]` fails and suggests `hidden`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from mlpaper.spec import DatasetName, Model, NonNegativeReal, Part, Positive, PositiveReal
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
+"""Lower-case words joined by hyphens: names of studies, figures and tables, used in file names."""
+
+RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+([-_.][A-Za-z0-9]+)*$", max_length=60)]
+"""A run as its study calls it, such as `M1a` or `M1a-as-coded`."""
+
+
+# --- config.yaml
+
+
+class Settings(Model):
+    """`config.yaml`: what a user changes. Flat, so that every key can be given after `--config`."""
+
+    studies: tuple[str, ...] | Literal["all"] = "all"
+    """Studies to reproduce: `all`, or a list of names of files in `workflow/studies/`."""
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] | Literal["auto"] = "auto"
+    """Seeds that every run is repeated over; `auto` takes the scale's own."""
+    scale: str = "paper"
+    """Name of a file in `workflow/scales/`."""
+    mirror: str | None = None
+    """A folder or URL laid out `<dataset>/<file>`, tried before all other sources."""
+    emnist_parts: tuple[Part, ...] = ("train", "test")
+    """Official parts of EMNIST that form the pool."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where to train."""
+    pdf: Literal["auto", "latex", "typst", "none"] = "auto"
+    """How the PDF is made: `auto` takes LaTeX where it is installed, else Typst."""
+
+    @field_validator("seeds", "studies")
+    @classmethod
+    def _not_empty_and_distinct(cls, value: Any) -> Any:
+        if isinstance(value, tuple) and (not value or len(set(value)) != len(value)):
+            raise ValueError("must be a list of one or more distinct values")
+        return value
+
+    @field_validator("emnist_parts", mode="after")
+    @classmethod
+    def _known_order(cls, value: tuple[Part, ...]) -> tuple[Part, ...]:
+        if not value or len(set(value)) != len(value):
+            raise ValueError("must be [train, test], [test] or [train]")
+        ordered: tuple[Part, ...] = ("train", "test")
+        return tuple(part for part in ordered if part in value)
+
+
+# --- workflow/scales/*.yaml
+
+
+class Scale(Model):
+    """What a scale changes in every run of every study."""
+
+    description: str
+    watermark: str | None = None
+    """Printed over every figure, table and page of this scale."""
+    seeds: tuple[Annotated[int, Field(ge=0)], ...]
+    noise_seeds: Positive
+    """Repetitions of every noise level."""
+    dataset: DatasetName | None = None
+    """Replaces every study's dataset."""
+    epochs_divisor: Positive = 1
+    """Epochs are divided by this (at least 2 remain)."""
+    max_batch_size: Positive | None = None
+    max_width: Positive | None = None
+    withhold: bool = True
+    """Whether studies' `withhold_per_class` is applied."""
+
+
+# --- figures and tables
+
+
+class Item(Model):
+    """A figure or a table: its name in the file system, and what stands under or above it."""
+
+    name: Name
+    title: str
+    """A few words; the figure's heading in lists and reports."""
+    caption: str
+    """Full sentences. Markdown, without numbers that a run decides."""
+
+
+class SamplesFigure(Item):
+    """One image of every class."""
+
+    kind: Literal["samples"]
+    columns: Positive = 12
+
+
+class ClassDistributionFigure(Item):
+    """Images per class, in the order of the classes and sorted by size."""
+
+    kind: Literal["class-distribution"]
+
+
+class CurvesFigure(Item):
+    """Training and validation metrics against the epoch; bands over seeds."""
+
+    kind: Literal["curves"]
+    runs: tuple[RunName, ...] = Field(min_length=1)
+    metrics: tuple[Literal["loss", "accuracy"], ...] = ("loss", "accuracy")
+    splits: tuple[Literal["train", "validation"], ...] = ("train", "validation")
+
+
+class ConfusionFigure(Item):
+    """Confusion matrix of one run over the test set, each row (true class) as shares of its class."""
+
+    kind: Literal["confusion"]
+    run: RunName
+
+
+class NoiseFigure(Item):
+    """Test accuracy against the standard deviation of the noise added to the images."""
+
+    kind: Literal["noise"]
+    runs: tuple[RunName, ...] = Field(min_length=1)
+
+
+class MetricBarsFigure(Item):
+    """One metric of several runs, every seed a dot, the published value beside it."""
+
+    kind: Literal["metric-dots"]
+    runs: tuple[RunName, ...] = Field(min_length=1)
+    metric: str
+
+
+FigureSpec = Annotated[
+    SamplesFigure | ClassDistributionFigure | CurvesFigure | ConfusionFigure | NoiseFigure | MetricBarsFigure,
+    Field(discriminator="kind"),
+]
+
+
+class SplitTable(Item):
+    """Images, share, smallest and largest class of every part of the split."""
+
+    kind: Literal["split"]
+
+
+class RunsTable(Item):
+    """One row per run, one column per metric: mean and 95 % interval over seeds, and the published value."""
+
+    kind: Literal["runs"]
+    runs: tuple[RunName, ...] = Field(min_length=1)
+    columns: tuple[str, ...] = Field(min_length=1)
+    """Metrics, or `hidden`, `optimizer`, `parameters`, `epochs`, `outcome`."""
+    baseline: RunName | None = None
+    """Adds a column with the difference of the first metric to this run."""
+
+
+class NoiseTable(Item):
+    """Test accuracy of runs (rows) at every noise level (columns)."""
+
+    kind: Literal["noise"]
+    runs: tuple[RunName, ...] = Field(min_length=1)
+
+
+class SettingsTable(Item):
+    """What every run of the study was trained with."""
+
+    kind: Literal["settings"]
+
+
+class OpenChoicesTable(Item):
+    """Choices that the source leaves open, the value taken and why."""
+
+    kind: Literal["open-choices"]
+
+
+class DifferencesTable(Item):
+    """Where the source's text and its authors' code differ."""
+
+    kind: Literal["differences"]
+
+
+TableSpec = Annotated[
+    SplitTable | RunsTable | NoiseTable | SettingsTable | OpenChoicesTable | DifferencesTable,
+    Field(discriminator="kind"),
+]
+
+
+# --- workflow/studies/*.yaml
+
+
+class Source(Model):
+    """The published text that a study reproduces."""
+
+    citation: str
+    """Key in `report/references.bib`."""
+    authors: str
+    title: str
+    year: int
+    code: str | None = None
+    """Where the authors' own code is published."""
+
+
+class RunEntry(Model):
+    """A run of a study: what it changes in the study's defaults, or in the run that it is `based_on`."""
+
+    description: str
+    based_on: RunName | None = None
+    changes: dict[str, Any] = {}
+    """Fields of `RunSpec`, nested as there; a mapping changes only the keys that it names."""
+    noise: bool = False
+    """Whether the run is tested under noise."""
+
+
+class OpenChoice(Model):
+    """A value that neither the source's text nor its code states."""
+
+    what: str
+    choice: str
+    reason: str
+
+
+class Difference(Model):
+    """A point on which the source's text and its authors' code differ; both are run."""
+
+    what: str
+    text: str
+    code: str
+    runs: tuple[RunName, ...] = ()
+
+
+class Noise(Model):
+    """Gaussian noise added to the test images: x + N(0, sigma^2), clipped to [0, 1]."""
+
+    sigmas: tuple[NonNegativeReal, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+
+
+class Study(Model):
+    """One study file."""
+
+    name: Name
+    title: str
+    source: Source
+    summary: str
+    """One paragraph: what the study asks and how. Markdown."""
+    defaults: dict[str, Any]
+    """The `RunSpec` that every run starts from, without seed."""
+    runs: dict[RunName, RunEntry] = Field(min_length=1)
+    noise: Noise = Noise()
+    published: dict[str, PositiveReal] = {}
+    """Published values by `<run>.<metric>`; accuracies and F1 as fractions, losses in nats."""
+    open_choices: tuple[OpenChoice, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    figures: tuple[FigureSpec, ...] = ()
+    tables: tuple[TableSpec, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Study:
+        for what, items in (("figures", self.figures), ("tables", self.tables)):
+            names = [item.name for item in items]
+            if duplicates := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{what} share a name: {', '.join(duplicates)}")
+        return self
+
+
+METRICS = {
+    "test_accuracy": "test accuracy",
+    "macro_f1": "test macro-F1",
+    "test_cross_entropy": "test cross-entropy",
+    "train_accuracy": "training accuracy",
+    "train_loss": "training loss",
+    "validation_accuracy": "validation accuracy",
+    "validation_loss": "validation loss",
+    "epochs": "epochs",
+    "seconds": "training time",
+    "parameters": "parameters",
+}
+"""Metrics of a run by name, besides `noise_accuracy_<sigma>`. The validation and training ones are of the last epoch."""
+
+FRACTIONS = re.compile(r"(accuracy|macro_f1)")
+"""Metrics that are fractions and shown in per cent."""
