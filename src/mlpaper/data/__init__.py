@@ -1,1 +1,1 @@
-"""Datasets: where they come from, how they are checked, and how they are split."""
+"""From official files to arrays: where the images come from, how they are fetched, checked, prepared and split."""

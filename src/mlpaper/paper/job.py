@@ -1,19 +1,22 @@
 """What the job of one figure or table is given: its item, and the folders of the runs that it shows.
 
 The job's canonical JSON travels through Snakemake's `params`, so it holds exactly what the figure or table depends on.
+Reading results is imported where it is used: Snakemake builds these jobs each time it starts.
 """
 
 from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlpaper.data.dataset import Dataset
-from mlpaper.data.split import Split
 from mlpaper.spec import Model
-from mlpaper.study.results import Results
 from mlpaper.study.schema import FigureSpec, RunName, TableSpec
+
+if TYPE_CHECKING:
+    from mlpaper.data.dataset import Dataset
+    from mlpaper.data.split import Split
+    from mlpaper.study.results import Results
 
 
 class ItemJob(Model):
@@ -41,14 +44,20 @@ class ItemJob(Model):
     @cached_property
     def results(self) -> Results:
         """The runs shown."""
+        from mlpaper.study.results import Results
+
         return Results(self.runs)
 
     def dataset(self) -> Dataset:
         """The dataset, memory-mapped."""
+        from mlpaper.data.dataset import Dataset
+
         assert self.pool is not None
         return Dataset.open(Path(self.pool))
 
     def indices(self) -> Split:
         """The split of the dataset."""
+        from mlpaper.data.split import Split
+
         assert self.split is not None
         return Split.read(Path(self.split))

@@ -209,6 +209,8 @@ class RunEntry(Model):
 
     description: str
     based_on: RunName | None = None
+    reproduces: RunName | None = None
+    """The source's run that this one is compared with, where it has another name."""
     changes: dict[str, Any] = {}
     """Fields of `RunSpec`, nested as there; a mapping changes only the keys that it names."""
     noise: bool = False
@@ -278,7 +280,7 @@ METRICS = {
     "seconds": "training time",
     "parameters": "parameters",
 }
-"""Metrics of a run by name, besides `noise_accuracy_<sigma>`. The validation and training ones are of the last epoch."""
+"""Metrics of a run by name, besides `noise_accuracy_<sigma>`; training and validation are of the last epoch."""
 
 FRACTIONS = re.compile(r"(accuracy|macro_f1)")
 """Metrics that are fractions and shown in per cent."""

@@ -1,0 +1,77 @@
+"""Digests of code: what a rule's `params` carry so that Snakemake sees changes in imported modules.
+
+The digest of a module covers its own code and that of every module of this package that it imports, directly or not,
+read from the syntax trees without importing anything. Comments, docstrings and formatting do not count.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+PACKAGE = "mlpaper"
+ROOT = Path(__file__).parent
+
+
+def digest(*modules: str) -> str:
+    """First 12 hexadecimal digits of the SHA-256 over the code of `modules` and of all that they import.
+
+    >>> digest("mlpaper.engine.optim") == digest("mlpaper.engine.optim")
+    True
+    """
+    text = hashlib.sha256()
+    for module in sorted(closure(*modules)):
+        text.update(f"{module}\0{_parsed(module)[0]}\0".encode())
+    return text.hexdigest()[:12]
+
+
+def closure(*modules: str) -> set[str]:
+    """Names of `modules` and of all modules of this package that they import, directly or not."""
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found.add(module)
+            waiting.extend(_parsed(module)[1])
+    return found
+
+
+@cache
+def _parsed(module: str) -> tuple[str, frozenset[str]]:
+    """Code of a module without comments and docstrings, and the modules of this package that it imports."""
+    path = _path(module)
+    if path is None:
+        raise ValueError(f"{module} is not a module of {PACKAGE}")
+    tree = _WithoutDocstrings().visit(ast.parse(path.read_text(encoding="utf-8")))
+    return ast.unparse(tree), frozenset(_imports(tree))
+
+
+def _path(module: str) -> Path | None:
+    base = ROOT.joinpath(*module.split(".")[1:])
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _imports(tree: ast.AST) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return {name for name in names if name.split(".")[0] == PACKAGE and _path(name) is not None}
+
+
+class _WithoutDocstrings(ast.NodeTransformer):
+    """Drops every statement that is only a string."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:  # noqa: N802 (the name is ast's)
+        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            return None
+        return node

@@ -1,0 +1,40 @@
+"""From stored images to network inputs, batch by batch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mlpaper.engine.backend import Backend
+from mlpaper.engine.typing import Array
+from mlpaper.spec import InputSpec
+
+
+def pixel_table(options: InputSpec) -> np.ndarray:
+    """Network input of every pixel value 0..255, float64: (pixel / 255 - mean) / std."""
+    return (np.arange(256) / 255 - options.mean) / options.std
+
+
+class Batches:
+    """Gathers, scales and converts rows of the data into one buffer that every batch reuses.
+
+    Parameters
+    ----------
+    images
+        uint8 (M, D); may be memory-mapped.
+    labels
+        Integers (M,).
+    rows
+        Largest batch.
+    """
+
+    def __init__(self, backend: Backend, images: np.ndarray, labels: np.ndarray, options: InputSpec, rows: int) -> None:
+        self.ops = backend.ops
+        self.images, self.labels = images, labels
+        self.table = backend.to_device(pixel_table(options).astype(backend.dtype))
+        self.x = backend.empty((rows, images.shape[1]))
+
+    def load(self, index: Array) -> tuple[Array, Array]:
+        """Inputs (N, D) and labels (N,) of the rows `index`; the inputs are valid until the next call."""
+        x = self.x[: len(index)]
+        self.ops.gather(self.images, index, self.table, x)
+        return x, self.labels[index]

@@ -1,0 +1,129 @@
+"""The job of one run: from a specification and a dataset to the files of its folder."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from mlpaper.data.dataset import Dataset
+from mlpaper.data.split import Split
+from mlpaper.engine import backend as backends
+from mlpaper.engine import checkpoint
+from mlpaper.engine.train import EpochRecord, Progress, Trainer
+from mlpaper.files import write_json, write_npz, write_parquet
+from mlpaper.machine import versions
+from mlpaper.spec import RunSpec
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_SECONDS = 30.0
+"""Least time between two checkpoints."""
+
+
+def train_run(
+    spec: RunSpec,
+    pool: Path,
+    split_file: Path,
+    folder: Path,
+    checkpoint_file: Path,
+    code_digest: str,
+    device: str = "auto",
+) -> None:
+    """Train `spec` and write ``weights.npz``, ``history.parquet``, ``run.json`` and ``spec.json`` into `folder`.
+
+    A checkpoint of the same run by the same code is continued, and removed at the end. A run that diverges is a
+    result: its outcome says so, and its history ends before the epoch in which it did.
+    """
+    dataset, split = Dataset.open(pool), Split.read(split_file)
+    backend = backends.select(device)
+    trainer = Trainer(
+        spec, backend, dataset.images, dataset.labels, split.train, split.validation, len(dataset.classes)
+    )
+    identity = f"{spec.id} {code_digest}"
+    if checkpoint.resume(checkpoint_file, trainer, identity):
+        log.info("continuing after epoch %d", len(trainer.progress.history))
+    reporter = _Reporter(spec.epochs)
+    saver = _Saver(checkpoint_file, identity)
+
+    def after_epoch(trainer: Trainer) -> None:
+        reporter(trainer.progress)
+        saver(trainer)
+
+    progress = trainer.run(after_epoch)
+    weights = {"flat": backend.to_host(trainer.network.parameters.flat)}
+    write_npz(folder / "weights.npz", weights)
+    names = list(EpochRecord.__dataclass_fields__)
+    write_parquet(
+        folder / "history.parquet", {name: [getattr(row, name) for row in progress.history] for name in names}
+    )
+    write_json(folder / "spec.json", spec.model_dump(mode="json"))
+    write_json(folder / "run.json", _outcome(spec, trainer, code_digest))
+    checkpoint_file.unlink(missing_ok=True)
+
+
+def _outcome(spec: RunSpec, trainer: Trainer, code_digest: str) -> dict[str, object]:
+    progress = trainer.progress
+    restored = spec.early_stopping is not None and spec.early_stopping.restore_best
+    return {
+        "id": spec.id,
+        "outcome": progress.outcome,
+        "diverged_at_step": progress.diverged_at_step,
+        "epochs": len(progress.history),
+        "kept_epoch": progress.best_epoch if restored else len(progress.history) - 1,
+        "steps": progress.step,
+        "parameters": trainer.network.parameters.layout.size,
+        "layout": [[name, list(shape)] for name, shape in trainer.network.parameters.layout.tensors],
+        "seconds": sum(record.seconds for record in progress.history),
+        "device": trainer.backend.name,
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "code_digest": code_digest,
+        "versions": versions(),
+    }
+
+
+class _Reporter:
+    """One line per epoch, with the time that is left at most."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        self.start = time.monotonic()
+        self.first: int | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.outcome == "diverged":
+            log.info("diverged at step %d", progress.diverged_at_step)
+            return
+        record = progress.history[-1]
+        if self.first is None:
+            self.first = record.epoch - 1
+        each = (time.monotonic() - self.start) / (record.epoch - self.first)
+        left = (self.epochs - record.epoch) * each
+        fields = asdict(record) | {"epochs": self.epochs, "left": _duration(left)}
+        log.info(
+            "epoch %(epoch)3d/%(epochs)d  train %(train_loss).4f nats %(train_accuracy).4f  "
+            "validation %(validation_loss).4f nats %(validation_accuracy).4f  %(seconds).2f s  at most %(left)s left",
+            fields,
+        )
+        if progress.outcome != "running":
+            log.info("%s after %d epochs", progress.outcome.replace("_", " "), record.epoch)
+
+
+class _Saver:
+    """A checkpoint, whenever the last is old enough."""
+
+    def __init__(self, path: Path, identity: str) -> None:
+        self.path, self.identity = path, identity
+        self.last = time.monotonic()
+
+    def __call__(self, trainer: Trainer) -> None:
+        if trainer.progress.outcome == "running" and time.monotonic() - self.last >= CHECKPOINT_SECONDS:
+            checkpoint.save(self.path, trainer, self.identity)
+            self.last = time.monotonic()
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

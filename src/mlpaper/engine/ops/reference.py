@@ -1,0 +1,168 @@
+"""The operations as the paper writes them, in plain array code.
+
+Everything is written with NumPy's functions and operators on whatever arrays come in; CuPy's arrays answer the same
+calls through NumPy's dispatch protocols, so this module is also the reference on the GPU.
+
+Shapes: N samples in a batch, D inputs and H outputs of a layer, K classes, P parameters. `dy` is dL/dy.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mlpaper.engine.typing import Array
+
+PHILOX_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+PHILOX_WEYL = (0x9E3779B9, 0xBB67AE85)
+WORD = 0xFFFFFFFF
+
+
+def gather(images: Array, index: Array, table: Array, out: Array) -> None:
+    """Rows of the data as network inputs, ``out[i, j] = table[images[index[i], j]]``.
+
+    The table of 256 values holds the scaling of a pixel, so that reading, scaling and converting are one pass.
+
+    Shape: images uint8 (M, D), index int64 (N,), table (256,), out (N, D).
+    """
+    out[...] = table[images[index]]
+
+
+def linear(x: Array, w: Array, b: Array, y: Array) -> None:
+    """``y = x w + b``. Shape: x (N, D), w (D, H), b (H,), y (N, H)."""
+    np.matmul(x, w, out=y)
+    y += b
+
+
+def linear_backward(x: Array, w: Array, dy: Array, dw: Array, db: Array, dx: Array | None) -> None:
+    """``dw = x^T dy``, ``db = sum_n dy_n``, ``dx = dy w^T``; no ``dx`` where nobody asks for it (the first layer)."""
+    np.matmul(x.T, dy, out=dw)
+    np.sum(dy, axis=0, out=db)
+    if dx is not None:
+        np.matmul(dy, w.T, out=dx)
+
+
+def relu(x: Array, y: Array) -> None:
+    """``y = max(x, 0)``; `y` may be `x`."""
+    np.maximum(x, 0, out=y)
+
+
+def relu_backward(y: Array, dy: Array, dx: Array) -> None:
+    """``dx = dy`` where ``y > 0``, else 0: the derivative at 0 is taken as 0. `dx` may be `dy`."""
+    np.multiply(dy, y > 0, out=dx)
+
+
+def cross_entropy(logits: Array, labels: Array, scale: float, dlogits: Array, totals: Array) -> None:
+    """Softmax with cross-entropy, from logits: gradient, and running totals of what is reported.
+
+    With p = softmax(z) computed after subtracting the row's maximum, the loss of a sample is
+    ``-log p[label] = log(sum_k exp(z_k)) - z[label]`` and its gradient is ``p - onehot(label)``.
+
+    Shape: logits and dlogits (N, K), labels int64 (N,). `scale` multiplies the gradient: 1 / N for the mean over
+    the batch, 1 for the sum. `totals` float64 (3,) is added to: the sum of the losses in nats, the number of samples
+    whose largest logit (the first, in a tie) is the label's, and 1 while the running sum is finite.
+    """
+    rows = np.arange(len(labels), like=labels)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    exponentials = np.exp(shifted)
+    sums = exponentials.sum(axis=1, keepdims=True)
+    losses = np.log(sums[:, 0]) - shifted[rows, labels]
+    np.divide(exponentials, sums, out=dlogits)
+    dlogits[rows, labels] -= 1
+    dlogits *= scale
+    totals[0] += losses.sum(dtype=np.float64)
+    totals[1] += (logits.argmax(axis=1) == labels).sum()
+    totals[2] += np.isfinite(totals[0])
+
+
+def log_softmax(logits: Array, out: Array) -> None:
+    """``out[n, k] = log p[n, k]``, in nats, from logits. `out` may be `logits`."""
+    np.subtract(logits, logits.max(axis=1, keepdims=True), out=out)
+    out -= np.log(np.exp(out).sum(axis=1, keepdims=True))
+
+
+def add_scaled(y: Array, x: Array, factor: float) -> None:
+    """``y <- y + factor x``."""
+    y += factor * x
+
+
+def sgd(theta: Array, gradient: Array, learning_rate: float) -> None:
+    """``theta <- theta - learning_rate g``. Shape: all (P,)."""
+    theta -= learning_rate * gradient
+
+
+def momentum(theta: Array, gradient: Array, velocity: Array, learning_rate: float, mu: float) -> None:
+    """``v <- mu v + g``, ``theta <- theta - learning_rate v``: the convention without dampening. Shape: all (P,)."""
+    velocity *= mu
+    velocity += gradient
+    theta -= learning_rate * velocity
+
+
+def adam(
+    theta: Array,
+    gradient: Array,
+    m: Array,
+    v: Array,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    step: int,
+) -> None:
+    """Adam with bias correction (Kingma and Ba 2015, algorithm 1); `step` counts from 1. Shape: all (P,).
+
+    ``m <- b1 m + (1 - b1) g``, ``v <- b2 v + (1 - b2) g^2``,
+    ``theta <- theta - learning_rate (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon)``
+    """
+    m *= beta1
+    m += (1 - beta1) * gradient
+    v *= beta2
+    v += (1 - beta2) * gradient * gradient
+    theta -= learning_rate * (m / (1 - beta1**step)) / (np.sqrt(v / (1 - beta2**step)) + epsilon)
+
+
+def philox(counter: tuple[Array, ...], key: tuple[int, int]) -> tuple[Array, ...]:
+    """Philox4x32-10 (Salmon et al. 2011): four 32-bit counter words to four random 32-bit words, held in uint64.
+
+    The words are a function of counter and key alone, hence the same on every machine, device and batch size.
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = int(key[0]), int(key[1])
+    for _ in range(10):
+        high0, low0 = (c0 * PHILOX_MULTIPLIERS[0]) >> 32, (c0 * PHILOX_MULTIPLIERS[0]) & WORD
+        high1, low1 = (c2 * PHILOX_MULTIPLIERS[1]) >> 32, (c2 * PHILOX_MULTIPLIERS[1]) & WORD
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0, k1 = (k0 + PHILOX_WEYL[0]) & WORD, (k1 + PHILOX_WEYL[1]) & WORD
+    return c0, c1, c2, c3
+
+
+def random_words(out: Array, seed: int, stream: int, steps: Array) -> None:
+    """Fill each row r of `out` with the words of (seed, stream, steps[r]).
+
+    Shape: out uint32 (R, W) with W a multiple of 4; steps uint64 (R,). Word 4 i + k of a row is word k of the block
+    with counter (i, 0, step low, step high) and key (seed, stream).
+    """
+    blocks = out.shape[1] // 4
+    first = np.arange(blocks, dtype=np.uint64, like=out)[None, :] + np.zeros_like(steps)[:, None]
+    low, high = (steps & WORD)[:, None] + first * 0, (steps >> 32)[:, None] + first * 0
+    words = philox((first, first * 0, low, high), (seed, stream))
+    for k, word in enumerate(words):
+        out[:, k::4] = word
+
+
+def normal_rows(out: Array, seed: int, stream: int, steps: Array) -> None:
+    """Fill each row r of `out` with standard normal numbers of (seed, stream, steps[r]), by Box and Muller.
+
+    Words a, b of a pair give ``sqrt(-2 ln u) cos(2 pi w)`` and ``... sin(2 pi w)`` with u = (a + 1) / 2^32 in (0, 1]
+    and w = b / 2^32, in float64 before rounding. Shape: out floating (R, D) with D a multiple of 4; steps uint64 (R,).
+    """
+    words = np.empty(out.shape, dtype=np.uint32, like=out)
+    random_words(words, seed, stream, steps)
+    radius = np.sqrt(-2.0 * np.log((words[:, 0::2] + 1.0) / 2.0**32))
+    angle = words[:, 1::2] * (2.0 * np.pi / 2.0**32)
+    out[:, 0::2] = radius * np.cos(angle)
+    out[:, 1::2] = radius * np.sin(angle)
+
+
+def add_noise(x: Array, noise: Array, sigma: float, out: Array) -> None:
+    """``out = clip(x + sigma noise, 0, 1)``. Shape: all (N, D)."""
+    np.clip(x + sigma * noise, 0, 1, out=out)

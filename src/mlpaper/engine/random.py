@@ -1,0 +1,38 @@
+"""Randomness as a function: the numbers depend on (seed, stream, step, index) and on nothing that happened before.
+
+So a run can resume anywhere, and every device draws the same numbers. The generator is Philox4x32-10
+(`mlpaper.engine.ops.reference.philox`).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+from mlpaper.engine.backend import Backend
+from mlpaper.engine.ops import reference
+from mlpaper.engine.typing import Array
+
+
+class Stream(IntEnum):
+    """Uses of randomness; each is independent of the others under the same seed."""
+
+    INITIALISATION = 1
+    SHUFFLE = 2
+    NOISE = 3
+
+
+def normal(count: int, seed: int, stream: Stream, step: int) -> np.ndarray:
+    """``count`` standard normal numbers, float64, on the host."""
+    padded = np.empty((1, -(-count // 4) * 4))
+    reference.normal_rows(padded, seed, stream, np.array([step], dtype=np.uint64))
+    return padded[0, :count]
+
+
+def permutation(backend: Backend, count: int, seed: int, step: int) -> Array:
+    """A permutation of 0 .. count - 1, int64: the order that sorts 64-bit random keys (stable in a tie)."""
+    words = backend.empty((1, -(-count // 2) * 4), np.uint32)
+    backend.ops.random_words(words, seed, Stream.SHUFFLE, backend.to_device(np.array([step], dtype=np.uint64)))
+    keys = words[0].view(np.uint64)[:count]
+    return np.argsort(keys, kind="stable")

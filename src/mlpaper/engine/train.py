@@ -1,0 +1,184 @@
+"""Training: epochs of batches, validation, early stopping, and resuming at the end of any epoch."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from mlpaper.engine import optim
+from mlpaper.engine.backend import Backend
+from mlpaper.engine.batches import Batches
+from mlpaper.engine.losses import CrossEntropy
+from mlpaper.engine.network import Network
+from mlpaper.engine.random import permutation
+from mlpaper.engine.schedules import learning_rate
+from mlpaper.engine.typing import Array
+from mlpaper.spec import RunSpec, StoppingSpec
+
+EVALUATION_ROWS = 2048
+"""Images per batch where nothing is trained."""
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One row of `history.parquet`. Training values are running means over the epoch, before each update."""
+
+    epoch: int
+    """Counted from 1."""
+    step: int
+    """Updates made by the end of the epoch."""
+    lr: float
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    seconds: float
+
+
+@dataclass
+class Progress:
+    """How far a run has come: all that, with weights and optimiser state, a resumed run needs."""
+
+    history: list[EpochRecord] = field(default_factory=list)
+    step: int = 0
+    best_epoch: int = -1
+    """Row of `history` with the best monitored value, -1 before the first."""
+    best_value: float = math.inf
+    """Best monitored value, negated where larger is better."""
+    outcome: str = "running"
+    """`running`, then `finished`, `stopped_early` or `diverged`."""
+    diverged_at_step: int | None = None
+
+    @property
+    def kept_epoch(self) -> int:
+        """Row of `history` that the last weights belong to."""
+        return len(self.history) - 1
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values, for a checkpoint."""
+        return asdict(self)
+
+
+class Trainer:
+    """One run of `spec` on the images of a split.
+
+    Parameters
+    ----------
+    images, labels
+        The whole pool: uint8 (M, D) and integers (M,).
+    train, validation
+        Indices into the pool.
+    classes
+        Number of classes K.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        backend: Backend,
+        images: np.ndarray,
+        labels: np.ndarray,
+        train: np.ndarray,
+        validation: np.ndarray,
+        classes: int,
+    ) -> None:
+        rows = max(spec.batch_size, EVALUATION_ROWS)
+        self.spec, self.backend = spec, backend
+        self.train_index, self.validation_index = backend.to_device(train), backend.to_device(validation)
+        self.batches = Batches(backend, images, labels, spec.input, rows)
+        self.network = Network(backend, spec.network, images.shape[1], classes, rows, spec.seed)
+        self.loss = CrossEntropy(backend, rows, classes, spec.loss.reduction)
+        self.optimizer = optim.build(backend, self.network.parameters, self.network.gradients, spec.optimizer)
+        self.progress = Progress()
+        self.best_weights: Array | None = None
+
+    def run(self, after_epoch: Callable[[Trainer], None] = lambda trainer: None) -> Progress:
+        """Train until the run ends; `after_epoch` is called between epochs, where a run may be saved."""
+        while self.progress.outcome == "running":
+            self.epoch()
+            after_epoch(self)
+        restore = self.spec.early_stopping is not None and self.spec.early_stopping.restore_best
+        if restore and self.best_weights is not None:
+            self.network.parameters.flat[...] = self.best_weights
+        return self.progress
+
+    def epoch(self) -> None:
+        """One pass over the training images, then one over the validation images."""
+        start = time.perf_counter()
+        epoch = len(self.progress.history)
+        rate = learning_rate(self.spec.schedule, self.spec.optimizer.learning_rate, epoch)
+        order = self.train_index[permutation(self.backend, len(self.train_index), self.spec.seed, epoch)]
+        totals = self.backend.zeros((3,), np.float64)
+        first_step = self.progress.step
+        for begin in range(0, len(order), self.spec.batch_size):
+            self.update(order[begin : begin + self.spec.batch_size], rate, totals)
+        loss_sum, correct, finite_steps = self.backend.to_host(totals)
+        if finite_steps < self.progress.step - first_step:
+            self._diverge(first_step + int(finite_steps) + 1)
+            return
+        validation_loss, validation_accuracy = self.evaluate(self.validation_index)
+        if not math.isfinite(validation_loss):
+            self._diverge(self.progress.step)
+            return
+        self.progress.history.append(
+            EpochRecord(
+                epoch=epoch + 1,
+                step=self.progress.step,
+                lr=rate,
+                train_loss=float(loss_sum) / len(order),
+                train_accuracy=float(correct) / len(order),
+                validation_loss=validation_loss,
+                validation_accuracy=validation_accuracy,
+                seconds=time.perf_counter() - start,
+            )
+        )
+        self._decide()
+
+    def update(self, index: Array, rate: float, totals: Array) -> None:
+        """One update of the parameters from the images `index`."""
+        x, labels = self.batches.load(index)
+        self.network.backward(self.loss.gradient(self.network.forward(x), labels, totals))
+        if self.spec.l2:
+            self.backend.ops.add_scaled(self.network.gradients.weights, self.network.parameters.weights, self.spec.l2)
+        self.progress.step += 1
+        self.optimizer.step(rate, self.progress.step)
+
+    def evaluate(self, index: Array) -> tuple[float, float]:
+        """Mean loss in nats and accuracy over the images `index`. Changes no parameter and no optimiser state."""
+        totals = self.backend.zeros((3,), np.float64)
+        for begin in range(0, len(index), EVALUATION_ROWS):
+            x, labels = self.batches.load(index[begin : begin + EVALUATION_ROWS])
+            self.loss.gradient(self.network.forward(x), labels, totals)
+        loss_sum, correct, _ = self.backend.to_host(totals)
+        return float(loss_sum) / len(index), float(correct) / len(index)
+
+    def _diverge(self, step: int) -> None:
+        self.progress.outcome, self.progress.diverged_at_step = "diverged", step
+
+    def _decide(self) -> None:
+        """Record the best epoch; end the run where its time has come."""
+        stopping, progress = self.spec.early_stopping, self.progress
+        latest = len(progress.history) - 1
+        if stopping is not None:
+            if _improves(stopping, progress):
+                progress.best_epoch, progress.best_value = latest, _monitored(stopping, progress.history[-1])
+                if stopping.restore_best:
+                    self.best_weights = self.network.parameters.flat.copy()
+            elif latest - progress.best_epoch >= stopping.patience:
+                progress.outcome = "stopped_early"
+                return
+        if latest + 1 == self.spec.epochs:
+            progress.outcome = "finished"
+
+
+def _monitored(stopping: StoppingSpec, record: EpochRecord) -> float:
+    """The monitored value, such that smaller is better."""
+    return record.validation_loss if stopping.monitor == "validation_loss" else -record.validation_accuracy
+
+
+def _improves(stopping: StoppingSpec, progress: Progress) -> bool:
+    return _monitored(stopping, progress.history[-1]) < progress.best_value - stopping.min_delta

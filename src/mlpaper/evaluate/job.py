@@ -1,0 +1,56 @@
+"""The evaluation jobs of one run: from its weights to the files of its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mlpaper.data.dataset import Dataset
+from mlpaper.data.split import Split
+from mlpaper.engine import backend as backends
+from mlpaper.engine.batches import Batches
+from mlpaper.engine.train import EVALUATION_ROWS
+from mlpaper.evaluate.metrics import confusion_matrix
+from mlpaper.evaluate.predict import evaluation, load_network, load_run, predict
+from mlpaper.evaluate.robustness import robustness
+from mlpaper.files import read_parquet, write_json, write_npz, write_parquet
+from mlpaper.spec import InputSpec
+
+
+def evaluate_run(run: Path, pool: Path, split_file: Path, device: str = "auto") -> None:
+    """Write ``predictions.parquet`` and ``evaluation.json`` of the test set into the folder `run`."""
+    dataset, split = Dataset.open(pool), Split.read(split_file)
+    spec, outcome = load_run(run)
+    backend = backends.select(device)
+    network = load_network(run, spec, dataset, backend)
+    batches = Batches(backend, dataset.images, dataset.labels, spec.input, EVALUATION_ROWS)
+    columns = predict(network, batches, split.test)
+    write_parquet(run / "predictions.parquet", columns)
+    write_json(run / "evaluation.json", evaluation(columns, dataset.classes, outcome["outcome"]))
+
+
+def confusion_of_run(run: Path, classes: int) -> None:
+    """Write ``confusion.npz`` into the folder `run`, from its predictions."""
+    table = read_parquet(run / "predictions.parquet")
+    labels, predictions = (table[name].to_numpy() for name in ("label", "prediction"))
+    write_npz(run / "confusion.npz", {"matrix": confusion_matrix(labels, predictions, classes)})
+
+
+def robustness_of_run(
+    run: Path, pool: Path, split_file: Path, sigmas: Sequence[float], noise_seeds: int, device: str = "auto"
+) -> None:
+    """Write ``robustness.parquet`` into the folder `run`; a diverged run has an empty one."""
+    dataset, split = Dataset.open(pool), Split.read(split_file)
+    spec, outcome = load_run(run)
+    columns: dict[str, list[float]] = {"sigma": [], "noise_seed": [], "accuracy": [], "cross_entropy": []}
+    if outcome["outcome"] != "diverged":
+        backend = backends.select(device)
+        network = load_network(run, spec, dataset, backend)
+        pixels = Batches(backend, dataset.images, dataset.labels, InputSpec(), EVALUATION_ROWS)
+        columns = robustness(network, pixels, spec.input, split.test, sigmas, noise_seeds)
+    types = {"sigma": np.float64, "noise_seed": np.int64, "accuracy": np.float64, "cross_entropy": np.float64}
+    write_parquet(
+        run / "robustness.parquet", {name: np.asarray(column, types[name]) for name, column in columns.items()}
+    )

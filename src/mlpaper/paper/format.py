@@ -1,0 +1,156 @@
+"""How numbers are written: the one place that decides decimals, units and signs, for tables, figures and prose.
+
+Metrics are fractions, nats, seconds or counts (`mlpaper.study.schema.METRICS`). Fractions are shown in per cent.
+"""
+
+from __future__ import annotations
+
+import re
+
+from mlpaper.errors import RenderError, nearest
+from mlpaper.study.schema import FRACTIONS, METRICS
+from mlpaper.study.stats import Summary
+
+MISSING = "–"
+"""Stands where there is no value."""
+
+COUNTS = frozenset({"epochs", "parameters"})
+NO_BREAK_SPACE = "\u00a0"
+_NOISE = re.compile(r"noise_accuracy_(\d+\.\d+)")
+
+
+def scale(metric: str) -> float:
+    """Factor from a stored value to the shown one: 100 for fractions, else 1.
+
+    >>> scale("macro_f1"), scale("test_cross_entropy")
+    (100.0, 1.0)
+    """
+    return 100.0 if FRACTIONS.search(metric) else 1.0
+
+
+def unit(metric: str) -> str:
+    """Unit of a metric's numbers; empty for counts, and for times, which carry their own.
+
+    >>> unit("test_accuracy"), unit("validation_loss"), unit("epochs")
+    ('%', 'nats', '')
+    """
+    if FRACTIONS.search(metric):
+        return "%"
+    return "" if metric in COUNTS or metric == "seconds" else "nats"
+
+
+def label(metric: str) -> str:
+    """A metric in plain words, without its unit.
+
+    Raises
+    ------
+    RenderError
+        There is no such metric.
+
+    >>> label("validation_accuracy"), label("noise_accuracy_0.1")
+    ('validation accuracy', 'accuracy at σ = 0.1')
+    """
+    if noise := _NOISE.fullmatch(metric):
+        return f"accuracy at σ = {noise[1]}"
+    if metric not in METRICS:
+        raise RenderError(f"there is no metric `{metric}`{nearest(metric, METRICS)}")
+    return METRICS[metric]
+
+
+def heading(metric: str) -> str:
+    """A metric in plain words with its unit: a column's heading or an axis label.
+
+    >>> heading("test_accuracy"), heading("seconds")
+    ('test accuracy (%)', 'training time')
+    """
+    return f"{label(metric)} ({unit(metric)})" if unit(metric) else label(metric)
+
+
+def number(metric: str, value: float | None) -> str:
+    """One value, without the unit that its heading has.
+
+    >>> number("test_accuracy", 0.88576), number("test_cross_entropy", 0.33684), number("macro_f1", None)
+    ('88.58', '0.3368', '–')
+    >>> number("parameters", 444847), number("epochs", 23.5)
+    ('444,847', '23.5')
+    """
+    if value is None:
+        return MISSING
+    if metric == "seconds":
+        return duration(value)
+    if metric in COUNTS:
+        return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+    return f"{scale(metric) * value:.{_decimals(metric)}f}"
+
+
+def quantity(metric: str, value: float | None) -> str:
+    """One value with its unit, for running text.
+
+    >>> quantity("test_accuracy", 0.8858).split()
+    ['88.58', '%']
+    """
+    text, suffix = number(metric, value), unit(metric)
+    return f"{text}{NO_BREAK_SPACE}{suffix}" if suffix and text != MISSING else text
+
+
+def value(metric: str, summary: Summary | None) -> str:
+    """Mean over seeds and the half-width of its 95 % interval, without the unit.
+
+    >>> value("test_accuracy", Summary(0.8858, 0.00123, 3)), value("test_accuracy", Summary(0.8858, None, 1))
+    ('88.58 ± 0.12', '88.58')
+    >>> value("parameters", Summary(444847.0, 0.0, 3)), value("epochs", Summary(24.0, 2.4841, 3)), value("epochs", None)
+    ('444,847', '24.0 ± 2.5', '–')
+    """
+    if summary is None:
+        return MISSING
+    if summary.half_width is None or (metric in COUNTS and summary.half_width == 0):
+        return number(metric, summary.mean)
+    if metric in COUNTS:
+        return f"{summary.mean:,.1f} ± {summary.half_width:,.1f}"
+    return f"{number(metric, summary.mean)} ± {number(metric, summary.half_width)}"
+
+
+def difference(metric: str, summary: Summary | None) -> str:
+    """A signed difference and its half-width; fractions in percentage points.
+
+    >>> difference("test_accuracy", Summary(0.0138, 0.0012, 3)), difference("test_loss", Summary(-0.02, None, 1))
+    ('+1.38 ± 0.12', '−0.0200')
+    >>> difference("test_accuracy", Summary(-0.00001, None, 1))
+    '+0.00'
+    """
+    if summary is None:
+        return MISSING
+    mean = f"{scale(metric) * summary.mean:+z.{_decimals(metric)}f}".replace("-", "−")
+    if summary.half_width is None:
+        return mean
+    return f"{mean} ± {scale(metric) * summary.half_width:.{_decimals(metric)}f}"
+
+
+def duration(seconds: float) -> str:
+    """A time in seconds, from a minute on in minutes and seconds, from an hour on in hours and minutes.
+
+    >>> duration(12.34), duration(59.97), duration(245), duration(7322)
+    ('12.3 s', '1 min 00 s', '4 min 05 s', '2 h 02 min')
+    """
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def short(value: float) -> str:
+    """A setting by its shortest digits; small ones as a power of ten.
+
+    >>> short(0.001), short(0.9), short(1e-8), short(2.05e-5), short(0.0)
+    ('0.001', '0.9', '1e-8', '2.05e-5', '0')
+    """
+    text = f"{value:.12g}"
+    return re.sub(r"e([+-])0*", lambda match: "e" + match[1].replace("+", ""), text)
+
+
+def _decimals(metric: str) -> int:
+    if metric in COUNTS or metric == "seconds":
+        return 1
+    return 2 if FRACTIONS.search(metric) else 4

@@ -1,0 +1,49 @@
+"""The seeds of one run, seen together: which of them diverged, and what the others agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlpaper.study.results import RunFolder
+from mlpaper.study.stats import Summary, summarise
+
+ALWAYS_KNOWN = frozenset({"epochs", "parameters", "seconds"})
+"""Metrics that a diverged seed has as well."""
+
+
+def converged(seeds: Sequence[RunFolder]) -> list[RunFolder]:
+    """Those that did not diverge."""
+    return [seed for seed in seeds if seed.outcome["outcome"] != "diverged"]
+
+
+def diverged(seeds: Sequence[RunFolder]) -> list[RunFolder]:
+    """Those that diverged."""
+    return [seed for seed in seeds if seed.outcome["outcome"] == "diverged"]
+
+
+def remark(seeds: Sequence[RunFolder]) -> str:
+    """`diverged`, `1 of 3 diverged`, or nothing."""
+    count = len(diverged(seeds))
+    if not count:
+        return ""
+    return "diverged" if count == len(seeds) else f"{count} of {len(seeds)} diverged"
+
+
+def by_seed(seeds: Sequence[RunFolder], metric: str) -> dict[int, float]:
+    """Values of a metric by seed. A diverged seed counts only where a metric does not depend on how training went."""
+    counted = seeds if metric in ALWAYS_KNOWN else converged(seeds)
+    found = {seed.seed: seed.metrics() for seed in counted}
+    return {seed: metrics[metric] for seed, metrics in found.items() if metric in metrics}
+
+
+def summary(seeds: Sequence[RunFolder], metric: str) -> Summary | None:
+    """Mean and 95 % interval of a metric over the seeds that have it."""
+    values = list(by_seed(seeds, metric).values())
+    return summarise(values) if values else None
+
+
+def paired_difference(seeds: Sequence[RunFolder], others: Sequence[RunFolder], metric: str) -> Summary | None:
+    """Mean and 95 % interval of (seed - other) over the seeds that both have."""
+    first, second = by_seed(seeds, metric), by_seed(others, metric)
+    pairs = [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
+    return summarise(pairs) if pairs else None

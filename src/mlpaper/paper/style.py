@@ -1,0 +1,244 @@
+"""The one style of all figures: type, colours, markers, bands, direct labels, watermark, and the saving of files.
+
+Nothing here knows what a figure shows. No figure uses pyplot, so that drawing one leaves no trace for the next.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mlpaper.files import atomic
+from mlpaper.study.stats import summarise
+
+WIDTH = 6.5
+"""Full text width in inches."""
+
+INK = "#222222"
+GREY = "#767676"
+FAINT = "#DDDDDD"
+
+PALETTE = ("#14213D", "#D55E00", "#0067A5", "#F0BC42", "#7B1E5B", "#3BB795")
+"""Navy, vermilion, blue, amber, wine, teal: CIE lightness 13, 54, 42, 79, 29, 67, so that a grey print tells them apart.
+Neighbours in the order are far apart in lightness, and no two differ in red against green alone."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (9, 2)))
+
+RC: dict[str, Any] = {
+    # STIX (a Times) comes with matplotlib, so every machine draws the same bytes; its serifs tell 1, l and I apart.
+    "font.family": "STIXGeneral",
+    "mathtext.fontset": "stix",
+    "font.size": 9.5,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9.5,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.fontsize": 8.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4.0,
+    "lines.solid_capstyle": "round",
+    "legend.frameon": False,
+    "legend.handlelength": 2.4,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "savefig.dpi": 300,  # of the rasterised parts only
+    # Letters as paths: a browser without the font, and Typst, show what we saw. Each glyph is stored once.
+    "svg.fonttype": "path",
+    "svg.hashsalt": "mlpaper",
+    # Letters as TrueType: text in the PDF can be searched and copied, and publishers refuse Type 3.
+    "pdf.fonttype": 42,
+}
+
+
+@contextmanager
+def applied() -> Iterator[None]:
+    """Draw in this style, whatever the user's own matplotlib settings say; they come back afterwards."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(RC)
+        yield
+
+
+def save(figure: Figure, stem: Path, title: str, watermark: str | None = None) -> None:
+    """Write ``stem.svg`` and ``stem.pdf``. The same figure gives the same bytes: no date, no versions, fixed ids."""
+    if watermark:
+        _stamp(figure, watermark)
+    metadata: dict[str, dict[str, Any]] = {
+        "svg": {"Title": title, "Date": None, "Creator": None},
+        "pdf": {"Title": title, "CreationDate": None, "Creator": None, "Producer": None},
+    }
+    for ending, entries in metadata.items():
+        with atomic(stem.with_name(f"{stem.name}.{ending}")) as temporary:
+            figure.savefig(temporary, format=ending, metadata=entries)
+
+
+def _stamp(figure: Figure, text: str) -> None:
+    """Write ``text`` along the diagonal, so faint that the data show through."""
+    width, height = figure.get_size_inches()
+    size = min(34.0, 0.8 * math.hypot(width, height) * 72 / (0.48 * len(text)))
+    figure.text(
+        0.5,
+        0.5,
+        text,
+        size=size,
+        rotation=math.degrees(math.atan2(height, width)),
+        rotation_mode="anchor",
+        ha="center",
+        va="center",
+        color=GREY,
+        alpha=0.22,
+        weight="bold",
+        zorder=1000,
+        in_layout=False,
+    )
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one run is drawn throughout a figure."""
+
+    colour: str
+    marker: str
+    dash: Any
+
+
+def looks(names: Sequence[str]) -> dict[str, Look]:
+    """A look for every name. Colours, markers and dashes have different periods, so many names stay distinct."""
+    return {
+        name: Look(PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)])
+        for i, name in enumerate(names)
+    }
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Ends of the 95 % interval of the mean; the mean twice for a single value."""
+    summary = summarise(values)
+    half = summary.half_width or 0.0
+    return summary.mean - half, summary.mean + half
+
+
+@dataclass(frozen=True)
+class EndLabel:
+    """A label for the end of a line, in the data coordinates of that end."""
+
+    x: float
+    y: float
+    text: str
+    colour: str
+
+
+def label_ends(ax: Axes, labels: Sequence[EndLabel], size: float = 8.5) -> None:
+    """Name lines at the right edge of ``ax``, moved apart where they would overlap, each tied to its line's end.
+
+    Call it last: it needs the final limits of the axes.
+    """
+    if not labels:
+        return
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()  # lays the axes out
+    gap = 1.15 * size / 72 * figure.dpi / ax.bbox.height
+    to_axes = ax.transData + ax.transAxes.inverted()
+    ends = [to_axes.transform((label.x, label.y)) for label in labels]
+    heights = spread([float(np.clip(y, 0, 1)) for _, y in ends], gap, 0.0, 1.0)
+    for label, (x, y), height in zip(labels, ends, heights, strict=True):
+        ax.annotate(
+            label.text,
+            xy=(float(x), float(np.clip(y, 0, 1))),
+            xytext=(1.03, height),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            va="center",
+            size=size,
+            color=_legible(label.colour),
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": label.colour,
+                "linewidth": 0.5,
+                "linestyle": ":",
+                "shrinkA": 1,
+                "shrinkB": 2,
+                "relpos": (0, 0.5),
+            },
+        )
+
+
+def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Nearest positions (least squares) in the same order that are at least ``gap`` apart, within [low, high].
+
+    With the sorted positions y_i and z_i = y_i - i gap, the condition is that z does not decrease: isotonic regression.
+    Where the room is too small the gap shrinks.
+
+    >>> spread([0.5, 0.5], 0.2, 0.0, 1.0)
+    [0.4, 0.6]
+    """
+    from scipy.optimize import isotonic_regression  # slow to import
+
+    n = len(positions)
+    gap = min(gap, (high - low) / max(n - 1, 1))
+    order = np.argsort(positions, kind="stable")
+    steps = gap * np.arange(n)
+    moved = np.clip(isotonic_regression(np.asarray(positions)[order] - steps).x, low, high - steps[-1]) + steps
+    result = np.empty(n)
+    result[order] = moved
+    return [round(float(y), 6) for y in result]
+
+
+def note(ax: Axes, lines: Sequence[str]) -> None:
+    """Write remarks into the upper left corner of ``ax``; nothing when there are none."""
+    if lines:
+        ax.text(0.02, 0.97, "\n".join(lines), transform=ax.transAxes, va="top", size=8, style="italic", color=GREY)
+
+
+def message(text: str, height: float = 1.2) -> Figure:
+    """A figure that says in words why there is nothing to draw."""
+    figure = Figure(figsize=(WIDTH, height))
+    figure.text(0.5, 0.5, text, ha="center", va="center", style="italic", color=GREY)
+    return figure
+
+
+def class_tick_size(count: int, width: float) -> float:
+    """Largest legible type for ``count`` class labels side by side on ``width`` inches."""
+    return min(8.5, 0.86 * width * 72 / count)
+
+
+def turned(names: Sequence[str]) -> Mapping[str, Any]:
+    """Text properties of class labels under an axis: long names are turned, single characters are not."""
+    return {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 2 else {}
+
+
+def _legible(colour: str) -> str:
+    """The colour itself, darkened where text in it would be too pale on white."""
+    red, green, blue = matplotlib.colors.to_rgb(colour)
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    factor = min(1.0, 0.5 / luminance)
+    return matplotlib.colors.to_hex((red * factor, green * factor, blue * factor))

@@ -1,0 +1,182 @@
+"""The plan: what the configuration asks for, expanded to runs, figures and tables. Reads files, computes nothing.
+
+The whole grid is known from the configuration, so Snakemake needs no checkpoints.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlpaper.errors import ConfigurationError, nearest
+from mlpaper.spec import PARTS, RunSpec
+from mlpaper.study import schema, yaml
+from mlpaper.study.schema import Scale, Settings, Study
+from mlpaper.study.validate import validate
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that one configuration asks for."""
+
+    settings: Settings
+    scale: Scale
+    seeds: tuple[int, ...]
+    studies: dict[str, Study]
+    runs: dict[str, RunSpec]
+    """Every training run by its id; a run of two studies is there once."""
+    names: dict[str, dict[str, tuple[str, ...]]]
+    """Study to run name to the ids of its seeds."""
+
+    def pool_runs(self, study: str) -> RunSpec:
+        """A run that stands for its study's dataset and split: the first."""
+        return self.runs[next(iter(self.names[study].values()))[0]]
+
+
+def load_plan(config: Mapping[str, Any], workflow: Path) -> Plan:
+    """Validate `config` with the study and scale files under `workflow`, and expand it.
+
+    Raises
+    ------
+    ConfigurationError
+        Anything in the configuration or in the files is not as it must be.
+    """
+    settings = validate(Settings, dict(config), "config.yaml or --config")
+    scale_file = _existing("scale", settings.scale, workflow / "scales")
+    scale = validate(Scale, yaml.load(scale_file), str(scale_file), scale_file)
+    seeds = scale.seeds if settings.seeds == "auto" else settings.seeds
+    available = sorted(path.stem for path in (workflow / "studies").glob("*.yaml"))
+    wanted = tuple(available) if settings.studies == "all" else settings.studies
+    studies, runs, names = {}, {}, {}
+    for name in wanted:
+        path = _existing("study", name, workflow / "studies")
+        studies[name] = load_study(path)
+        specs = expand(studies[name], path, settings, scale, seeds)
+        names[name] = {run: tuple(spec.id for spec in over_seeds) for run, over_seeds in specs.items()}
+        runs |= {spec.id: spec for over_seeds in specs.values() for spec in over_seeds}
+    return Plan(settings, scale, tuple(seeds), studies, runs, names)
+
+
+def load_study(path: Path) -> Study:
+    """The study in a file, with every reference to a run checked."""
+    study = validate(Study, yaml.load(path), str(path), path)
+    if study.name != path.stem:
+        raise ConfigurationError(f"{path}: `name`: must be `{path.stem}`, the file's name, not `{study.name}`")
+    validate(RunSpec, study.defaults, str(path), path, ("defaults",))
+    for number, item in enumerate(study.figures + study.tables):
+        kind = "figures" if number < len(study.figures) else "tables"
+        for run in referenced(item):
+            _check_run(study, run, path, f"{kind}: `{item.name}`")
+    for run, entry in study.runs.items():
+        if entry.reproduces is not None:
+            _check_run(study, entry.reproduces, path, f"`runs.{run}.reproduces`")
+    for number, difference in enumerate(study.differences):
+        for run in difference.runs:
+            _check_run(study, run, path, f"differences.{number}")
+    for key in study.published:
+        _check_run(study, key.split(".", 1)[0], path, f"published: `{key}`")
+    return study
+
+
+def referenced(item: schema.FigureSpec | schema.TableSpec) -> tuple[str, ...]:
+    """Names of the runs that a figure or table shows; the baseline counts."""
+    runs = tuple(getattr(item, "runs", ()))
+    return runs + tuple(
+        run for attribute in ("run", "baseline") if (run := getattr(item, attribute, None)) and run not in runs
+    )
+
+
+def published(study: Study, runs: Iterable[str]) -> dict[str, float]:
+    """Published values of `runs`, by `<run>.<metric>`; a run that reproduces another has that one's."""
+    values = {}
+    for run in runs:
+        source = study.runs[run].reproduces or run
+        for key, value in study.published.items():
+            name, metric = key.split(".", 1)
+            if name == source:
+                values[f"{run}.{metric}"] = value
+    return values
+
+
+def expand(
+    study: Study, path: Path, settings: Settings, scale: Scale, seeds: tuple[int, ...]
+) -> dict[str, tuple[RunSpec, ...]]:
+    """Every run of a study at a scale: its name to its specifications, one per seed."""
+    expanded = {}
+    for name in study.runs:
+        values = at_scale(_values(study, name, path), settings, scale)
+        prefix = ("runs", name, "changes")
+        expanded[name] = tuple(validate(RunSpec, values | {"seed": seed}, str(path), path, prefix) for seed in seeds)
+    return expanded
+
+
+def _values(study: Study, name: str, path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Plain values of a run: the defaults, then what the run that it is based on changes, then its own changes."""
+    if name in seen:
+        raise ConfigurationError(f"{path}: `runs.{name}.based_on`: {' -> '.join((*seen, name))} is a circle")
+    entry = study.runs[name]
+    if entry.based_on is None:
+        base = study.defaults
+    else:
+        _check_run(study, entry.based_on, path, f"`runs.{name}.based_on`")
+        base = _values(study, entry.based_on, path, (*seen, name))
+    return merge(base, entry.changes)
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes`: a mapping changes only the keys that it names, unless it names another kind of thing.
+
+    >>> merge({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}})
+    {'a': {'x': 1, 'y': 3}}
+    >>> merge({"optimizer": {"name": "adam", "beta1": 0.9}}, {"optimizer": {"name": "sgd"}})
+    {'optimizer': {'name': 'sgd'}}
+    """
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            other_kind = any(tag in value and value[tag] != old.get(tag) for tag in ("name", "scheme"))
+            merged[key] = dict(value) if other_kind else merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def at_scale(values: dict[str, Any], settings: Settings, scale: Scale) -> dict[str, Any]:
+    """The plain values of a run, as the settings and the scale change them."""
+    values = merge(values, {})
+    dataset = dict(values.get("dataset", {}))
+    split = dict(values.get("split", {}))
+    if scale.dataset is not None:
+        dataset = {"name": scale.dataset}
+    elif str(dataset.get("name", "")).startswith("emnist"):
+        dataset["parts"] = settings.emnist_parts
+    if not scale.withhold or dataset.get("parts", PARTS) != PARTS:
+        split.pop("withhold_per_class", None)
+    if scale.epochs_divisor > 1:
+        values["epochs"] = max(2, math.ceil(values.get("epochs", 50) / scale.epochs_divisor))
+    if scale.max_batch_size is not None:
+        values["batch_size"] = min(values.get("batch_size", 512), scale.max_batch_size)
+    network = dict(values.get("network", {}))
+    if scale.max_width is not None and "hidden" in network:
+        network["hidden"] = [min(width, scale.max_width) for width in network["hidden"]]
+    return values | {"dataset": dataset, "split": split, "network": network}
+
+
+def _check_run(study: Study, run: str, path: Path, where: str) -> None:
+    if run not in study.runs:
+        raise ConfigurationError(f"{path}: {where}: there is no run `{run}` in this study{nearest(run, study.runs)}")
+
+
+def _existing(kind: str, name: str, folder: Path) -> Path:
+    available = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in available:
+        key = "studies" if kind == "study" else kind
+        raise ConfigurationError(
+            f"config.yaml or --config: `{key}`: there is no {kind} `{name}`{nearest(name, available)}; "
+            f"{folder} has {', '.join(available)}"
+        )
+    return folder / f"{name}.yaml"
