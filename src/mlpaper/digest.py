@@ -71,7 +71,27 @@ def _imports(tree: ast.AST) -> set[str]:
 class _WithoutDocstrings(ast.NodeTransformer):
     """Drops every statement that is only a string."""
 
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:  # noqa: N802 (the name is ast's)
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             return None
         return node
+
+
+RULES: dict[str, tuple[str, ...]] = {
+    "prepare": ("mlpaper.data.prepare",),
+    "split": ("mlpaper.data.split",),
+    "train": ("mlpaper.engine.job",),
+    "evaluate": ("mlpaper.evaluate.predict", "mlpaper.evaluate.job"),
+    "confusion": ("mlpaper.evaluate.metrics",),
+    "robustness": ("mlpaper.evaluate.robustness", "mlpaper.evaluate.predict"),
+    "study": ("mlpaper.study.results",),
+    "numbers": ("mlpaper.paper.numbers",),
+    "paper": ("mlpaper.paper.render",),
+}
+"""Entry modules of every rule whose code counts. A download does not: its bytes are fixed by their hash."""
+
+
+def item_modules(package: str, kind: str) -> tuple[str, ...]:
+    """Entry modules of a figure or table of a kind: `package` is ``figures`` or ``tables``."""
+    base = f"{PACKAGE}.paper.{package}"
+    return (base, f"{base}.{kind.replace('-', '_')}")

@@ -8,7 +8,6 @@ source. Only when none is left is it an error, and then it lists what was tried.
 from __future__ import annotations
 
 import errno
-import gzip
 import hashlib
 import io
 import os
@@ -25,7 +24,8 @@ from typing import IO
 import httpx
 from filelock import FileLock
 
-from mlpaper.data.sources import ROLES, Archive, OfficialPart, RemoteFile, Role, Source
+from mlpaper.data.idx import raw_sha256
+from mlpaper.data.sources import ROLES, Archive, OfficialPart, RemoteFile, Role, Source, raw_name, receipt_name
 from mlpaper.data.transfer import (
     Meter,
     NoRangesError,
@@ -49,16 +49,6 @@ _COPY = 1 << 20
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _DIRECTORY_ALLOWANCE = 16 << 20
 """Bytes of an archive that may be read besides the member itself: its table of contents and our read-ahead."""
-
-
-def raw_name(part: Part, role: Role) -> str:
-    """Our name of one fetched file: ``train-images.gz``."""
-    return f"{part}-{role}.gz"
-
-
-def receipt_name(part: Part) -> str:
-    """Our name of the receipt of one fetched part: ``train.json``."""
-    return f"{part}.json"
 
 
 def fetch_part(
@@ -120,6 +110,8 @@ class _Candidate:
 
     label: str
     take: Callable[[], None]
+    origin: str = ""
+    """What the receipt says, where it is not the label."""
 
 
 class _Session:
@@ -170,7 +162,7 @@ class _Session:
                 reasons.append(f"  - {candidate.label}: {error}")
                 target.write_bytes(b"")
             else:
-                return candidate.label
+                return candidate.origin or candidate.label
         raise DataError(self._how_to_mend(file, reasons))
 
     def clean(self) -> None:
@@ -206,14 +198,11 @@ class _Session:
             yield _Candidate(shown(url), partial(self._from_url, url, file, target))
         if archive is not None:
             cache = self._cache(archive)
+            origin = f"{shown(archive.url)} ({archive.prefix}{file.name})"
             if cache.exists():
-                yield _Candidate(
-                    f"archive {cache.name}", partial(self._from_local_archive, cache, archive, file, target)
-                )
-            yield _Candidate(
-                f"{shown(archive.url)} ({archive.prefix}{file.name})",
-                partial(self._from_remote_archive, archive, file, target),
-            )
+                take = partial(self._from_local_archive, cache, archive, file, target)
+                yield _Candidate(f"our copy {cache}", take, origin)
+            yield _Candidate(origin, partial(self._from_remote_archive, archive, file, target))
 
     def _from_url(self, url: str, file: RemoteFile, target: Path) -> None:
         self._download(url, file, _GZIP_MAGIC, self.folder, target)
@@ -345,23 +334,11 @@ def _from_recompressed(path: Path, file: RemoteFile, raw_bytes: int, target: Pat
         raise RejectedError("the hash of the decompressed file is not known")
     with _opened(path) as stream:
         _copy(stream, target, 2 * raw_bytes + _COPY)
-    _verify(raw_sha256(target, raw_bytes), file.raw_sha256)
-
-
-def raw_sha256(path: Path, limit: int) -> str:
-    """SHA-256 of a gzip file's content, of which no more than ``limit`` bytes may be."""
-    digest = hashlib.sha256()
-    done = 0
     try:
-        with gzip.open(path, "rb") as stream:
-            while block := stream.read(_COPY):
-                done += len(block)
-                if done > limit:
-                    raise RejectedError(f"more than the {limit:,} bytes that its content must have")
-                digest.update(block)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise RejectedError(f"not a sound gzip file ({error})") from error
-    return digest.hexdigest()
+        found = raw_sha256(target, raw_bytes)
+    except DataError as error:
+        raise RejectedError(str(error)) from error
+    _verify(found, file.raw_sha256)
 
 
 def _copy(stream: IO[bytes], target: Path, limit: int, meter: Meter | None = None) -> str:

@@ -7,6 +7,7 @@ that is shorter, longer, corrupt or of another kind is an error that names what 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import struct
 import zlib
 from collections.abc import Iterator
@@ -16,9 +17,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mlpaper.data.sources import SIDE
 from mlpaper.errors import DataError
 
+SIDE = 28
+"""All images are SIDE x SIDE, one byte per pixel."""
 PIXELS = SIDE * SIDE
 IMAGES_MAGIC = 2051
 LABELS_MAGIC = 2049
@@ -74,30 +76,53 @@ def read_labels(path: Path, expected_count: int | None = None) -> NDArray[np.uin
     return labels
 
 
+def raw_sha256(path: Path, limit: int) -> str:
+    """SHA-256 of a gzip file's content.
+
+    Raises
+    ------
+    DataError
+        The file is missing, truncated or corrupt, or its content has more than ``limit`` bytes.
+    """
+    digest = hashlib.sha256()
+    done = 0
+    with _sound(path), gzip.open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            done += len(block)
+            if done > limit:
+                raise DataError(f"{path}: its content has more than the {limit:,} bytes that it must have")
+            digest.update(block)
+    return digest.hexdigest()
+
+
 @contextmanager
-def _open(path: Path, magic: int, expected_count: int | None) -> Iterator[tuple[gzip.GzipFile, int]]:
-    """Open an IDX file, check its magic number and count, and turn what gzip may raise into `DataError`."""
+def _sound(path: Path) -> Iterator[None]:
+    """Turn what gzip may raise into `DataError`."""
     try:
-        with gzip.open(path, "rb") as stream:
-            found, count = struct.unpack(">II", _exactly(stream, 8, path, "its header"))
-            if found != magic:
-                kind = f" ({_KINDS[found]})" if found in _KINDS else ""
-                raise DataError(f"{path}: its magic number is {found}{kind}, but must be {magic} ({_KINDS[magic]})")
-            if expected_count is not None and count != expected_count:
-                raise DataError(
-                    f"{path}: its header says {count:,} {_KINDS[magic]}, but there must be {expected_count:,}"
-                )
-            if count > MAX_COUNT:
-                raise DataError(
-                    f"{path}: its header says {count:,} {_KINDS[magic]}, which cannot be (more than {MAX_COUNT:,})"
-                )
-            yield stream, count
+        yield
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: not a sound gzip file ({error})") from error
     except EOFError as error:
         raise DataError(f"{path}: the gzip file is truncated") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def _open(path: Path, magic: int, expected_count: int | None) -> Iterator[tuple[gzip.GzipFile, int]]:
+    """Open an IDX file, check its magic number and count."""
+    with _sound(path), gzip.open(path, "rb") as stream:
+        found, count = struct.unpack(">II", _exactly(stream, 8, path, "its header"))
+        if found != magic:
+            kind = f" ({_KINDS[found]})" if found in _KINDS else ""
+            raise DataError(f"{path}: its magic number is {found}{kind}, but must be {magic} ({_KINDS[magic]})")
+        if expected_count is not None and count != expected_count:
+            raise DataError(f"{path}: its header says {count:,} {_KINDS[magic]}, but there must be {expected_count:,}")
+        if count > MAX_COUNT:
+            raise DataError(
+                f"{path}: its header says {count:,} {_KINDS[magic]}, which cannot be (more than {MAX_COUNT:,})"
+            )
+        yield stream, count
 
 
 def _exactly(stream: gzip.GzipFile, size: int, path: Path, what: str) -> bytes:

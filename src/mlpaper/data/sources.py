@@ -9,15 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 
+from mlpaper.data.idx import PIXELS
 from mlpaper.errors import ConfigurationError, nearest
 from mlpaper.spec import DatasetName, Part
 
 Role = Literal["images", "labels"]
 ROLES: tuple[Role, ...] = ("labels", "images")
 """In the order in which they are fetched: a source that is down is noticed on the small file."""
-
-SIDE = 28
-"""All images are SIDE x SIDE, one byte per pixel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class OfficialPart:
 
     def raw_bytes(self, role: Role) -> int:
         """Length of a decompressed IDX file of this part: header and one byte per value."""
-        return 16 + SIDE * SIDE * self.count if role == "images" else 8 + self.count
+        return 16 + PIXELS * self.count if role == "images" else 8 + self.count
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,3 +313,13 @@ def get_source(name: str) -> Source:
         allowed = get_args(DatasetName)
         raise ConfigurationError(f"unknown dataset `{name}`{nearest(name, allowed)}: there are {', '.join(allowed)}")
     return SOURCES[cast(DatasetName, name)]
+
+
+def raw_name(part: Part, role: Role) -> str:
+    """Our name of one fetched file: ``train-images.gz``."""
+    return f"{part}-{role}.gz"
+
+
+def receipt_name(part: Part) -> str:
+    """Our name of the receipt of one fetched part: ``train.json``."""
+    return f"{part}.json"

@@ -1,8 +1,8 @@
 """Splitting a pool into training, validation and test sets, class by class.
 
-The same labels, specification and seed give the same split on every machine and with every version of NumPy: the order
-of a class comes from raw PCG64 output, whose stability NumPy guarantees (that of ``Generator.permutation`` it does not),
-and sizes are computed with exact fractions (``floor(0.7 * 10)`` is 7, as binary floats would often not have it).
+The same labels, specification and seed give the same split on every machine and with every version of NumPy: the
+order of a class comes from raw PCG64 output, whose stability NumPy guarantees (that of ``Generator.permutation`` it
+does not), and sizes are computed with exact fractions (the floor of 0.29 * 100 is 29; with binary floats it is 28).
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def make_split(
     ConfigurationError
         The official split of a pool that lacks a part, or more images asked for than there are.
     """
-    labels = np.asarray(labels)
+    labels = np.asarray(labels).astype(np.int64, copy=False)
     count = int(labels.max(initial=-1)) + 1
     names = list(map(str, range(count))) if classes is None else list(classes)
     if count > len(names) or labels.min(initial=0) < 0:

@@ -71,7 +71,8 @@ class Policy:
         """Open an HTTP client; proxies and certificates come from the environment, as usual."""
         # `identity`: a server must not wrap (or unwrap) a gzip file on the way.
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-        return httpx.Client(headers=headers, timeout=self.timeout, follow_redirects=True)
+        timeout = httpx.Timeout(self.timeout, connect=min(self.timeout, 10.0))
+        return httpx.Client(headers=headers, timeout=timeout, follow_redirects=True)
 
 
 def shown(url: str) -> str:
@@ -191,8 +192,9 @@ def download(
             continued = continued or done > 0
             with target.open("r+b" if done else "wb") as stream:
                 stream.seek(done)
-                for chunk in response.iter_raw(1 << 16):
-                    if not done and not chunk.startswith(magic):
+                # Pieces as they come: with a fixed size, a dropped connection would lose the last one.
+                for chunk in response.iter_raw():
+                    if not magic[done:].startswith(chunk[: max(len(magic) - done, 0)]):
                         raise RejectedError(_not_the_file(response, chunk))
                     stream.write(chunk[: size - done])
                     done += len(chunk)
@@ -268,7 +270,7 @@ class RangeFile(io.RawIOBase):
             _raise_for_status(response)
             _check_range(response, start, self._size)
             data = bytearray()
-            for chunk in response.iter_raw(1 << 16):
+            for chunk in response.iter_raw():
                 data += chunk
                 if len(data) > want:
                     raise RejectedError("the server sent more bytes than were asked for")

@@ -19,10 +19,6 @@ from mlpaper.spec import RunSpec
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT_SECONDS = 30.0
-"""Least time between two checkpoints."""
-
-
 def train_run(
     spec: RunSpec,
     pool: Path,
@@ -31,11 +27,13 @@ def train_run(
     checkpoint_file: Path,
     code_digest: str,
     device: str = "auto",
+    checkpoint_seconds: float = 30.0,
 ) -> None:
     """Train `spec` and write ``weights.npz``, ``history.parquet``, ``run.json`` and ``spec.json`` into `folder`.
 
-    A checkpoint of the same run by the same code is continued, and removed at the end. A run that diverges is a
-    result: its outcome says so, and its history ends before the epoch in which it did.
+    Between two epochs, `checkpoint_seconds` or more after the last, a checkpoint is written. One of the same run by
+    the same code is continued, and removed at the end. A run that diverges is a result: its outcome says so, and its
+    history ends before the epoch in which it did.
     """
     dataset, split = Dataset.open(pool), Split.read(split_file)
     backend = backends.select(device)
@@ -46,7 +44,7 @@ def train_run(
     if checkpoint.resume(checkpoint_file, trainer, identity):
         log.info("continuing after epoch %d", len(trainer.progress.history))
     reporter = _Reporter(spec.epochs)
-    saver = _Saver(checkpoint_file, identity)
+    saver = _Saver(checkpoint_file, identity, checkpoint_seconds)
 
     def after_epoch(trainer: Trainer) -> None:
         reporter(trainer.progress)
@@ -114,12 +112,12 @@ class _Reporter:
 class _Saver:
     """A checkpoint, whenever the last is old enough."""
 
-    def __init__(self, path: Path, identity: str) -> None:
-        self.path, self.identity = path, identity
+    def __init__(self, path: Path, identity: str, every: float) -> None:
+        self.path, self.identity, self.every = path, identity, every
         self.last = time.monotonic()
 
     def __call__(self, trainer: Trainer) -> None:
-        if trainer.progress.outcome == "running" and time.monotonic() - self.last >= CHECKPOINT_SECONDS:
+        if trainer.progress.outcome == "running" and time.monotonic() - self.last >= self.every:
             checkpoint.save(self.path, trainer, self.identity)
             self.last = time.monotonic()
 

@@ -1,6 +1,6 @@
-"""What the job of one figure or table is given: its item, and the folders of the runs that it shows.
+"""What the jobs of the paper are given: a figure, a table, all numbers.
 
-The job's canonical JSON travels through Snakemake's `params`, so it holds exactly what the figure or table depends on.
+A job's canonical JSON travels through Snakemake's `params`, so it holds exactly what its output depends on.
 Reading results is imported where it is used: Snakemake builds these jobs each time it starts.
 """
 
@@ -61,3 +61,35 @@ class ItemJob(Model):
 
         assert self.split is not None
         return Split.read(Path(self.split))
+
+
+class StudyJob(Model):
+    """What the numbers of one study are made from."""
+
+    name: str
+    title: str
+    summary: str
+    authors: str
+    year: int
+    citation: str
+    code: str | None
+    runs: dict[str, tuple[str, ...]]
+    """Run folders by the study's names, one per seed."""
+    descriptions: dict[str, str]
+    published: dict[str, float]
+    figures: tuple[str, ...]
+    tables: tuple[str, ...]
+    table: str
+    """The study's table of metrics."""
+    pool: str
+    split: str
+
+
+class NumbersJob(Model):
+    """What `results/numbers.json` is made from."""
+
+    studies: tuple[StudyJob, ...]
+    scale: str
+    watermark: str | None
+    seeds: tuple[int, ...]
+    command: str

@@ -29,7 +29,7 @@ EXEMPT = re.compile(
     """,
     re.VERBOSE | re.DOTALL | re.MULTILINE,
 )
-NUMERAL = re.compile(r"(?<![\w-])[-−+±]?\d[\d\s]*(?:[.,]\d+)*(?:e[-+]?\d+)?\s?%?|(?<!\d)[½⅓⅔¼¾²³]")
+NUMERAL = re.compile(r"(?<![\w-])[-−+±]?\d+(?:[ .,\u00a0\u202f]\d+)*(?:e[-+]?\d+)?\s?%?|(?<!\d)[½⅓⅔¼¾²³]")
 
 
 @dataclass(frozen=True)

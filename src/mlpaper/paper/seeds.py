@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mlpaper.paper import format as fmt
 from mlpaper.study.results import RunFolder
 from mlpaper.study.stats import Summary, summarise
 
@@ -40,6 +41,15 @@ def summary(seeds: Sequence[RunFolder], metric: str) -> Summary | None:
     """Mean and 95 % interval of a metric over the seeds that have it."""
     values = list(by_seed(seeds, metric).values())
     return summarise(values) if values else None
+
+
+def cell(seeds: Sequence[RunFolder], metric: str) -> str:
+    """A metric as a table shows it: mean and interval, with a remark where seeds diverged; `diverged` where all did."""
+    found = summary(seeds, metric)
+    text = "" if metric in ALWAYS_KNOWN else remark(seeds)
+    if found is None:
+        return text or fmt.MISSING
+    return f"{fmt.value(metric, found)} ({text})" if text else fmt.value(metric, found)
 
 
 def paired_difference(seeds: Sequence[RunFolder], others: Sequence[RunFolder], metric: str) -> Summary | None:

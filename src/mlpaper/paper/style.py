@@ -16,6 +16,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from mlpaper.files import atomic
 from mlpaper.study.stats import summarise
@@ -27,14 +28,15 @@ INK = "#222222"
 GREY = "#767676"
 FAINT = "#DDDDDD"
 
-PALETTE = ("#14213D", "#D55E00", "#0067A5", "#F0BC42", "#7B1E5B", "#3BB795")
-"""Navy, vermilion, blue, amber, wine, teal: CIE lightness 13, 54, 42, 79, 29, 67, so that a grey print tells them apart.
-Neighbours in the order are far apart in lightness, and no two differ in red against green alone."""
+PALETTE = ("#14213D", "#D55E00", "#0067A5", "#F0BC42", "#7B1E5B", "#3BB795", "#8C5A2B", "#B9A7E0")
+"""Navy, vermilion, blue, amber, wine, teal: of CIE lightness 13, 54, 42, 79, 29, 67, so that a grey print tells them
+apart. Neighbours in the order are far apart in lightness, and no two differ in red against green alone. Brown and lilac
+follow for the rare figure of seven or eight runs, whose labels and markers must help in grey."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (9, 2)))
 
-RC: dict[str, Any] = {
+RC: dict[Any, Any] = {
     # STIX (a Times) comes with matplotlib, so every machine draws the same bytes; its serifs tell 1, l and I apart.
     "font.family": "STIXGeneral",
     "mathtext.fontset": "stix",
@@ -138,9 +140,9 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
     }
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
+def interval(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
     """Ends of the 95 % interval of the mean; the mean twice for a single value."""
-    summary = summarise(values)
+    summary = summarise(list(values))
     half = summary.half_width or 0.0
     return summary.mean - half, summary.mean + half
 
@@ -170,26 +172,10 @@ def label_ends(ax: Axes, labels: Sequence[EndLabel], size: float = 8.5) -> None:
     ends = [to_axes.transform((label.x, label.y)) for label in labels]
     heights = spread([float(np.clip(y, 0, 1)) for _, y in ends], gap, 0.0, 1.0)
     for label, (x, y), height in zip(labels, ends, heights, strict=True):
-        ax.annotate(
-            label.text,
-            xy=(float(x), float(np.clip(y, 0, 1))),
-            xytext=(1.03, height),
-            xycoords="axes fraction",
-            textcoords="axes fraction",
-            va="center",
-            size=size,
-            color=_legible(label.colour),
-            annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": label.colour,
-                "linewidth": 0.5,
-                "linestyle": ":",
-                "shrinkA": 1,
-                "shrinkB": 2,
-                "relpos": (0, 0.5),
-            },
-        )
+        level = float(np.clip(y, 0, 1))
+        frame: dict[str, Any] = {"transform": ax.transAxes, "clip_on": False}
+        ax.plot((x, 1.0, 1.035), (level, level, height), color=label.colour, linewidth=0.6, linestyle=":", **frame)
+        ax.text(1.045, height, label.text, va="center", size=size, color=_legible(label.colour), **frame)
 
 
 def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -213,15 +199,9 @@ def spread(positions: Sequence[float], gap: float, low: float, high: float) -> l
     return [round(float(y), 6) for y in result]
 
 
-def note(ax: Axes, lines: Sequence[str]) -> None:
-    """Write remarks into the upper left corner of ``ax``; nothing when there are none."""
-    if lines:
-        ax.text(0.02, 0.97, "\n".join(lines), transform=ax.transAxes, va="top", size=8, style="italic", color=GREY)
-
-
 def message(text: str, height: float = 1.2) -> Figure:
     """A figure that says in words why there is nothing to draw."""
-    figure = Figure(figsize=(WIDTH, height))
+    figure = Figure(figsize=(WIDTH, height), layout="none")
     figure.text(0.5, 0.5, text, ha="center", va="center", style="italic", color=GREY)
     return figure
 

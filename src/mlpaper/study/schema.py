@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from mlpaper.errors import nearest
 from mlpaper.spec import DatasetName, Model, NonNegativeReal, Part, Positive, PositiveReal
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
@@ -17,6 +18,46 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
 
 RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+([-_.][A-Za-z0-9]+)*$", max_length=60)]
 """A run as its study calls it, such as `M1a` or `M1a-as-coded`."""
+
+
+METRICS = {
+    "test_accuracy": "test accuracy",
+    "macro_f1": "test macro-F1",
+    "test_cross_entropy": "test cross-entropy",
+    "train_accuracy": "training accuracy",
+    "train_loss": "training loss",
+    "validation_accuracy": "validation accuracy",
+    "validation_loss": "validation loss",
+    "epochs": "epochs",
+    "seconds": "training time",
+    "parameters": "parameters",
+}
+"""Metrics of a run by name, besides `noise_accuracy_<sigma>`; training and validation are of the last epoch."""
+
+FRACTIONS = re.compile(r"(accuracy|macro_f1)")
+"""Metrics that are fractions and shown in per cent."""
+
+NOISE_METRIC = re.compile(r"noise_accuracy_\d+\.\d")
+
+
+def _metric(name: str) -> str:
+    if name not in METRICS and not NOISE_METRIC.fullmatch(name):
+        known = [*METRICS, "noise_accuracy_0.1"]
+        raise ValueError(f"unknown metric{nearest(name, known)}; known are {', '.join(known)} and so on")
+    return name
+
+
+Metric = Annotated[str, AfterValidator(_metric)]
+
+
+def _column(name: str) -> str:
+    return name if name in SETTING_COLUMNS else _metric(name)
+
+
+SETTING_COLUMNS = ("hidden", "optimizer", "outcome")
+"""Columns of a table of runs that are no metrics."""
+
+Column = Annotated[str, AfterValidator(_column)]
 
 
 # --- config.yaml
@@ -132,7 +173,7 @@ class MetricBarsFigure(Item):
 
     kind: Literal["metric-dots"]
     runs: tuple[RunName, ...] = Field(min_length=1)
-    metric: str
+    metric: Metric
 
 
 FigureSpec = Annotated[
@@ -152,8 +193,8 @@ class RunsTable(Item):
 
     kind: Literal["runs"]
     runs: tuple[RunName, ...] = Field(min_length=1)
-    columns: tuple[str, ...] = Field(min_length=1)
-    """Metrics, or `hidden`, `optimizer`, `parameters`, `epochs`, `outcome`."""
+    columns: tuple[Column, ...] = Field(min_length=1)
+    """Metrics, or `hidden`, `optimizer`, `outcome`."""
     baseline: RunName | None = None
     """Adds a column with the difference of the first metric to this run."""
 
@@ -259,6 +300,13 @@ class Study(Model):
     figures: tuple[FigureSpec, ...] = ()
     tables: tuple[TableSpec, ...] = ()
 
+    @field_validator("published")
+    @classmethod
+    def _published_keys(cls, value: dict[str, float]) -> dict[str, float]:
+        for key in value:
+            _metric(key.partition(".")[2])
+        return value
+
     @model_validator(mode="after")
     def _names_are_unique(self) -> Study:
         for what, items in (("figures", self.figures), ("tables", self.tables)):
@@ -266,21 +314,3 @@ class Study(Model):
             if duplicates := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{what} share a name: {', '.join(duplicates)}")
         return self
-
-
-METRICS = {
-    "test_accuracy": "test accuracy",
-    "macro_f1": "test macro-F1",
-    "test_cross_entropy": "test cross-entropy",
-    "train_accuracy": "training accuracy",
-    "train_loss": "training loss",
-    "validation_accuracy": "validation accuracy",
-    "validation_loss": "validation loss",
-    "epochs": "epochs",
-    "seconds": "training time",
-    "parameters": "parameters",
-}
-"""Metrics of a run by name, besides `noise_accuracy_<sigma>`; training and validation are of the last epoch."""
-
-FRACTIONS = re.compile(r"(accuracy|macro_f1)")
-"""Metrics that are fractions and shown in per cent."""

@@ -1,6 +1,6 @@
 """Figures of the paper, one module per kind, each with ``draw(item, job) -> Figure``.
 
-The modules are imported by name, when needed: the pipeline redraws a figure when *its* module changes, and not the rest.
+The modules are imported by name, when needed: the pipeline redraws a figure when *its* module changes, no other.
 """
 
 from __future__ import annotations

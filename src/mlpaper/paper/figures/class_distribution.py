@@ -22,14 +22,16 @@ def draw(item: ClassDistributionFigure, job: ItemJob) -> Figure:
     figure = Figure(figsize=(style.WIDTH, 3.9))
     ordered, ranked = figure.subplots(2, 1, sharey=True)
     order = np.argsort(-counts, kind="stable")
-    _draw_bars(ordered, counts, classes)
-    _draw_bars(ranked, counts[order], [classes[k] for k in order])
+    _draw_bars(ordered, counts, classes, (order[0], order[-1]))
+    _draw_bars(ranked, counts[order], [classes[k] for k in order], (0, len(order) - 1))
     ordered.set_xlabel("class, in order")
     ranked.set_xlabel("class, by size")
+    for k, place, side in ((order[0], -0.4, "left"), (order[-1], len(classes) - 0.6, "right")):
+        ranked.annotate(f"{counts[k]:,}", (place, counts[k]), (0, 2), textcoords="offset points", ha=side, size=8)
     ranked.text(
         0.99,
         0.93,
-        f"largest to smallest = {counts.max() / max(counts.min(), 1):.2f} : 1",
+        f"largest : smallest = {counts.max() / max(counts.min(), 1):.2f} : 1",
         transform=ranked.transAxes,
         ha="right",
         va="top",
@@ -48,12 +50,9 @@ def class_counts(job: ItemJob) -> tuple[np.ndarray, tuple[str, ...]]:
     return np.bincount(labels, minlength=len(dataset.classes)), tuple(dataset.classes)
 
 
-def _draw_bars(ax: Axes, counts: np.ndarray, classes: Sequence[str]) -> None:
+def _draw_bars(ax: Axes, counts: np.ndarray, classes: Sequence[str], extremes: tuple[int, int]) -> None:
     places = np.arange(len(classes))
-    extremes = {int(counts.argmax()), int(counts.argmin())}
     ax.bar(places, counts, width=0.72, color=[EXTREME if k in extremes else BAR for k in places])
-    for k in extremes:
-        ax.annotate(f"{counts[k]:,}", (k, counts[k]), (0, 1.5), textcoords="offset points", ha="center", size=8)
     ax.axhline(counts.mean(), color=style.PALETTE[1], linewidth=0.9, linestyle=(0, (4, 2)))
     ax.annotate(
         f"mean\n{counts.mean():,.0f}",

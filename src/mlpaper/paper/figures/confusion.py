@@ -11,7 +11,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from mlpaper.files import read_npz
-from mlpaper.paper import seeds, style
+from mlpaper.paper import style
 from mlpaper.paper.job import ItemJob
 from mlpaper.study.schema import ConfusionFigure
 
@@ -27,17 +27,16 @@ TICKS = (0, 1, 5, 10, 25, 50, 100)
 
 def draw(item: ConfusionFigure, job: ItemJob) -> Figure:
     """Heat map, its scale, and the most frequent confusions in words."""
-    folders = seeds.converged(job.results.runs[item.run])
+    folders = [folder for folder in job.results.runs[item.run] if folder.evaluation["outcome"] != "diverged"]
     if not folders:
         return style.message(f"Every seed of {item.run} diverged: there is no confusion matrix.")
     counts = sum(read_npz(folder.path / "confusion.npz")["matrix"] for folder in folders)
     classes = [str(entry["class"]) for entry in folders[0].evaluation["per_class"]]
     shares = row_shares(np.asarray(counts))
-    figure = Figure(figsize=(style.WIDTH, SIDE + 0.25))
-    left, right = figure.subfigures(1, 2, width_ratios=(SIDE, style.WIDTH - SIDE))
-    bar, side = right.subplots(2, 1, height_ratios=(1, 1))
-    matrix = left.subplots()
-    _draw_matrix(matrix, bar, shares, classes)
+    figure = Figure(figsize=(style.WIDTH, SIDE))
+    matrix, side = figure.subplots(1, 2, width_ratios=(SIDE, style.WIDTH - SIDE))
+    side.set_axis_off()
+    _draw_matrix(matrix, side.inset_axes((0.03, 0.5, 0.1, 0.5)), shares, classes)
     _list_confusions(side, shares, classes)
     return figure
 
@@ -64,7 +63,6 @@ def _draw_matrix(ax: Axes, bar: Axes, shares: np.ndarray, classes: Sequence[str]
     sns.heatmap(
         shares,
         ax=ax,
-        square=True,
         norm=NORM,
         cmap=sns.cubehelix_palette(start=2.75, rot=0, hue=0.9, light=1.0, dark=0.08, as_cmap=True),
         xticklabels=classes,
@@ -87,9 +85,8 @@ def _draw_matrix(ax: Axes, bar: Axes, shares: np.ndarray, classes: Sequence[str]
 
 def _list_confusions(ax: Axes, shares: np.ndarray, classes: Sequence[str]) -> None:
     pairs = most_confused(shares)
-    ax.set_axis_off()
-    ax.text(0, 0.95, "Most frequent confusions\n(true → predicted)", va="top", transform=ax.transAxes, size=8.5)
+    ax.text(0, 0.4, "Most frequent confusions\n(true → predicted)", va="top", transform=ax.transAxes, size=8.5)
     for row, (i, j) in enumerate(pairs):
-        y = 0.68 - 0.11 * row
-        ax.text(0.02, y, f"{classes[i]} → {classes[j]}", transform=ax.transAxes, size=9)
-        ax.text(0.98, y, f"{shares[i, j]:.0f} %", transform=ax.transAxes, size=9, ha="right")
+        y = 0.28 - 0.045 * row
+        ax.text(0.24, y, f"{shares[i, j]:.1f} %", transform=ax.transAxes, size=8.5, ha="right")
+        ax.text(0.32, y, f"{classes[i]} → {classes[j]}", transform=ax.transAxes, size=8.5)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -18,8 +19,30 @@ from mlpaper.study.results import RunFolder
 from mlpaper.study.schema import CurvesFigure
 
 UNITS = {"loss": ("loss (nats)", 1.0), "accuracy": ("accuracy (%)", 100.0)}
-DASHES = {"train": "-", "validation": (0, (3, 1.4))}
+DASHES: dict[str, Any] = {"train": "-", "validation": (0, (3, 1.4))}
 NAMES = {"train": "training", "validation": "validation"}
+STOP: dict[str, Any] = {"marker": "o", "markersize": 3.6, "linestyle": "none"}
+CROSS: dict[str, Any] = {"marker": "x", "markersize": 5.5, "markeredgewidth": 1.3, "linestyle": "none"}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric of one run, on one part of the split, as shown."""
+
+    kept: pd.DataFrame
+    """Seeds that did not diverge (columns) by epoch (rows); NaN after a seed stopped."""
+    failed: tuple[pd.Series[float], ...] = field(repr=False)
+    """Seeds that diverged, up to their last finite value."""
+
+    @property
+    def mean(self) -> pd.Series[float]:
+        """Mean over the seeds still training."""
+        return self.kept.mean(axis=1)
+
+    @property
+    def labelled(self) -> pd.Series[float]:
+        """The line that carries the run's name: the mean, or where there is none the first diverged seed."""
+        return self.mean if not self.kept.empty else next(iter(self.failed), pd.Series(dtype=float))
 
 
 def draw(item: CurvesFigure, job: ItemJob) -> Figure:
@@ -27,97 +50,95 @@ def draw(item: CurvesFigure, job: ItemJob) -> Figure:
 
     A dot marks the epoch in which a seed stopped before the last one, a cross the one in which a seed diverged.
     """
+    curves = {
+        (run, split, metric): _read(job.results.runs[run], f"{split}_{metric}", UNITS[metric][1])
+        for run in item.runs
+        for split in item.splits
+        for metric in item.metrics
+    }
+    lost = [run for run in item.runs if all(c.labelled.empty for (name, _, _), c in curves.items() if name == run)]
+    if len(lost) == len(item.runs):
+        return style.message(f"Diverged in the first epoch: {', '.join(lost)}.")
     figure = Figure(figsize=(style.WIDTH, 2.75))
-    axes = figure.subplots(1, len(item.metrics), squeeze=False)[0]
+    panels = dict(zip(item.metrics, figure.subplots(1, len(item.metrics), squeeze=False)[0], strict=True))
     looks = style.looks(item.runs)
-    for ax, metric in zip(axes, item.metrics, strict=True):
-        for run in item.runs:
-            for split in item.splits:
-                _draw_run(ax, job.results.runs[run], f"{split}_{metric}", looks[run].colour, DASHES[split])
+    for (run, split, metric), curve in curves.items():
+        _draw(panels[metric], curve, looks[run].colour, DASHES[split])
+    for metric, ax in panels.items():
         ax.set(xlabel="epoch", ylabel=UNITS[metric][0])
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _limit(ax, item, job, metric)
-    _key(figure, item, job)
-    for ax, metric in zip(axes, item.metrics, strict=True):
-        lost = _lost(item, job, metric)
-        style.note(ax, [f"{run}: {seeds.remark(job.results.runs[run])} in the first epoch" for run in lost])
-        style.label_ends(ax, [_end(run, item, job, metric, looks[run].colour) for run in item.runs if run not in lost])
+        ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
+        _limit(ax, [curve for (_, _, name), curve in curves.items() if name == metric], percent=metric == "accuracy")
+    _add_key(figure, item, list(curves.values()), {run: looks[run].colour for run in lost})
+    for metric, ax in panels.items():
+        style.label_ends(ax, _labels(item, {key[:2]: c for key, c in curves.items() if key[2] == metric}, looks))
     return figure
 
 
-def _rows(folders: Sequence[RunFolder], column: str) -> pd.DataFrame:
-    """Finite values of a column of the histories, as shown: columns seed, epoch, value."""
-    scale = UNITS[column.partition("_")[2]][1]
-    parts = [folder.history()[["seed", "epoch", column]] for folder in folders]
-    rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["seed", "epoch", column])
-    rows = rows.rename(columns={column: "value"}).astype({"epoch": int, "value": float})
-    return rows[np.isfinite(rows["value"])].assign(value=lambda found: scale * found["value"])
+def _read(folders: Sequence[RunFolder], column: str, scale: float) -> Curve:
+    def series(folder: RunFolder) -> pd.Series[float]:
+        values = scale * folder.history().set_index("epoch")[column].astype(float)
+        return values[np.isfinite(values)]
+
+    failed = [series(folder) for folder in seeds.diverged(folders)]
+    kept = pd.DataFrame({folder.seed: series(folder) for folder in seeds.converged(folders)})
+    return Curve(kept.sort_index(), tuple(values for values in failed if not values.empty))
 
 
-def _mean(folders: Sequence[RunFolder], column: str) -> pd.DataFrame:
-    """Mean by epoch, and how many seeds it is over."""
-    rows = _rows(folders, column)
-    return rows.groupby("epoch")["value"].agg(["mean", "count"]).reset_index()
+def _draw(ax: Axes, curve: Curve, colour: str, dash: Any) -> None:
+    mean = curve.mean
+    ax.plot(mean.index, mean, color=colour, linestyle=dash)
+    together = curve.kept.dropna()
+    if together.shape[1] > 1 and not together.empty:
+        low, high = np.array([style.interval(row) for row in together.to_numpy()]).T
+        ax.fill_between(together.index, low, high, color=colour, alpha=0.14, linewidth=0)
+    stops = mean[curve.kept.isna().diff().any(axis=1).shift(-1, fill_value=False)]
+    ax.plot(stops.index, stops, color=colour, **STOP)
+    for values in curve.failed:
+        ax.plot(values.index, values, color=colour, linestyle=dash, linewidth=0.8)
+        ax.plot(values.index[-1:], values.iloc[-1:], color=colour, clip_on=False, **CROSS)
 
 
-def _draw_run(ax: Axes, folders: Sequence[RunFolder], column: str, colour: str, dash: object) -> None:
-    kept = seeds.converged(folders)
-    rows, mean = _rows(kept, column), _mean(kept, column)
-    line = {"color": colour, "linestyle": dash, "legend": False, "ax": ax}
-    if not rows.empty:
-        sns.lineplot(mean, x="epoch", y="mean", errorbar=None, **line)
-    common = mean[mean["count"] == len(kept)]
-    if len(kept) > 1 and not common.empty:
-        ends = rows[rows["epoch"].isin(common["epoch"])].groupby("epoch")["value"].agg(style.interval)
-        low, high = np.array(ends.tolist()).T
-        ax.fill_between(ends.index, low, high, color=colour, alpha=0.15, linewidth=0)
-    for _, seed in rows.groupby("seed"):
-        if (stop := seed["epoch"].max()) < mean["epoch"].max():
-            ax.plot(stop, mean.set_index("epoch")["mean"][stop], "o", color=colour, markersize=3.2)
-    for folder in seeds.diverged(folders):
-        failed = _rows([folder], column)
-        if not failed.empty:
-            sns.lineplot(failed, x="epoch", y="value", errorbar=None, linewidth=0.8, **line)
-            last = failed.iloc[-1]
-            ax.plot(last["epoch"], last["value"], "x", color=colour, markersize=6, markeredgewidth=1.4, clip_on=False)
-
-
-def _limit(ax: Axes, item: CurvesFigure, job: ItemJob, metric: str) -> None:
+def _limit(ax: Axes, curves: Sequence[Curve], percent: bool) -> None:
     """Limits from the mean lines alone: neither a wide interval nor a loss on its way to infinity flattens the rest."""
-    means = [
-        _mean(seeds.converged(job.results.runs[run]), f"{split}_{metric}") for run in item.runs for split in item.splits
-    ]
-    values = np.concatenate([mean["mean"].to_numpy(dtype=float) for mean in means])
+    values = np.concatenate([curve.mean.to_numpy(dtype=float) for curve in curves])
     if not values.size:
         return
-    margin = 0.06 * (np.ptp(values) or 1.0)
-    top = values.max() + margin
-    ax.set_ylim(max(0.0, values.min() - margin), min(top, 100.0) if metric == "accuracy" else top)
-    for line in ax.lines:  # crosses that lie beyond the frame sit on its edge
-        if line.get_marker() == "x":
+    margin = 0.06 * (float(np.ptp(values)) or 1.0)
+    top = float(values.max()) + margin
+    ax.set_ylim(max(0.0, float(values.min()) - margin), min(top, 100.0) if percent else top)
+    for line in ax.lines:  # a cross beyond the frame sits on its edge
+        if line.get_marker() == CROSS["marker"]:
             line.set_ydata(np.clip(np.asarray(line.get_ydata(), dtype=float), *ax.get_ylim()))
 
 
-def _shown(run: str, item: CurvesFigure, job: ItemJob, metric: str) -> pd.DataFrame:
-    """The line that carries the run's label: the last split's mean, or the first diverged seed where there is none."""
-    column = f"{item.splits[-1]}_{metric}"
-    folders = job.results.runs[run]
-    mean = _mean(seeds.converged(folders) or seeds.diverged(folders)[:1], column)
-    return mean
+def _labels(
+    item: CurvesFigure, curves: dict[tuple[str, str], Curve], looks: dict[str, style.Look]
+) -> list[style.EndLabel]:
+    """Names of the runs at their last split's lines; of the splits where there is only one run."""
+    if len(item.runs) == 1:
+        named = {key: NAMES[key[1]] for key in curves}
+    else:
+        named = {(run, item.splits[-1]): run for run in item.runs}
+    return [
+        style.EndLabel(float(line.index[-1]), float(line.iloc[-1]), text, looks[key[0]].colour)
+        for key, text in named.items()
+        if not (line := curves[key].labelled).empty
+    ]
 
 
-def _lost(item: CurvesFigure, job: ItemJob, metric: str) -> list[str]:
-    """Runs that diverged before their first epoch ended, so that there is nothing to draw."""
-    return [run for run in item.runs if _shown(run, item, job, metric).empty]
-
-
-def _end(run: str, item: CurvesFigure, job: ItemJob, metric: str, colour: str) -> style.EndLabel:
-    last = _shown(run, item, job, metric).iloc[-1]
-    remark = seeds.remark(job.results.runs[run])
-    return style.EndLabel(float(last["epoch"]), float(last["mean"]), f"{run}\n({remark})" if remark else run, colour)
-
-
-def _key(figure: Figure, item: CurvesFigure, job: ItemJob) -> None:
-    """Which line is training and which validation, in grey above the panels."""
-    handles = [Line2D([], [], color=style.INK, linestyle=DASHES[split], label=NAMES[split]) for split in item.splits]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+def _add_key(figure: Figure, item: CurvesFigure, curves: Sequence[Curve], lost: dict[str, str]) -> None:
+    """What dashes, dots and crosses mean, above the panels, as far as they occur; and runs with nothing to draw."""
+    ink: dict[str, Any] = {"color": style.INK}
+    handles = []
+    if len(item.runs) > 1:
+        handles += [Line2D([], [], linestyle=DASHES[split], label=NAMES[split], **ink) for split in item.splits]
+    if any(curve.kept.isna().to_numpy().any() for curve in curves):
+        handles.append(Line2D([], [], label="a seed stops", **ink, **STOP))
+    if any(curve.failed for curve in curves):
+        handles.append(Line2D([], [], label="a seed diverges", **ink, **CROSS))
+    handles += [
+        Line2D([], [], color=colour, label=f"{run} diverges in its first epoch", **CROSS)
+        for run, colour in lost.items()
+    ]
+    if handles:
+        figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 4))

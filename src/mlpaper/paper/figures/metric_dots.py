@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -35,21 +33,16 @@ def draw(item: MetricBarsFigure, job: ItemJob) -> Figure:
 
 
 def _draw_seeds(ax: Axes, item: MetricBarsFigure, job: ItemJob) -> None:
-    rows = [
-        {"row": str(row), "value": fmt.scale(item.metric) * value}
-        for row, run in enumerate(item.runs)
-        for value in seeds.by_seed(job.results.runs[run], item.metric).values()
-    ]
-    order = [str(row) for row in range(len(item.runs))]
-    points = pd.DataFrame(rows, columns=["row", "value"]).astype({"row": str, "value": float})
-    sns.stripplot(points, x="value", y="row", order=order, ax=ax, jitter=False, size=4, color=OURS, alpha=0.45)
-    if rows:
-        ax.plot([], [], "o", markersize=4, color=OURS, alpha=0.45, label="one seed")
+    """Dots a little below the line of the mean, so that neither hides the other."""
+    for row, run in enumerate(item.runs):
+        values = [fmt.scale(item.metric) * v for v in seeds.by_seed(job.results.runs[run], item.metric).values()]
+        places = [row + (0.24 if len(values) > 1 else 0.0)] * len(values)
+        ax.plot(values, places, "o", markersize=3.2, color=OURS, alpha=0.75, markeredgewidth=0, label="one seed")
 
 
 def _draw_summary(ax: Axes, row: int, run: str, metric: str, job: ItemJob) -> None:
     folders = job.results.runs[run]
-    summary, remark, scale = seeds.summary(folders, metric), seeds.remark(folders), fmt.scale(metric)
+    summary, scale = seeds.summary(folders, metric), fmt.scale(metric)
     if summary is not None and summary.half_width is not None:
         mean, half = scale * summary.mean, scale * summary.half_width
         ax.errorbar(
@@ -57,7 +50,5 @@ def _draw_summary(ax: Axes, row: int, run: str, metric: str, job: ItemJob) -> No
         )
     if (published := job.published.get(f"{run}.{metric}")) is not None:
         ax.plot(scale * published, row, "D", mfc="none", mec=PUBLISHED, ms=6, mew=1.1, label="published")
-    text = fmt.value(metric, summary) if summary is not None else remark or fmt.MISSING
-    if summary is not None and remark:
-        text = f"{text} ({remark})"
+    text = seeds.cell(folders, metric)
     ax.annotate(text, (1.01, row), xycoords=("axes fraction", "data"), va="center", size=8.5, annotation_clip=False)

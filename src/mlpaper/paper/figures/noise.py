@@ -15,6 +15,8 @@ from mlpaper.paper.job import ItemJob
 from mlpaper.study.results import RunFolder
 from mlpaper.study.schema import NoiseFigure
 
+FAILED = style.Look(style.GREY, "x", "none")
+
 
 def draw(item: NoiseFigure, job: ItemJob) -> Figure:
     """Mean over seeds (each a mean over its noise seeds), 95 % interval, published values as hollow markers."""
@@ -26,9 +28,9 @@ def draw(item: NoiseFigure, job: ItemJob) -> Figure:
         published = {sigma: job.published[key] for sigma, key in _published_keys(run, folders) if key in job.published}
         _draw_run(ax, seeds.converged(folders), published, look)
         remark = f" ({text})" if (text := seeds.remark(folders)) else ""
-        handles.append(_handle(look, f"{run}{remark}"))
+        handles.append(_handle(look if seeds.converged(folders) else FAILED, f"{run}{remark}"))
     _draw_chance(ax, [folder for run in item.runs for folder in job.results.runs[run]])
-    if any(".noise_accuracy_" in key for key in job.published):
+    if any(key.startswith(f"{run}.noise_accuracy_") for run in item.runs for key in job.published):
         handles.append(_handle(style.Look(style.GREY, "o", "none"), "published", hollow=True))
     ax.set(xlabel="standard deviation of the noise, σ (pixels in [0, 1])", ylabel="test accuracy (%)", ylim=(0, 100))
     figure.legend(handles=handles, loc="outside right upper")

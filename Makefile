@@ -1,0 +1,54 @@
+# Every target sets up what it needs in .venv, from the locked and hashed requirements.
+PYTHON ?= python3
+CORES ?= $(shell nproc)
+VENV := .venv
+BIN := $(VENV)/bin
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+
+.PHONY: demo paper plan test lint format types lock clean
+
+demo: $(VENV)/runtime  ## the whole pipeline within minutes, on scikit-learn's digits
+	$(SNAKEMAKE) --config scale=demo
+
+paper: $(VENV)/runtime  ## the full paper
+	$(SNAKEMAKE)
+
+plan: $(VENV)/runtime  ## what `make paper` would do
+	$(BIN)/snakemake --dry-run --quiet reason
+
+test: $(VENV)/dev lint types  ## the whole test suite, with coverage
+	$(BIN)/python -m pytest --cov --cov-report=term --numprocesses=$(CORES) --dist=worksteal
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: $(VENV)/dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types: $(VENV)/dev
+	$(BIN)/mypy
+
+lock: $(VENV)/dev  ## resolve the requirements again
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	    --custom-compile-command "make lock" --group build pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	    --custom-compile-command "make lock" --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+
+clean:  ## remove everything that was made, downloads included
+	rm -rf results data .snakemake
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.12"'
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "python3 -m venv failed; on Debian: apt install python3-venv"; false; }
+
+$(VENV)/runtime: requirements.lock pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev: requirements-dev.lock $(VENV)/runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,19 @@
+-- Divisions `::: {.sized widths="20 30 50"}` give the table inside them relative column widths (per cent).
+function Div(division)
+  if not division.classes:includes("sized") then
+    return nil
+  end
+  local widths = {}
+  for width in (division.attributes.widths or ""):gmatch("%S+") do
+    widths[#widths + 1] = tonumber(width) / 100
+  end
+  local content = division.content:walk({
+    Table = function(element)
+      for index, column in ipairs(element.colspecs) do
+        element.colspecs[index] = { column[1], widths[index] }
+      end
+      return element
+    end,
+  })
+  return content
+end

@@ -1,0 +1,5 @@
+"""`python -m mlpaper`."""
+
+from mlpaper.cli import main
+
+main()

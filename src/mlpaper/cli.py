@@ -1,0 +1,219 @@
+"""The command line: one sub-command per rule of the pipeline, so that every line of a log can be run by hand.
+
+Imports stand inside the commands: a job pays only for what it uses, and threads are limited before NumPy starts.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from mlpaper import __version__
+from mlpaper.errors import MlpaperError
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+THREAD_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def main() -> None:
+    """Run the command line; an error that the user can mend is printed as a message."""
+    try:
+        cli()
+    except MlpaperError as error:
+        click.echo(f"mlpaper: {error}", err=True)
+        sys.exit(1)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="mlpaper")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of NumPy and numba.")
+def cli(threads: int) -> None:
+    """The steps of the pipeline, one by one. `snakemake` runs them all."""
+    for name in THREAD_POOLS:
+        os.environ[name] = str(threads)
+    logging.Formatter.converter = time.gmtime
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
+
+
+def _of_run(command: Command) -> Command:
+    """Options of the commands that work on a trained run."""
+    for option in (
+        click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True),
+        click.option("--split", type=FILE, required=True, help="Indices of the split (.npz)."),
+        click.option("--pool", type=FOLDER, required=True, help="Folder of the dataset's arrays."),
+        click.option("--run", type=FOLDER, required=True, help="Folder of the run."),
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@click.option("--dataset", required=True)
+@click.option("--part", type=click.Choice(["train", "test"]), required=True)
+@click.option("--folder", type=FOLDER, required=True, help="Where the verified files go.")
+@click.option("--mirror", default="", help="A folder or URL laid out <dataset>/<file>, tried first.")
+def fetch(dataset: str, part: Any, folder: Path, mirror: str) -> None:
+    """Download one official part of a dataset, or take it from a mirror, and verify it."""
+    from mlpaper.data.fetch import fetch_part
+    from mlpaper.data.sources import get_source
+
+    fetch_part(get_source(dataset), part, folder, mirror or None)
+
+
+@cli.command()
+@click.option("--pool", "pool_json", required=True, help="PoolSpec as JSON.")
+@click.option("--raw", type=FOLDER, required=True, help="Folder of the verified files.")
+@click.option("--folder", type=FOLDER, required=True, help="Where the arrays go.")
+def prepare(pool_json: str, raw: Path, folder: Path) -> None:
+    """Turn verified files into memory-mappable arrays."""
+    from mlpaper.data.prepare import prepare as prepare_pool
+    from mlpaper.spec import PoolSpec
+
+    prepare_pool(PoolSpec.model_validate_json(pool_json), raw, folder)
+
+
+@cli.command()
+@click.option("--spec", "spec_json", required=True, help="PoolSplit or OfficialSplit as JSON.")
+@click.option("--pool", type=FOLDER, required=True, help="Folder of the dataset's arrays.")
+@click.option("--output", type=FILE, required=True)
+def split(spec_json: str, pool: Path, output: Path) -> None:
+    """Split a pool into training, validation and test images, class by class."""
+    from pydantic import TypeAdapter
+
+    from mlpaper.data.dataset import Dataset
+    from mlpaper.data.split import make_split
+    from mlpaper.spec import OfficialSplit, PoolSplit, SplitSpec
+
+    spec: PoolSplit | OfficialSplit = TypeAdapter(SplitSpec).validate_json(spec_json)
+    dataset = Dataset.open(pool)
+    make_split(dataset.labels, spec, dataset.part_ranges, dataset.classes).write(output)
+
+
+@cli.command()
+@click.option("--spec", "spec_json", required=True, help="RunSpec as JSON.")
+@click.option("--pool", type=FOLDER, required=True, help="Folder of the dataset's arrays.")
+@click.option("--split", "split_file", type=FILE, required=True, help="Indices of the split (.npz).")
+@click.option("--folder", type=FOLDER, required=True, help="Where the run's files go.")
+@click.option("--checkpoint", type=FILE, required=True, help="Written while training, continued after a kill.")
+@click.option("--checkpoint-seconds", type=float, default=30.0, show_default=True, help="Least time between two.")
+@click.option("--code", default="", help="Digest of the code that trains; computed where it is not given.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
+def train(spec_json: str, pool: Path, split_file: Path, folder: Path, checkpoint: Path, code: str, device: str) -> None:
+    """Train one run."""
+    from mlpaper.digest import RULES, digest
+    from mlpaper.engine.job import train_run
+    from mlpaper.spec import RunSpec
+
+    spec = RunSpec.model_validate_json(spec_json)
+    code = code or digest(*RULES["train"])
+    train_run(spec, pool, split_file, folder, checkpoint, code, device, checkpoint_seconds)
+
+
+@cli.command()
+@_of_run
+def evaluate(run: Path, pool: Path, split: Path, device: str) -> None:
+    """Predict a run's test set and score the predictions."""
+    from mlpaper.evaluate.job import evaluate_run
+
+    evaluate_run(run, pool, split, device)
+
+
+@cli.command()
+@click.option("--run", type=FOLDER, required=True, help="Folder of the run.")
+@click.option("--pool", type=FOLDER, required=True, help="Folder of the dataset's arrays.")
+def confusion(run: Path, pool: Path) -> None:
+    """Count a run's confusions on the test set."""
+    from mlpaper.data.dataset import Dataset
+    from mlpaper.evaluate.job import confusion_of_run
+
+    confusion_of_run(run, len(Dataset.open(pool).classes))
+
+
+@cli.command()
+@_of_run
+@click.option("--sigmas", required=True, help="Standard deviations of the noise, separated by commas.")
+@click.option("--noise-seeds", type=click.IntRange(min=1), required=True, help="Repetitions of every level.")
+def robustness(run: Path, pool: Path, split: Path, sigmas: str, noise_seeds: int, device: str) -> None:
+    """Score a run on test images with Gaussian noise."""
+    from mlpaper.evaluate.job import robustness_of_run
+
+    robustness_of_run(run, pool, split, [float(sigma) for sigma in sigmas.split(",")], noise_seeds, device)
+
+
+@cli.command()
+@click.option("--runs", "runs_json", required=True, help="Run folders by the study's names, as JSON.")
+@click.option("--output", type=FILE, required=True)
+def study(runs_json: str, output: Path) -> None:
+    """Collect the metrics of a study's runs into one tidy table."""
+    import json
+
+    import pyarrow as pa
+
+    from mlpaper.files import write_parquet
+    from mlpaper.study.results import Results
+
+    metrics = Results(json.loads(runs_json)).metrics()
+    write_parquet(output, pa.Table.from_pandas(metrics, preserve_index=False))
+
+
+@cli.command()
+@click.option("--job", "job_json", required=True, help="ItemJob as JSON.")
+@click.option("--stem", type=FILE, required=True, help="Output path without ending.")
+def figure(job_json: str, stem: Path) -> None:
+    """Draw one figure."""
+    from mlpaper.digest import item_modules
+    from mlpaper.paper.figures import draw
+    from mlpaper.paper.job import ItemJob
+    from mlpaper.paper.provenance import write_sidecar
+
+    job = ItemJob.model_validate_json(job_json)
+    draw(job, stem)
+    write_sidecar(job, "figure", stem, item_modules("figures", job.item.kind))
+
+
+@cli.command()
+@click.option("--job", "job_json", required=True, help="ItemJob as JSON.")
+@click.option("--stem", type=FILE, required=True, help="Output path without ending.")
+def table(job_json: str, stem: Path) -> None:
+    """Build one table."""
+    from mlpaper.digest import item_modules
+    from mlpaper.paper.job import ItemJob
+    from mlpaper.paper.provenance import write_sidecar
+    from mlpaper.paper.tables import build
+
+    job = ItemJob.model_validate_json(job_json)
+    build(job, stem)
+    write_sidecar(job, "table", stem, item_modules("tables", job.item.kind))
+
+
+@cli.command()
+@click.option("--job", "job_json", required=True, help="NumbersJob as JSON.")
+@click.option("--output", type=FILE, required=True)
+def numbers(job_json: str, output: Path) -> None:
+    """Collect every number that the prose may name."""
+    from mlpaper.files import write_json
+    from mlpaper.paper.numbers import NumbersJob
+    from mlpaper.paper.numbers import numbers as collect
+
+    write_json(output, collect(NumbersJob.model_validate_json(job_json)))
+
+
+@cli.command()
+@click.option("--report", type=FOLDER, default=Path("report"), show_default=True, help="Templates and styles.")
+@click.option("--results", type=FOLDER, default=Path("results"), show_default=True)
+@click.option("--pdf", type=click.Choice(["auto", "latex", "typst"]), default="auto", show_default=True)
+@click.argument("output", type=FILE)
+def paper(report: Path, results: Path, pdf: str, output: Path) -> None:
+    """Render the paper; the ending of OUTPUT (.md, .html, .tex, .pdf) says as what."""
+    from mlpaper.paper.render import render
+
+    render(report, results, output.suffix.removeprefix("."), output, pdf)

@@ -1,0 +1,422 @@
+"""What a template of the paper may call: numbers, settings and differences, and figures, tables and links to them.
+
+Numbers come from `results/numbers.json` only, so that no sentence can say what no run has shown. How a figure or a
+table looks in a target is decided by `report/style/{figure,table}.<target>.j2`, not here.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from mlpaper.errors import RenderError, nearest
+from mlpaper.files import read_json
+from mlpaper.paper import format as form
+from mlpaper.study.schema import FRACTIONS, METRICS, NOISE_METRIC
+from mlpaper.study.stats import Summary, summarise
+
+Target = Literal["md", "html", "tex", "typ"]
+"""What the templates are rendered for; a PDF is rendered from `tex` or `typ`."""
+
+Relation = Literal["above", "below", "level", "diverged", "missing"]
+"""How a metric of one run lies to another's: `level` where the interval of the paired difference holds zero."""
+
+DATASETS = {
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "emnist_bymerge": "EMNIST ByMerge",
+    "emnist_balanced": "EMNIST Balanced",
+    "digits": "scikit-learn's handwritten digits",
+}
+PARTS = {"train": "the official training part alone", "test": "the official test part alone"}
+PAGE_CHARACTERS = 98
+"""Characters of a table's type that fit on one line of a page."""
+WIDEST_CELL = 45
+"""Characters of a cell before it is broken into lines, where a table does not fit."""
+KINDS: tuple[Literal["figure", "table"], ...] = ("figure", "table")
+POWER = re.compile(r"(-?[\d.]+)e(-?\d+)")
+
+
+# --- numbers
+
+
+class Numbers:
+    """Numbers of the studies, as the templates ask for them.
+
+    Parameters
+    ----------
+    document
+        The content of `results/numbers.json`.
+    target
+        In HTML, every number carries the runs that it was computed from.
+
+    Raises
+    ------
+    RenderError
+        From every method: there is no such key. The message names the nearest one.
+    """
+
+    def __init__(self, document: Mapping[str, Any], target: Target) -> None:
+        self.numbers: Mapping[str, dict[str, Any]] = document["numbers"]
+        self.settings: Mapping[str, dict[str, Any]] = document["settings"]
+        self.pools: Mapping[str, dict[str, Any]] = document["pools"]
+        self.target = target
+
+    def macros(self) -> dict[str, Callable[..., Any]]:
+        """The functions that templates see, by name."""
+        names = (
+            "num value published published_value difference published_difference relation reproduced published_relation spread "
+            "setting pool parameters dataset has_number count duration listing"
+        )
+        return {name: getattr(self, name) for name in names.split()}
+
+    def has_number(self, key: str) -> bool:
+        """Whether `<study>.<run>.<metric>` was measured."""
+        return self.numbers.get(key, {}).get("mean") is not None
+
+    def value(self, key: str) -> float | None:
+        """Mean over seeds as stored (a fraction, nats, a count), or None where no seed has one: for conditions."""
+        mean = self._entry(key)["mean"]
+        return None if mean is None else float(mean)
+
+    def num(self, key: str, unit: bool = True) -> str:
+        """Mean over seeds, its 95 % interval and its unit: `88.58 ± 0.12 %`."""
+        entry = self._entry(key)
+        metric, lost = entry["metric"], entry.get("diverged", 0)
+        if entry["mean"] is None:
+            return self._marked(key, entry, "diverged" if lost else "not measured")
+        text = form.value(metric, Summary(entry["mean"], entry["half_width"], entry["n"]))
+        if unit and form.unit(metric):
+            text += form.NO_BREAK_SPACE + form.unit(metric)
+        if lost:
+            text += f" (over {entry['n']} of {entry['n'] + lost} seeds, the others diverged)"
+        return self._marked(key, entry, text)
+
+    def published(self, key: str) -> str:
+        """The value that the source publishes, with its unit; an en dash where it gives none."""
+        entry = self._entry(key)
+        return form.quantity(entry["metric"], entry.get("published"))
+
+    def published_value(self, key: str) -> float | None:
+        """The published value as stored, or None: for conditions."""
+        published: float | None = self._entry(key).get("published")
+        return published
+
+    def reproduced(self, key: str, tolerance: float = 0.005) -> bool:
+        """Whether the published value lies within ``tolerance`` of our mean (0.005 is half a point of accuracy)."""
+        entry = self._entry(key)
+        mean, published = entry["mean"], entry.get("published")
+        return mean is not None and published is not None and abs(mean - published) <= tolerance
+
+    def published_relation(self, key: str, tolerance: float = 0.005) -> Relation:
+        """How our mean lies to the published value: `level` within ``tolerance``."""
+        entry = self._entry(key)
+        mean, published = entry["mean"], entry.get("published")
+        if mean is None or published is None:
+            return "diverged" if entry.get("diverged") else "missing"
+        return "level" if self.reproduced(key, tolerance) else ("above" if mean > published else "below")
+
+    def difference(self, study: str, first: str, second: str, metric: str) -> str:
+        """``first`` minus ``second``, paired by seed, with its interval: `+6.11 ± 0.20 points`."""
+        keys = [f"{study}.{run}.{metric}" for run in (first, second)]
+        entries = [self._entry(key) for key in keys]
+        summary = self._paired(*entries)
+        if summary is None:
+            return "diverged" if any(entry.get("diverged") for entry in entries) else "not measured"
+        return self._marked(" − ".join(keys), _merged(*entries), _signed(metric, summary))
+
+    def published_difference(self, study: str, first: str, second: str, metric: str) -> str:
+        """The same difference between the source's published values."""
+        values = [self._entry(f"{study}.{run}.{metric}").get("published") for run in (first, second)]
+        if values[0] is None or values[1] is None:
+            return form.MISSING
+        return _signed(metric, Summary(values[0] - values[1], None, 1))
+
+    def relation(self, study: str, first: str, second: str, metric: str) -> Relation:
+        """How ``first`` lies to ``second``; with one seed, by the sign alone."""
+        entries = [self._entry(f"{study}.{run}.{metric}") for run in (first, second)]
+        summary = self._paired(*entries)
+        if summary is None:
+            return "diverged" if any(entry.get("diverged") for entry in entries) else "missing"
+        if abs(summary.mean) <= (summary.half_width or 0.0):
+            return "level"
+        return "above" if summary.mean > 0 else "below"
+
+    def spread(self, keys: Iterable[str]) -> str:
+        """Smallest and largest mean of several numbers: `87.52 to 88.51 %`."""
+        entries = [self._entry(key) for key in keys]
+        means = sorted(entry["mean"] for entry in entries if entry["mean"] is not None)
+        if not means:
+            return "diverged"
+        metric = entries[0]["metric"]
+        return f"{form.number(metric, means[0])} to {form.quantity(metric, means[-1])}"
+
+    def parameters(self, run: str) -> str:
+        """Trainable parameters of `<study>.<run>`."""
+        return self.num(f"{run}.parameters")
+
+    def setting(self, key: str) -> str:
+        """A field of a run's specification: `<study>.<run>.optimizer.learning_rate`."""
+        run = next((run for run in sorted(self.settings, key=len, reverse=True) if key.startswith(f"{run}.")), None)
+        if run is None:
+            raise RenderError(f"no run has the setting `{key}`{nearest(key, self.settings)}")
+        node: Any = self.settings[run]
+        for name in key.removeprefix(f"{run}.").split("."):
+            if not isinstance(node, Mapping) or name not in node:
+                allowed = node if isinstance(node, Mapping) else ()
+                raise RenderError(f"run `{run}` has no setting `{name}` in `{key}`{nearest(name, allowed)}")
+            node = node[name]
+        return _plain(node)
+
+    def pool(self, key: str) -> str:
+        """A fact of a study's data: `<study>.count`."""
+        study, _, name = key.partition(".")
+        facts = self._pool(study)
+        if name not in facts:
+            raise RenderError(f"the data of `{study}` have no `{name}`{nearest(name, facts)}")
+        value = facts[name]
+        return f"{value:.2f}" if isinstance(value, float) else _plain(value)
+
+    def dataset(self, study: str) -> str:
+        """The images that a study draws from, in words."""
+        name, *parts = self._pool(study)["id"].split(".")
+        words = DATASETS.get(name, name)
+        return f"{words}, {' and '.join(PARTS[part] for part in parts)}" if parts else words
+
+    @staticmethod
+    def count(value: int) -> str:
+        """A count with its thousands set apart."""
+        return f"{value:,}"
+
+    @staticmethod
+    def duration(seconds: float) -> str:
+        """A time in words."""
+        return form.duration(seconds)
+
+    @staticmethod
+    def listing(words: Iterable[str], joint: str = "and") -> str:
+        """Words as a list in a sentence.
+
+        >>> Numbers.listing(["a", "b", "c"])
+        'a, b and c'
+        """
+        *first, last = list(words) or [""]
+        return f"{', '.join(first)} {joint} {last}" if first else last
+
+    def _entry(self, key: str) -> dict[str, Any]:
+        """The entry of a key. A metric that a known run does not have (it diverged) is an entry without a mean."""
+        if key in self.numbers:
+            return {"metric": self._metric(key), **self.numbers[key]}
+        metric = self._metric(key)
+        run = key.removesuffix(f".{metric}")
+        if run not in self.settings or not (metric in METRICS or NOISE_METRIC.fullmatch(metric)):
+            raise RenderError(f"there is no number `{key}`{nearest(key, self.numbers)}")
+        return {"metric": metric, "mean": None, "diverged": self.numbers.get(f"{run}.epochs", {}).get("diverged", 0)}
+
+    def _metric(self, key: str) -> str:
+        run = next((run for run in sorted(self.settings, key=len, reverse=True) if key.startswith(f"{run}.")), "")
+        return key.removeprefix(f"{run}.") if run else key.rsplit(".", 1)[-1]
+
+    def _pool(self, study: str) -> dict[str, Any]:
+        if study not in self.pools:
+            raise RenderError(f"there are no data of a study `{study}`{nearest(study, self.pools)}")
+        return self.pools[study]
+
+    def _paired(self, first: Mapping[str, Any], second: Mapping[str, Any]) -> Summary | None:
+        minuends, subtrahends = _by_seed(first), _by_seed(second)
+        seeds = sorted(minuends.keys() & subtrahends.keys())
+        return summarise([minuends[seed] - subtrahends[seed] for seed in seeds]) if seeds else None
+
+    def _marked(self, key: str, entry: Mapping[str, Any], text: str) -> str:
+        """``text`` as a span that says where it comes from, in HTML; else ``text`` itself."""
+        if self.target != "html":
+            return text
+        values = ", ".join(form.number(entry["metric"], value) for value in _by_seed(entry).values())
+        facts = {"key": key, "runs": " ".join(entry.get("runs", ())), "values": values}
+        if entry.get("published") is not None:
+            facts["published"] = form.quantity(entry["metric"], entry["published"])
+        attributes = " ".join(f'{name}="{fact}"' for name, fact in facts.items() if fact)
+        return f'[{text}]{{.num title="{key}" {attributes}}}'
+
+
+def _by_seed(entry: Mapping[str, Any]) -> dict[int, float]:
+    pairs = zip(entry.get("seeds", ()), entry.get("values", ()), strict=False)
+    return {seed: value for seed, value in pairs if value is not None}
+
+
+def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    return {"metric": first["metric"], "runs": list(dict.fromkeys([*first.get("runs", ()), *second.get("runs", ())]))}
+
+
+def _signed(metric: str, summary: Summary) -> str:
+    suffix = "points" if FRACTIONS.search(metric) else form.unit(metric)
+    return form.difference(metric, summary) + (form.NO_BREAK_SPACE + suffix if suffix else "")
+
+
+def _plain(value: Any) -> str:
+    """A setting as Markdown.
+
+    >>> _plain(1e-8), _plain([128, 64]), _plain(81405), _plain(None)
+    ('$10^{-8}$', '[128, 64]', '81,405', 'none')
+    """
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return f"[{', '.join(_plain(entry) for entry in value)}]"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        power = POWER.fullmatch(text := form.short(value))
+        factor = "" if not power or power[1] == "1" else rf"{power[1]} \cdot "
+        return f"${factor}10^{{{power[2]}}}$" if power else text
+    return str(value)
+
+
+# --- figures and tables
+
+
+@dataclass(frozen=True)
+class Item:
+    """A figure or a table as its template in `report/style` sees it."""
+
+    id: str
+    kind: Literal["figure", "table"]
+    number: int
+    facts: Mapping[str, Any]
+    """The provenance that lies beside the file."""
+    folder: Path
+    """`results`."""
+
+    @property
+    def label(self) -> str:
+        """`Figure 3`."""
+        return f"{self.kind.capitalize()} {self.number}"
+
+    @property
+    def anchor(self) -> str:
+        """Identifier in the document."""
+        return f"{self.kind}-{self.id}"
+
+    @property
+    def alt(self) -> str:
+        """What the figure shows, for those who do not see it; one line."""
+        return " ".join(str(self.facts.get("alt") or self.facts["title"]).split())
+
+    def path(self, suffix: str) -> str:
+        """The file, relative to the folder of the paper."""
+        return f"{self.kind}s/{self.id}.{suffix}"
+
+    def data_uri(self) -> str:
+        """The SVG as an address that needs no other file."""
+        svg = (self.folder / self.path("svg")).read_bytes()
+        return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")
+
+    @property
+    def body(self) -> str:
+        """The table itself, a Markdown pipe table (with notes below it, where it has some)."""
+        return (self.folder / self.path("md")).read_text(encoding="utf-8").strip()
+
+    @property
+    def pipes(self) -> str:
+        """The rows of the table, without its notes."""
+        return "\n".join(line for line in self.body.splitlines() if line.startswith("|"))
+
+    @property
+    def notes(self) -> str:
+        """What stands around the rows."""
+        return "\n".join(line for line in self.body.splitlines() if not line.startswith("|")).strip()
+
+    @property
+    def shares(self) -> list[int]:
+        """Widths of the columns in per cent, for a page; empty where the table fits a line of text as it is."""
+        rows = [_cells(line) for line in self.pipes.splitlines()]
+        head, body = rows[0], rows[2:]
+        columns = list(zip(*([_visible(cell) for cell in row] for row in body), strict=True)) or [[] for _ in head]
+        natural = [max(map(len, (_visible(title), *cells))) for title, cells in zip(head, columns, strict=True)]
+        if sum(natural) + 3 * len(natural) <= PAGE_CHARACTERS:
+            return []
+        needed = [
+            max(min(max(map(len, cells), default=0), WIDEST_CELL), max(map(len, _visible(title).split()), default=1))
+            for title, cells in zip(head, columns, strict=True)
+        ]
+        return [max(1, int(100 * (width + 2) / sum(width + 2 for width in needed))) for width in needed]
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().removeprefix("|").removesuffix("|"))]
+
+
+def _visible(cell: str) -> str:
+    return re.sub(r"\\(?=\W)|[*`]|\]\([^)]*\)", "", cell)
+
+
+@dataclass
+class Items:
+    """Numbers figures and tables in the order of the text, and resolves links to them.
+
+    A template is rendered twice: the first pass finds the order, the second knows all numbers.
+    """
+
+    results: Path
+    studies: Mapping[str, Mapping[str, Any]]
+    draw: Callable[[Item], str]
+    """Markup of a figure or a table in the target."""
+    link: Callable[[Item], str]
+    """Markup of a link to one."""
+    known: dict[str, Item] | None = None
+    """What the first pass placed; None during the first pass."""
+    placed: dict[str, Item] = field(default_factory=dict)
+
+    def macros(self) -> dict[str, Callable[..., Any]]:
+        """The functions that templates see, by name."""
+        return {"figure": self.figure, "table": self.table, "ref": self.ref, "has": self.has, "items": self.items}
+
+    def has(self, name: str, kind: str | None = None) -> bool:
+        """Whether a study has this figure or table."""
+        return any(name in self._ids(each) for each in KINDS if kind in (None, each))
+
+    def figure(self, name: str) -> str:
+        """A figure with number, caption and provenance."""
+        return self._place(name, "figure")
+
+    def table(self, name: str) -> str:
+        """A table with number, caption and provenance."""
+        return self._place(name, "table")
+
+    def ref(self, name: str, kind: str | None = None) -> str:
+        """`Figure 3`, linked; it may come later in the text. ``kind`` tells a figure from a table of the same name."""
+        if self.known is None:
+            return name
+        found = [item for item in self.known.values() if item.id == name and kind in (None, item.kind)]
+        if not found:
+            known = [item.id for item in self.known.values()]
+            raise RenderError(f"`{name}` is referred to, but placed nowhere{nearest(name, known)}")
+        if len(found) > 1:
+            raise RenderError(f"`{name}` is a figure and a table: write `ref({name!r}, 'figure')` or `'table'`")
+        return self.link(found[0])
+
+    def items(self) -> list[Item]:
+        """All figures and tables of the paper in their order (empty during the first pass)."""
+        return list((self.known or {}).values())
+
+    def _ids(self, kind: str) -> list[str]:
+        return [name for study in self.studies.values() for name in study.get(f"{kind}s", ())]
+
+    def _place(self, name: str, kind: Literal["figure", "table"]) -> str:
+        if name not in (allowed := self._ids(kind)):
+            raise RenderError(f"no study has a {kind} `{name}`{nearest(name, allowed)}")
+        if f"{kind}-{name}" in self.placed:
+            raise RenderError(f"{kind} `{name}` is placed twice")
+        sidecar = self.results / f"{kind}s" / f"{name}.json"
+        if not sidecar.exists():
+            raise RenderError(f"{kind} `{name}` was not made: {sidecar} is missing")
+        number = 1 + sum(item.kind == kind for item in self.placed.values())
+        item = Item(name, kind, number, read_json(sidecar), self.results)
+        self.placed[item.anchor] = item
+        return self.draw(item)

@@ -1,0 +1,108 @@
+"""Every number that the prose may name, with the runs it comes from: `results/numbers.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mlpaper.data.dataset import Dataset
+from mlpaper.data.split import Split
+from mlpaper.files import read_json
+from mlpaper.machine import machine, versions
+from mlpaper.paper.job import NumbersJob, StudyJob
+from mlpaper.paper.provenance import commit
+from mlpaper.study.stats import summarise
+
+
+def numbers(job: NumbersJob) -> dict[str, Any]:
+    """All numbers of the paper, by `<study>.<run>.<metric>`, with settings, datasets and provenance."""
+    values: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    runs: dict[str, float] = {}
+    for study in job.studies:
+        metrics = pd.read_parquet(study.table)
+        values |= {f"{study.name}.{key}": value for key, value in _values(study, metrics).items()}
+        for run, folders in study.runs.items():
+            settings[f"{study.name}.{run}"] = read_json(Path(folders[0]) / "spec.json")
+        runs |= {Path(f).name: read_json(Path(f) / "run.json")["seconds"] for fs in study.runs.values() for f in fs}
+    return {
+        "numbers": values,
+        "settings": settings,
+        "pools": {study.name: _pool(study) for study in job.studies},
+        "study": {
+            study.name: study.model_dump(
+                mode="json", include={"title", "summary", "authors", "year", "citation", "code"}
+            )
+            | {"runs": study.descriptions, "figures": list(study.figures), "tables": list(study.tables)}
+            for study in job.studies
+        },
+        "provenance": {
+            **commit(),
+            "version": versions()["mlpaper"],
+            "scale": job.scale,
+            "watermark": job.watermark,
+            "seeds": list(job.seeds),
+            "machine": machine(),
+            "versions": versions(),
+            "command": job.command,
+            "runs": len(runs),
+            "seconds": sum(runs.values()),
+        },
+    }
+
+
+def _values(study: StudyJob, metrics: pd.DataFrame) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for run, rows in metrics.groupby("run", sort=False):
+        diverged = int(rows.loc[rows["outcome"] == "diverged", "run_id"].nunique())
+        for metric, of_metric in rows.groupby("metric", sort=False):
+            values[f"{run}.{metric}"] = _value(str(metric), of_metric, diverged)
+    for key, value in study.published.items():
+        run = key.split(".", 1)[0]
+        entry = values.setdefault(key, _missing(study.runs[run]))
+        entry["published"] = value
+    return values
+
+
+def _value(metric: str, rows: pd.DataFrame, diverged: int) -> dict[str, Any]:
+    rows = rows.sort_values("seed")
+    summary = summarise(rows["value"].tolist())
+    return {
+        "metric": metric,
+        "mean": summary.mean,
+        "half_width": summary.half_width,
+        "n": summary.n,
+        "values": rows["value"].tolist(),
+        "seeds": rows["seed"].tolist(),
+        "runs": rows["run_id"].tolist(),
+        "diverged": diverged,
+    }
+
+
+def _missing(folders: Sequence[str]) -> dict[str, Any]:
+    """The entry of a metric that no seed has: all of them diverged, or it was not measured."""
+    outcomes: Mapping[str, str] = {Path(f).name: read_json(Path(f) / "run.json")["outcome"] for f in folders}
+    diverged = [run for run, outcome in outcomes.items() if outcome == "diverged"]
+    nothing: dict[str, Any] = {"mean": None, "half_width": None, "n": 0, "values": [], "seeds": []}
+    return nothing | {"runs": diverged, "diverged": len(diverged)}
+
+
+def _pool(study: StudyJob) -> dict[str, Any]:
+    dataset, split = Dataset.open(Path(study.pool)), Split.read(Path(study.split))
+    counts = pd.Series(dataset.labels).value_counts().reindex(range(len(dataset.classes)), fill_value=0)
+    return {
+        "id": dataset.meta["pool"],
+        "count": len(dataset.labels),
+        "classes": len(dataset.classes),
+        "imbalance": float(counts.max() / counts.min()),
+        "largest_class": dataset.classes[int(counts.idxmax())],
+        "largest_count": int(counts.max()),
+        "smallest_class": dataset.classes[int(counts.idxmin())],
+        "smallest_count": int(counts.min()),
+        "train": len(split.train),
+        "validation": len(split.validation),
+        "test": len(split.test),
+    }

@@ -1,0 +1,258 @@
+"""From one source of prose to the paper: Markdown for GitHub, one HTML file, LaTeX and PDF.
+
+Jinja fills `report/paper.md.j2` with numbers, figures and tables; pandoc converts what comes out; the look lives in
+`report/style`. A PDF is made through LaTeX where it is installed, else through Typst, which comes with the package.
+The same inputs give the same bytes: the only date is that of the commit (or `SOURCE_DATE_EPOCH`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import jinja2
+import pypandoc
+import typst
+
+from mlpaper.errors import RenderError
+from mlpaper.files import atomic, read_json, write_text
+from mlpaper.paper import lint
+from mlpaper.paper.macros import Item, Items, Numbers, Target
+
+Output = Literal["md", "html", "tex", "pdf"]
+Engine = Literal["auto", "latex", "typst"]
+
+SOURCE = "paper.md.j2"
+READER = "markdown-tex_math_single_backslash+gfm_auto_identifiers-implicit_figures-smart"
+WRITERS: Mapping[Target, tuple[str, ...]] = {
+    "md": ("--to=gfm", "--shift-heading-level-by=1", "--wrap=none"),
+    "html": ("--to=html5", "--shift-heading-level-by=1", "--mathml", "--number-sections", "--wrap=none"),
+    "tex": ("--to=latex", "--wrap=none"),
+    "typ": ("--to=typst", "--wrap=none"),
+}
+FIXED_DATE = 1_735_689_600
+"""1 January 2025: the date of files made outside any repository."""
+
+
+def render(template_folder: Path, results: Path, target: Output, output: Path, pdf_engine: Engine = "auto") -> None:
+    """Render the paper.
+
+    Parameters
+    ----------
+    template_folder
+        `report`: `paper.md.j2`, `sections/`, `references.bib` and `style/`.
+    results
+        The folder with `numbers.json`, `figures/` and `tables/`. Figures are linked relative to it, so Markdown and
+        LaTeX belong there.
+    target
+        `md` (for GitHub), `html` (one file), `tex` (pdflatex, xelatex or tectonic) or `pdf`.
+    output
+        The file to write.
+    pdf_engine
+        For `pdf`: `latex`, `typst`, or `auto`, which takes LaTeX where it is installed.
+
+    Raises
+    ------
+    RenderError
+        A template is wrong or asks for a number, figure or table that is not there; prose holds a bare number; pandoc
+        or the PDF engine gives up. Names the template and the line where there is one.
+    """
+    lint.check(template_folder)
+    engine = _engine(pdf_engine) if target == "pdf" else None
+    inner: Target = ("typ" if engine == "typst" else "tex") if target == "pdf" else target  # type: ignore[assignment]
+    paper = Paper(template_folder, results, inner)
+    document = paper.document()
+    if target != "pdf":
+        write_text(output, document)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        shutil.copytree(results / "figures", Path(scratch) / "figures")
+        compiled = _typst(document, Path(scratch), paper.epoch) if engine == "typst" else _latex(
+            document, Path(scratch), paper.epoch, str(engine)
+        )
+        with atomic(output) as temporary:
+            temporary.write_bytes(compiled)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The paper in one target."""
+
+    folder: Path
+    results: Path
+    target: Target
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """`results/numbers.json`."""
+        path = self.results / "numbers.json"
+        if not path.exists():
+            raise RenderError(f"{path} is missing: the paper's numbers were not made")
+        facts: dict[str, Any] = read_json(path)
+        return facts
+
+    @cached_property
+    def date(self) -> datetime:
+        """The paper's only date: `SOURCE_DATE_EPOCH`, else the commit's, else a fixed one."""
+        if stamp := os.environ.get("SOURCE_DATE_EPOCH"):
+            return datetime.fromtimestamp(int(stamp), UTC)
+        if committed := self.facts["provenance"].get("date"):
+            return datetime.fromisoformat(committed).astimezone(UTC)
+        return datetime.fromtimestamp(FIXED_DATE, UTC)
+
+    @property
+    def epoch(self) -> int:
+        """The date in seconds since 1970."""
+        return int(self.date.timestamp())
+
+    def document(self) -> str:
+        """The whole paper in the target's language."""
+        return self._pandoc(self.markdown())
+
+    def markdown(self) -> str:
+        """The filled template: pandoc's Markdown. Rendered twice, so that links to later figures know their numbers."""
+        first = self._items(None)
+        self._fill(first)
+        return self._fill(self._items(first.placed))
+
+    @cached_property
+    def _environment(self) -> jinja2.Environment:
+        return jinja2.Environment(  # autoescape would escape Markdown, not HTML
+            loader=jinja2.FileSystemLoader(self.folder),
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+
+    def _items(self, known: dict[str, Item] | None) -> Items:
+        return Items(self.results, self.facts["study"], self._draw, self._link, known)
+
+    def _fill(self, items: Items) -> str:
+        studies = self.facts.get("studies") or list(self.facts["study"])
+        context = {
+            **Numbers(self.facts, self.target).macros(),
+            **items.macros(),
+            "target": self.target,
+            "studies": studies,
+            "about": self.facts["study"],
+            "provenance": self.facts["provenance"],
+            "date": self.date.date().isoformat(),
+            "section": self._section,
+        }
+        try:
+            return self._environment.get_template(SOURCE).render(context)
+        except jinja2.TemplateSyntaxError as error:
+            raise RenderError(f"{error.filename or error.name}:{error.lineno}: {error.message}") from error
+        except (jinja2.TemplateError, RenderError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise RenderError(f"{self._place(error)}{error}") from error
+
+    def _place(self, error: BaseException) -> str:
+        """``template:line: `` of the innermost template that an error passed through."""
+        root = str(self.folder.resolve())
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if str(Path(f.filename).resolve()).startswith(root)]
+        return f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""
+
+    def _section(self, study: str) -> str:
+        """The template of a study's section: its own, or the generic one."""
+        own = f"sections/{study}.md.j2"
+        return own if (self.folder / own).exists() else "sections/generic.md.j2"
+
+    def _draw(self, item: Item) -> str:
+        template = self._environment.get_template(f"style/{item.kind}.{self.target}.j2")
+        return template.render(item=item, target=self.target)
+
+    def _link(self, item: Item) -> str:
+        return f"[{item.label.replace(' ', chr(0xA0))}](#{item.anchor})"
+
+    def _pandoc(self, markdown: str) -> str:
+        style = self.folder / "style"
+        provenance = self.facts["provenance"]
+        variables = {"watermark": provenance.get("watermark") or "", "date": self.date.date().isoformat()}
+        if self.target == "html":
+            variables |= {name: (style / f"paper.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
+        with tempfile.TemporaryDirectory() as scratch:
+            defaults = Path(scratch) / "variables.json"  # a defaults file: long values do not fit a command line
+            defaults.write_text(_defaults(variables), encoding="utf-8")
+            arguments = [
+                f"--from={READER}",
+                f"--template={(style / f'template.{self.target}').resolve()}",
+                f"--lua-filter={(style / 'tables.lua').resolve()}",
+                "--citeproc",
+                f"--lua-filter={(style / 'references.lua').resolve()}",
+                f"--bibliography={(self.folder / 'references.bib').resolve()}",
+                "--toc",
+                "--toc-depth=3",
+                "--columns=100000",  # no table is wrapped for the length of its source lines
+                f"--defaults={defaults}",
+                *WRITERS[self.target],
+            ]
+            return _run([pypandoc.get_pandoc_path(), *arguments], markdown, "pandoc")
+
+
+def _defaults(variables: Mapping[str, str]) -> str:
+    import json
+
+    return json.dumps({"variables": variables, "fail-if-warnings": True})
+
+
+def _engine(asked: Engine) -> str:
+    """The program that makes the PDF: `latexmk`, `tectonic` or `typst`."""
+    found = next((program for program in ("latexmk", "tectonic") if shutil.which(program)), None)
+    if asked == "latex" and found is None:
+        raise RenderError("the PDF was asked for through LaTeX, but neither `latexmk` nor `tectonic` is installed; "
+                          "`pdf: typst` needs neither")
+    return "typst" if asked == "typst" or found is None else found
+
+
+def _typst(document: str, scratch: Path, epoch: int) -> bytes:
+    source = scratch / "paper.typ"
+    source.write_text(document, encoding="utf-8")
+    try:
+        compiled = typst.compile(source, root=scratch, format="pdf", ignore_system_fonts=True, timestamp=epoch)
+    except (RuntimeError, ValueError) as error:
+        raise RenderError(f"Typst could not typeset the paper: {error}") from error
+    assert isinstance(compiled, bytes)
+    return compiled
+
+
+def _latex(document: str, scratch: Path, epoch: int, program: str) -> bytes:
+    (scratch / "paper.tex").write_text(document, encoding="utf-8")
+    command = {
+        "latexmk": ["latexmk", "-norc", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "-quiet", "paper.tex"],
+        "tectonic": ["tectonic", "-X", "compile", "-Z", "deterministic-mode", "paper.tex"],
+    }[program]
+    environment = {"SOURCE_DATE_EPOCH": str(epoch), "FORCE_SOURCE_DATE": "1"}
+    _run(command, "", program, scratch, environment)
+    return (scratch / "paper.pdf").read_bytes()
+
+
+def _run(
+    command: list[str], text: str, name: str, folder: Path | None = None, environment: Mapping[str, str] | None = None
+) -> str:
+    """Run a program on ``text``; what it printed, or a RenderError with its own words."""
+    done = subprocess.run(
+        command,
+        input=text.encode(),
+        capture_output=True,
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        check=False,
+    )
+    if done.returncode:
+        log = folder / "paper.log" if folder else None
+        said = done.stderr.decode(errors="replace")
+        if log and log.exists():
+            said = "\n".join(re.findall(r"^!.*(?:\n.*){0,3}", log.read_text(errors="replace"), re.MULTILINE)) or said
+        raise RenderError(f"{name} could not make the paper: {said.strip()[-2000:]}")
+    return done.stdout.decode()

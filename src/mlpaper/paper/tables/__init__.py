@@ -1,0 +1,22 @@
+"""Tables of the paper, one module per kind, each with ``build(item, job) -> Table``.
+
+The modules are imported by name, when needed: the pipeline rebuilds a table when *its* module changes, no other.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
+
+from mlpaper.paper.job import ItemJob
+from mlpaper.paper.tables.table import Table
+
+
+def build(job: ItemJob, stem: Path) -> None:
+    """Write the job's table as ``stem.md``, ``stem.tex`` and ``stem.parquet``."""
+    kind = importlib.import_module(f"{__name__}.{job.item.kind.replace('-', '_')}")
+    table: Table = kind.build(job.item, job)
+    if job.watermark:
+        table = replace(table, note=f"{job.watermark}. {table.note}".strip())
+    table.write(stem)

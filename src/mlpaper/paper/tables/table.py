@@ -1,0 +1,155 @@
+"""A table as data, and its three files: Markdown, LaTeX, and the numbers behind it. What tables say is said elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mlpaper.files import write_parquet, write_text
+
+NO_BREAK_SPACE = "\u00a0"
+WIDEST_LINE = 45
+"""Characters from which on a column's cells are broken into lines in LaTeX."""
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "^": r"\textasciicircum{}",
+        "~": r"\textasciitilde{}",
+        **{character: f"\\{character}" for character in "#$%&_{}"},
+        **{character: f"${character}$" for character in "<>"},
+        NO_BREAK_SPACE: "~",
+        "–": "--",
+        "±": r"$\pm$",
+        "−": "$-$",
+        "×": r"$\times$",
+        "→": r"$\to$",
+        "≤": r"$\le$",
+        "≥": r"$\ge$",
+        "α": r"$\alpha$",
+        "β": r"$\beta$",
+        "γ": r"$\gamma$",
+        "ε": r"$\varepsilon$",
+        "λ": r"$\lambda$",
+        "σ": r"$\sigma$",
+        "₁": "$_1$",
+        "₂": "$_2$",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its heading, its cells as shown, and whether they are numbers (aligned right, never broken)."""
+
+    title: str
+    cells: tuple[str, ...]
+    numeric: bool = False
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Cells in which spaces of numbers do not break, except before a remark in brackets."""
+        return tuple(re.sub(r" (?!\()", NO_BREAK_SPACE, cell) if self.numeric else cell for cell in self.cells)
+
+    @property
+    def longest(self) -> int:
+        """Characters of the longest cell."""
+        return max(map(len, self.cells), default=0)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of text, the values behind them, and a note below."""
+
+    columns: tuple[Column, ...]
+    raw: Sequence[Mapping[str, Any]]
+    """Rows of unrounded values; None where there is none. Fractions stay fractions."""
+    note: str = ""
+
+    def write(self, stem: Path) -> None:
+        """Write ``stem.md``, ``stem.tex`` (a tabular, without caption) and ``stem.parquet``."""
+        write_text(stem.with_name(f"{stem.name}.md"), self.markdown())
+        write_text(stem.with_name(f"{stem.name}.tex"), self.latex())
+        write_parquet(stem.with_name(f"{stem.name}.parquet"), pa.Table.from_pylist([dict(row) for row in self.raw]))
+
+    def markdown(self) -> str:
+        """A pipe table as pandoc and GitHub read it."""
+        columns = [[markdown_escape(text) for text in (column.title, *column.shown)] for column in self.columns]
+        widths = [min(max(3, *map(len, texts)), WIDEST_LINE) for texts in columns]
+        numeric = [column.numeric for column in self.columns]
+        lines = [f"| {' | '.join(_padded(row, widths, numeric))} |" for row in zip(*columns, strict=True)]
+        rules = [f"{'-' * (width + 1)}{':' if right else '-'}" for width, right in zip(widths, numeric, strict=True)]
+        lines.insert(1, f"|{'|'.join(rules)}|")
+        note = f"\n{markdown_escape(self.note)}\n" if self.note else ""
+        return "\n".join(lines) + "\n" + note
+
+    def latex(self) -> str:
+        """A tabular in the style of booktabs, with the note in small print below."""
+        rows = [[latex_escape(text) for text in row] for row in zip(*(c.shown for c in self.columns), strict=True)]
+        lines = [
+            "% needs: \\usepackage{array, booktabs}",
+            f"\\begin{{tabular}}{{{''.join(_latex_columns(self.columns))}}}",
+            "\\toprule",
+            " & ".join(latex_escape(column.title) for column in self.columns) + " \\\\",
+            "\\midrule",
+            *(" & ".join(row) + " \\\\" for row in rows),
+            "\\bottomrule",
+            "\\end{tabular}",
+        ]
+        if self.note:
+            lines.append(f"\\par\\smallskip{{\\footnotesize {latex_escape(self.note)}}}")
+        return "\n".join(lines) + "\n"
+
+
+def markdown_escape(text: str) -> str:
+    r"""Text that Markdown shows as it is written, on one line; `code` between backticks stays code.
+
+    >>> print(markdown_escape("a|b, 2 * 3, `l_2`"))
+    a\|b, 2 \* 3, `l_2`
+    """
+    return _escape(
+        text,
+        plain=lambda part: re.sub(r"([\\*_{}\[\]<>$~^|@])", r"\\\1", part),
+        code=lambda part: "`" + part.replace("|", r"\|") + "`",
+    )
+
+
+def latex_escape(text: str) -> str:
+    r"""Text that LaTeX shows as it is written; `code` between backticks is set in typewriter type.
+
+    >>> print(latex_escape("50 % & a_b, σ ± 1, `l_2`"))
+    50 \% \& a\_b, $\sigma$ $\pm$ 1, \texttt{l\_2}
+    """
+    return _escape(
+        text,
+        plain=lambda part: part.translate(_LATEX),
+        code=lambda part: f"\\texttt{{{part.translate(_LATEX)}}}",
+    )
+
+
+def _escape(text: str, plain: Callable[[str], str], code: Callable[[str], str]) -> str:
+    parts = re.sub(r"[ \n]+", " ", text).split("`")
+    if len(parts) % 2 == 0:  # an unpaired backtick is no code
+        return plain("'".join(parts))
+    return "".join(code(part) if i % 2 else plain(part) for i, part in enumerate(parts))
+
+
+def _padded(row: Iterable[str], widths: Sequence[int], right: Sequence[bool]) -> list[str]:
+    return [
+        text.rjust(width) if numeric else text.ljust(width)
+        for text, width, numeric in zip(row, widths, right, strict=True)
+    ]
+
+
+def _latex_columns(columns: Sequence[Column]) -> list[str]:
+    """`l` and `r`; where a cell is longer than a line, ragged columns that share the width by their longest cells."""
+    if all(column.longest <= WIDEST_LINE for column in columns):
+        return ["r" if column.numeric else "l" for column in columns]
+    weights = [min(max(column.longest, WIDEST_LINE // 4), 3 * WIDEST_LINE) for column in columns]
+    widths = [0.9 * weight / sum(weights) for weight in weights]
+    return [f">{{\\raggedright\\arraybackslash}}p{{{width:.3f}\\linewidth}}" for width in widths]

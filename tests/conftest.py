@@ -1,0 +1,32 @@
+"""Fixtures that several parts of the suite use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mlpaper.data.prepare import prepare
+from mlpaper.data.split import make_split
+from mlpaper.data.dataset import Dataset
+from mlpaper.spec import PoolSpec, PoolSplit
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Path:
+    """A folder with the official files, or a skip."""
+    folder = Path(os.environ.get("MLPAPER_MIRROR", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no official files: {folder} does not exist (set MLPAPER_MIRROR)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The prepared pool of scikit-learn's digits, with `split.npz` beside its arrays."""
+    folder = tmp_path_factory.mktemp("pools") / "digits"
+    prepare(PoolSpec(name="digits"), folder.parent, folder)
+    dataset = Dataset.open(folder)
+    make_split(dataset.labels, PoolSplit(), dataset.part_ranges, dataset.classes).write(folder / "split.npz")
+    return folder

@@ -1,0 +1,40 @@
+"""Small synthetic images, and a trainer over them."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from mlpaper.engine import backend
+from mlpaper.engine.train import Trainer
+from mlpaper.spec import PoolSpec, RunSpec
+
+CLASSES = 5
+
+
+@pytest.fixture(scope="session")
+def images() -> tuple[np.ndarray, np.ndarray]:
+    """600 images of 24 pixels in 5 classes that a small network can tell apart: uint8 (600, 24), int64 (600,)."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, CLASSES, 600)
+    centres = rng.integers(0, 256, (CLASSES, 24))
+    pixels = np.clip(centres[labels] + rng.normal(0, 60, (600, 24)), 0, 255)
+    return pixels.astype(np.uint8), labels
+
+
+@pytest.fixture
+def trainer_of(images: tuple[np.ndarray, np.ndarray]) -> Callable[..., Trainer]:
+    """Make a trainer: 400 training and 200 validation images; keyword arguments are fields of the specification."""
+
+    def make(device: str = "cpu", dtype: type = np.float32, **fields: object) -> Trainer:
+        spec = spec_of(**fields)
+        index = np.arange(600)
+        return Trainer(spec, backend.select(device, dtype), *images, index[:400], index[400:], CLASSES)
+
+    return make
+
+
+def spec_of(**fields: object) -> RunSpec:
+    """A specification of a few small epochs."""
+    small = {"dataset": PoolSpec(name="digits"), "network": {"hidden": [16, 8]}, "batch_size": 64, "epochs": 4}
+    return RunSpec.model_validate(small | fields)

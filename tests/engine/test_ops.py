@@ -1,0 +1,115 @@
+"""Fast operations against the readable reference, and the reference against known answers."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from mlpaper.engine.ops import cpu, reference
+
+RNG = np.random.default_rng(1)
+OPERATIONS = sorted(
+    name
+    for name, member in vars(reference).items()
+    if inspect.isfunction(member) and member.__module__ == reference.__name__
+)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_override_has_the_signature_of_the_reference(name: str) -> None:
+    assert inspect.signature(getattr(cpu, name)) == inspect.signature(getattr(reference, name))
+
+
+def _real(*shape: int) -> np.ndarray:
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def _cases() -> dict[str, list]:
+    """Arguments of every operation; arrays are copied for each implementation, and all are compared afterwards."""
+    logits = 5 * _real(37, 11)
+    logits[0], logits[1] = 0, 1e4 * logits[1]  # a tie, and logits that overflow a naive softmax
+    activations = np.maximum(_real(37, 24), 0)
+    return {
+        "gather": [
+            RNG.integers(0, 256, (50, 24), dtype=np.uint8),
+            RNG.integers(0, 50, 37),
+            _real(256),
+            np.zeros((37, 24), np.float32),
+        ],
+        "linear": [_real(37, 24), _real(24, 11), _real(11), np.zeros((37, 11), np.float32)],
+        "linear_backward": [
+            _real(37, 24), _real(24, 11), _real(37, 11), np.zeros((24, 11), np.float32), _real(11), _real(37, 24),
+        ],
+        "relu": [_real(37, 24), np.zeros((37, 24), np.float32)],
+        "relu_backward": [activations, _real(37, 24), np.zeros((37, 24), np.float32)],
+        "cross_entropy": [logits, RNG.integers(0, 11, 37), 1 / 37, np.zeros_like(logits), np.ones(3)],
+        "log_softmax": [logits, np.zeros_like(logits)],
+        "add_scaled": [_real(99), _real(99), 0.3],
+        "sgd": [_real(99), _real(99), 0.1],
+        "momentum": [_real(99), _real(99), _real(99), 0.1, 0.9],
+        "adam": [_real(99), _real(99), _real(99), _real(99) ** 2, 1e-3, 0.9, 0.999, 1e-8, 3],
+        "random_words": [np.zeros((5, 12), np.uint32), 7, 3, np.array([0, 1, 2**32 + 5, 9, 2], np.uint64)],
+        "normal_rows": [np.zeros((5, 12), np.float32), 7, 3, np.array([0, 1, 2**32 + 5, 9, 2], np.uint64)],
+        "add_noise": [np.abs(_real(37, 24)), _real(37, 24), 0.2, np.zeros((37, 24), np.float32)],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"philox"}))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_kernels_equal_the_reference(name: str, dtype: type) -> None:
+    arguments = [
+        argument.astype(dtype) if isinstance(argument, np.ndarray) and argument.dtype == np.float32 else argument
+        for argument in _cases()[name]
+    ]
+    ours = [np.copy(a) if isinstance(a, np.ndarray) else a for a in arguments]
+    theirs = [np.copy(a) if isinstance(a, np.ndarray) else a for a in arguments]
+    getattr(cpu, name)(*ours)
+    getattr(reference, name)(*theirs)
+    tight = {"rtol": 1e-5, "atol": 1e-6} if dtype == np.float32 else {"rtol": 1e-12, "atol": 1e-12}
+    for mine, other in zip(ours, theirs, strict=True):
+        if isinstance(mine, np.ndarray):
+            assert mine.dtype == other.dtype
+            np.testing.assert_allclose(mine, other, **tight)
+
+
+def test_kernels_keep_a_nan() -> None:
+    """A network that diverges must be seen to diverge: no kernel may turn NaN into a number."""
+    logits = np.zeros((2, 3), np.float32)
+    logits[1, 2] = np.nan
+    for ops in (cpu, reference):
+        totals = np.zeros(3)
+        ops.cross_entropy(logits, np.array([0, 1]), 1.0, np.zeros_like(logits), totals)
+        assert np.isnan(totals[0])
+        assert totals[2] == 0
+        x = np.array([[np.nan, -1, 1]], np.float32)
+        ops.relu(x, x)
+        np.testing.assert_array_equal(x, [[np.nan, 0, 1]])
+
+
+def test_philox_gives_the_published_answers() -> None:
+    """Known answers of Philox4x32-10 from the Random123 distribution (Salmon et al. 2011)."""
+    answers = {
+        ((0, 0, 0, 0), (0, 0)): (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8),
+        ((2**32 - 1,) * 4, (2**32 - 1,) * 2): (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD),
+        ((0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0)): (
+            0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1,
+        ),
+    }  # fmt: skip
+    for (counter, key), words in answers.items():
+        got = reference.philox(tuple(np.array([word], np.uint64) for word in counter), key)
+        assert tuple(int(word[0]) for word in got) == words
+
+
+def test_cross_entropy_by_hand() -> None:
+    """Shift-invariant, rows of the gradient sum to zero, the sum is N times the mean, and the loss is -log p."""
+    logits, labels = _real(8, 4).astype(np.float64), RNG.integers(0, 4, 8)
+    mean, summed, shifted = (np.zeros_like(logits) for _ in range(3))
+    totals = np.zeros(3)
+    reference.cross_entropy(logits, labels, 1 / 8, mean, totals)
+    reference.cross_entropy(logits, labels, 1.0, summed, np.zeros(3))
+    reference.cross_entropy(logits + 1e3, labels, 1 / 8, shifted, np.zeros(3))
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(totals[0], -np.log(probabilities[np.arange(8), labels]).sum(), rtol=1e-12)
+    np.testing.assert_allclose(mean.sum(axis=1), 0, atol=1e-15)
+    np.testing.assert_allclose(summed, 8 * mean, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(shifted, mean, rtol=1e-9, atol=1e-12)

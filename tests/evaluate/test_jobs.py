@@ -1,0 +1,70 @@
+"""The evaluation jobs on a trained run: files, metrics recomputed by scikit-learn, and noise."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, f1_score
+
+from mlpaper.data.dataset import Dataset
+from mlpaper.data.split import Split
+from mlpaper.engine.job import train_run
+from mlpaper.evaluate.job import confusion_of_run, evaluate_run, robustness_of_run
+from mlpaper.files import read_json, read_npz
+from mlpaper.spec import PoolSpec, RunSpec
+from mlpaper.study.results import Results
+
+SIGMAS = (0.0, 0.3, 2.0)
+
+
+def _train(digits: Path, folder: Path, **fields: object) -> Path:
+    spec = RunSpec(dataset=PoolSpec(name="digits"), batch_size=32, epochs=8, **fields)
+    train_run(spec, digits, digits / "split.npz", folder, folder / "checkpoint.npz", "test")
+    evaluate_run(folder, digits, digits / "split.npz")
+    confusion_of_run(folder, 10)
+    robustness_of_run(folder, digits, digits / "split.npz", SIGMAS, noise_seeds=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _train(digits, tmp_path_factory.mktemp("run"))
+
+
+def test_predictions_and_metrics_are_those_of_the_test_set(digits: Path, run: Path) -> None:
+    dataset, split = Dataset.open(digits), Split.read(digits / "split.npz")
+    table, test = pd.read_parquet(run / "predictions.parquet"), read_json(run / "evaluation.json")["test"]
+    np.testing.assert_array_equal(table["index"], split.test)
+    np.testing.assert_array_equal(table["label"], dataset.labels[split.test])
+    assert test["samples"] == len(split.test)
+    assert test["accuracy"] == pytest.approx(accuracy_score(table["label"], table["prediction"]))
+    assert test["macro_f1"] == pytest.approx(f1_score(table["label"], table["prediction"], average="macro"))
+    assert test["cross_entropy"] == pytest.approx(-table["log_probability"].mean(), rel=1e-5)
+    assert test["accuracy"] > 0.9
+    right = table["label"] == table["prediction"]
+    np.testing.assert_allclose(np.exp(table["log_probability"][right]), table["confidence"][right], rtol=1e-5)
+    assert (table["confidence"][~right] >= np.exp(table["log_probability"][~right])).all()
+    matrix = read_npz(run / "confusion.npz")["matrix"]
+    assert np.trace(matrix) == right.sum()
+    np.testing.assert_array_equal(matrix.sum(axis=1), np.bincount(table["label"], minlength=10))
+
+
+def test_noise_harms_and_its_absence_does_not(run: Path) -> None:
+    table = pd.read_parquet(run / "robustness.parquet")
+    clean = read_json(run / "evaluation.json")["test"]["accuracy"]
+    means = table.groupby("sigma")["accuracy"].mean()
+    assert len(table) == len(SIGMAS) * 2
+    assert means[0.0] == pytest.approx(clean)
+    assert means[0.0] > means[0.3] > means[2.0]
+    noisy = table[table["sigma"] == 0.3]["accuracy"]
+    assert noisy.nunique() == 2, "two noise seeds must give different noise"
+
+
+def test_a_diverged_run_has_no_metrics_and_breaks_nothing(digits: Path, tmp_path: Path) -> None:
+    with np.errstate(all="ignore"):
+        folder = _train(digits, tmp_path, optimizer={"name": "sgd", "learning_rate": 1e30})
+    assert read_json(folder / "run.json")["outcome"] == "diverged"
+    assert read_json(folder / "evaluation.json")["test"]["accuracy"] is None
+    assert len(pd.read_parquet(folder / "robustness.parquet")) == 0
+    assert set(Results({"M": [folder]}).metrics()["metric"]) == {"epochs", "seconds", "parameters"}

@@ -1,0 +1,134 @@
+"""Run folders, datasets and splits that look real, made in milliseconds; the tests' and the eye's material."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from mlpaper.files import write_json, write_npz, write_parquet
+
+BYMERGE = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt")
+FASHION = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+SIGMAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+
+
+def spec(seed: int, **changes: Any) -> dict[str, Any]:
+    base = {
+        "network": {"hidden": [128, 64], "activation": "relu", "initializer": "he_normal"},
+        "optimizer": {"name": "adam", "learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
+        "schedule": {"name": "constant"},
+        "loss": {"name": "cross_entropy", "reduction": "mean"},
+        "l2": 0.0,
+        "batch_size": 512,
+        "epochs": 50,
+        "early_stopping": None,
+        "seed": seed,
+    }
+    return base | changes
+
+
+def history(epochs: int, top: float, seed: int) -> dict[str, list[Any]]:
+    random = np.random.default_rng(seed)
+    epoch = np.arange(1, epochs + 1)
+    learnt = 1 - np.exp(-epoch / 4)
+    wobble = 0.002 * random.standard_normal(epochs).cumsum() / np.sqrt(epoch)
+    train, validation = (top + 0.02) * learnt + wobble, top * learnt + 0.004 * random.standard_normal(epochs)
+    return {
+        "epoch": epoch.tolist(),
+        "step": (100 * epoch).tolist(),
+        "lr": [1e-3] * epochs,
+        "train_loss": (3.0 * (1.08 - train)).tolist(),
+        "train_accuracy": train.tolist(),
+        "validation_loss": (3.0 * (1.08 - validation) + 0.002 * epoch).tolist(),
+        "validation_accuracy": validation.tolist(),
+        "seconds": [1.0] * epochs,
+    }
+
+
+def run(
+    root: Path,
+    name: str,
+    seed: int,
+    *,
+    classes: tuple[str, ...] = BYMERGE,
+    accuracy: float = 0.88,
+    epochs: int = 50,
+    diverged_after: int | None = None,
+    **changes: Any,
+) -> str:
+    """Write one run's folder and return its path; ``diverged_after`` epochs it diverges (0: within the first)."""
+    folder = root / f"{name}-s{seed}"
+    write_json(folder / "spec.json", spec(seed, **changes))
+    diverged = diverged_after is not None
+    rows = history(epochs if diverged_after is None else diverged_after + 1, accuracy, seed)
+    if diverged:
+        for column in rows:
+            if "loss" in column or "accuracy" in column:
+                rows[column][-1] = float("nan")
+        if diverged_after and diverged_after > 1:
+            rows["train_loss"][-2] = rows["validation_loss"][-2] = 4e4
+    write_parquet(folder / "history.parquet", rows)
+    length = len(rows["epoch"])
+    outcome = "diverged" if diverged else "finished" if length == 50 else "stopped_early"
+    summary = {"diverged_at_step": 100 * length if diverged else None, "epochs": length, "kept_epoch": length - 1}
+    facts = {"steps": 100 * length, "parameters": 111_791, "seconds": 60.0 + seed, "device": "cpu"}
+    write_json(folder / "run.json", {"outcome": outcome} | summary | facts)
+    _evaluate(folder, seed, classes, accuracy, outcome)
+    return str(folder)
+
+
+def _evaluate(folder: Path, seed: int, classes: tuple[str, ...], accuracy: float, outcome: str) -> None:
+    test: dict[str, Any] = {"accuracy": None, "macro_f1": None, "cross_entropy": None, "samples": 1000}
+    per_class: list[dict[str, Any]] = []
+    if outcome != "diverged":
+        test |= {"accuracy": accuracy, "macro_f1": accuracy - 0.03, "cross_entropy": 1.2 - accuracy}
+        per_class = [{"class": c, "precision": 0.9, "recall": 0.9, "f1": 0.9, "support": 100} for c in classes]
+        write_npz(folder / "confusion.npz", {"matrix": confusion(classes, seed)})
+        sigma = np.repeat(SIGMAS, 2)
+        chance = 1 / len(classes)
+        falling = chance + (accuracy - chance) / (1 + (sigma / 0.22) ** 4) + 0.01 * np.tile([-1, 1], 6) * (sigma > 0)
+        columns = {"sigma": sigma, "noise_seed": np.tile([0, 1], 6), "accuracy": falling, "cross_entropy": 3 * sigma}
+        write_parquet(folder / "robustness.parquet", columns)
+    write_json(folder / "evaluation.json", {"outcome": outcome, "test": test, "per_class": per_class})
+
+
+def confusion(classes: tuple[str, ...], seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    k = len(classes)
+    counts = random.poisson(1.5, (k, k)) * (random.random((k, k)) < 0.3) + np.diag(random.integers(300, 2000, k))
+    for true, predicted, share in (
+        ("O", "0", 0.31),
+        ("L", "1", 0.22),
+        ("I", "1", 0.42),
+        ("q", "9", 0.27),
+        ("F", "f", 0.2),
+    ):
+        if true in classes:
+            i, j = classes.index(true), classes.index(predicted)
+            counts[i, j] = share * counts[i, i]
+    return counts.astype(np.int64)
+
+
+def dataset(classes: tuple[str, ...]) -> tuple[SimpleNamespace, SimpleNamespace]:
+    """A dataset with uneven classes, and a split of it, with the attributes that figures and tables use."""
+    sizes = [40 + (37 * k) % 23 * 8 for k in range(len(classes))]
+    labels = np.repeat(np.arange(len(classes)), sizes)
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:28, :28]
+    glyphs = []
+    for k in range(len(classes)):
+        ring = np.hypot(x - 13.5 + k % 5 - 2, y - 13.5) - 7 - k % 3
+        bar = np.abs((x - 14) * np.cos(k) + (y - 14) * np.sin(k))
+        inside = (np.abs(x - 14) < 10) & (np.abs(y - 14) < 10)
+        glyphs.append(np.clip(255 * np.maximum(1.6 - np.abs(ring), (2.2 - bar) * inside), 0, 255))
+    noise = random.integers(0, 30, (len(labels), 784))
+    images = np.clip(np.reshape(glyphs, (len(classes), 784))[labels] - noise, 0, 255).astype(np.uint8)
+    thirds = np.arange(len(labels)) % 10
+    split = {"train": thirds < 7, "validation": thirds == 7, "test": thirds > 7}
+    indices = SimpleNamespace(**{part: np.flatnonzero(chosen) for part, chosen in split.items()})
+    return SimpleNamespace(images=images, labels=labels, classes=classes, meta={}), indices

@@ -1,0 +1,61 @@
+"""Digests of code: what they see and what they do not."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mlpaper import digest as digests
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the package that a test may edit."""
+    shutil.copytree(digests.ROOT, tmp_path / "mlpaper", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(digests, "ROOT", tmp_path / "mlpaper")
+    digests._parsed.cache_clear()
+    yield tmp_path / "mlpaper"
+    digests._parsed.cache_clear()
+
+
+def _edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    digests._parsed.cache_clear()
+
+
+def _all() -> dict[str, str]:
+    items = {f"figure {kind}": digests.item_modules("figures", kind) for kind in ("curves", "confusion")}
+    return {rule: digests.digest(*modules) for rule, modules in (digests.RULES | items).items()}
+
+
+def _changed(before: dict[str, str]) -> set[str]:
+    return {rule for rule, value in _all().items() if value != before[rule]}
+
+
+def test_comments_docstrings_and_layout_do_not_count(package: Path) -> None:
+    before = _all()
+    optim = package / "engine" / "optim.py"
+    _edit(optim, '"""Optimisers:', '"""Another docstring:')
+    _edit(optim, "class SGD:", "# a comment\n\n\nclass SGD:")
+    _edit(optim, "self.momentum = options.momentum", "self.momentum = (options.momentum)")
+    assert _changed(before) == set()
+
+
+def test_a_change_reaches_the_rules_that_import_it_and_no_others(package: Path) -> None:
+    before = _all()
+    _edit(package / "engine" / "optim.py", "if self.momentum:", "if self.momentum > 0:")
+    assert "train" in _changed(before)
+    assert not _changed(before) & {"prepare", "split", "study", "numbers", "paper", "figure curves", "figure confusion"}
+    before = _all()
+    _edit(package / "paper" / "figures" / "curves.py", "import", "import sys as _unused\nimport")
+    assert _changed(before) == {"figure curves"}
+    before = _all()
+    _edit(package / "engine" / "ops" / "cpu.py", "loss_sum = 0.0", "loss_sum = 0.5")
+    assert "train" in _changed(before), "operations are imported inside a function, and count"
+
+
+def test_an_unknown_module_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no_such_module is not a module"):
+        digests.digest("mlpaper.no_such_module")

@@ -1,0 +1,85 @@
+# The plan of this configuration, and the only helpers of the rules.
+import json
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+from mlpaper import paths
+from mlpaper.digest import RULES, digest, item_modules
+from mlpaper.errors import MlpaperError
+from mlpaper.paper.expand import figure_jobs, inputs, numbers_job, table_jobs
+from mlpaper.spec import PARTS, canonical_json
+from mlpaper.study.plan import load_plan
+
+min_version("9.10")
+
+# Rules call `mlpaper`: the one that is installed beside this Python, also where its environment is not activated.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+
+try:
+    PLAN = load_plan(config, Path(workflow.basedir) / "workflow")
+except MlpaperError as error:
+    raise WorkflowError(str(error)) from None
+
+FIGURES = figure_jobs(PLAN)
+TABLES = table_jobs(PLAN)
+FORMATS = ["html", "md", "tex"] + ([] if PLAN.settings.pdf == "none" else ["pdf"])
+PAPERS = [f"results/paper.{ending}" for ending in FORMATS]
+POOLS = {spec.dataset.id: spec.dataset for spec in PLAN.runs.values()}
+SPLITS = {paths.split_file(spec): spec.split for spec in PLAN.runs.values()}
+NOISE = {
+    run: study.noise.sigmas
+    for study in PLAN.studies.values()
+    for name, entry in study.runs.items()
+    if entry.noise
+    for run in PLAN.names[study.name][name]
+}
+CODE = {rule: digest(*modules) for rule, modules in RULES.items()}
+
+
+wildcard_constraints:
+    pool="|".join(POOLS),
+    split="split-[0-9a-f]{8}",
+    dataset="[a-z_]+",
+    part="|".join(PARTS),
+    run="[a-z0-9_.]+-[a-z0-9_.-]+-[0-9a-f]{8}",
+    item="[a-z0-9-]+",
+    study="|".join(PLAN.studies),
+    ending="html|md|tex|pdf",
+
+
+def spec_of(wildcards):
+    """The specification of a run of this configuration."""
+    if wildcards.run not in PLAN.runs:
+        raise WorkflowError(f"{wildcards.run} is not a run of this configuration; snakemake -n lists those that are")
+    return PLAN.runs[wildcards.run]
+
+
+def pool_of(wildcards):
+    """Folder of a run's dataset."""
+    return paths.pool_folder(spec_of(wildcards).dataset)
+
+
+def images_of(wildcards):
+    """The arrays of a run's dataset. Their content is in meta.json: a touched array is not a changed one."""
+    folder = pool_of(wildcards)
+    return [ancient(f"{folder}/images.npy"), ancient(f"{folder}/labels.npy")]
+
+
+def item_of(jobs):
+    """The job of a figure or table of this configuration, by the wildcard `item`."""
+
+    def job(wildcards):
+        if wildcards.item not in jobs:
+            raise WorkflowError(f"there is no {wildcards.item}; there are {', '.join(jobs)}")
+        return jobs[wildcards.item]
+
+    return job
+
+
+def study_files(study, *names):
+    """Files of all runs of a study."""
+    return [f"{paths.run_folder(run)}/{name}" for runs in PLAN.names[study].values() for run in runs for name in names]

@@ -1,0 +1,60 @@
+# sources --> raw files --> arrays and split
+rule fetch:
+    output:
+        images="data/raw/{dataset}/{part}-images.gz",
+        labels="data/raw/{dataset}/{part}-labels.gz",
+        receipt="data/raw/{dataset}/{part}.json",
+    log:
+        "results/logs/fetch/{dataset}-{part}.log",
+    params:
+        folder=lambda wildcards: paths.raw_folder(wildcards.dataset),
+    resources:
+        downloads=1,
+    message:
+        "fetch {wildcards.dataset}, official {wildcards.part} part"
+    # The mirror is no parameter: where a file came from does not change its bytes, which its hash fixes.
+    shell:
+        "mlpaper fetch --dataset {wildcards.dataset} --part {wildcards.part} --folder {params.folder:q}"
+        " --mirror {config[mirror]:q} > {log:q} 2>&1"
+
+
+rule prepare:
+    input:
+        lambda wildcards: [
+            f"{paths.raw_folder(POOLS[wildcards.pool].name)}/{part}.json"
+            for part in POOLS[wildcards.pool].parts
+            if POOLS[wildcards.pool].name != "digits"
+        ],
+    output:
+        images="data/{pool}/images.npy",
+        labels="data/{pool}/labels.npy",
+        meta="data/{pool}/meta.json",
+    log:
+        "results/logs/prepare/{pool}.log",
+    params:
+        pool=lambda wildcards: canonical_json(POOLS[wildcards.pool]),
+        raw=lambda wildcards: paths.raw_folder(POOLS[wildcards.pool].name),
+        folder=lambda wildcards: paths.pool_folder(POOLS[wildcards.pool]),
+        code=CODE["prepare"],
+    message:
+        "prepare {wildcards.pool}"
+    shell:
+        "mlpaper prepare --pool {params.pool:q} --raw {params.raw:q} --folder {params.folder:q} > {log:q} 2>&1"
+
+
+rule split:
+    input:
+        ancient("data/{pool}/labels.npy"),
+        "data/{pool}/meta.json",
+    output:
+        "data/{pool}/{split}.npz",
+    log:
+        "results/logs/split/{pool}-{split}.log",
+    params:
+        spec=lambda wildcards: canonical_json(SPLITS[f"data/{wildcards.pool}/{wildcards.split}.npz"]),
+        pool=lambda wildcards: paths.pool_folder(POOLS[wildcards.pool]),
+        code=CODE["split"],
+    message:
+        "split {wildcards.pool}"
+    shell:
+        "mlpaper split --spec {params.spec:q} --pool {params.pool:q} --output {output:q} > {log:q} 2>&1"

@@ -1,0 +1,64 @@
+# runs --> evaluations on the test set
+rule evaluate:
+    input:
+        images_of,
+        meta=lambda wildcards: f"{pool_of(wildcards)}/meta.json",
+        split=lambda wildcards: paths.split_file(spec_of(wildcards)),
+        weights=f"{paths.RUN}/weights.npz",
+        outcome=f"{paths.RUN}/run.json",
+    output:
+        predictions=f"{paths.RUN}/predictions.parquet",
+        evaluation=f"{paths.RUN}/evaluation.json",
+    log:
+        "results/logs/evaluate/{run}.log",
+    params:
+        pool=pool_of,
+        folder=lambda wildcards: paths.run_folder(wildcards.run),
+        code=CODE["evaluate"],
+    message:
+        "evaluate {wildcards.run}"
+    shell:
+        "mlpaper --threads {threads} evaluate --run {params.folder:q} --pool {params.pool:q} --split {input.split:q}"
+        " --device {config[device]:q} > {log:q} 2>&1"
+
+
+rule confusion:
+    input:
+        meta=lambda wildcards: f"{pool_of(wildcards)}/meta.json",
+        predictions=f"{paths.RUN}/predictions.parquet",
+    output:
+        f"{paths.RUN}/confusion.npz",
+    log:
+        "results/logs/confusion/{run}.log",
+    params:
+        pool=pool_of,
+        folder=lambda wildcards: paths.run_folder(wildcards.run),
+        code=CODE["confusion"],
+    message:
+        "confusion matrix of {wildcards.run}"
+    shell:
+        "mlpaper confusion --run {params.folder:q} --pool {params.pool:q} > {log:q} 2>&1"
+
+
+rule robustness:
+    input:
+        images_of,
+        meta=lambda wildcards: f"{pool_of(wildcards)}/meta.json",
+        split=lambda wildcards: paths.split_file(spec_of(wildcards)),
+        weights=f"{paths.RUN}/weights.npz",
+        outcome=f"{paths.RUN}/run.json",
+    output:
+        f"{paths.RUN}/robustness.parquet",
+    log:
+        "results/logs/robustness/{run}.log",
+    params:
+        pool=pool_of,
+        folder=lambda wildcards: paths.run_folder(wildcards.run),
+        sigmas=lambda wildcards: ",".join(map(str, NOISE[wildcards.run])),
+        seeds=PLAN.scale.noise_seeds,
+        code=CODE["robustness"],
+    message:
+        "robustness of {wildcards.run}"
+    shell:
+        "mlpaper --threads {threads} robustness --run {params.folder:q} --pool {params.pool:q} --split {input.split:q}"
+        " --sigmas {params.sigmas} --noise-seeds {params.seeds} --device {config[device]:q} > {log:q} 2>&1"

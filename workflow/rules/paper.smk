@@ -1,0 +1,76 @@
+# study tables and evaluations --> figures, tables, numbers --> paper
+rule figure:
+    input:
+        lambda wildcards: inputs(item_of(FIGURES)(wildcards)),
+    output:
+        svg=f"{paths.FIGURE}.svg",
+        pdf=f"{paths.FIGURE}.pdf",
+        provenance=f"{paths.FIGURE}.json",
+    log:
+        "results/logs/figure/{item}.log",
+    params:
+        job=lambda wildcards: canonical_json(item_of(FIGURES)(wildcards)),
+        code=lambda wildcards: digest(*item_modules("figures", item_of(FIGURES)(wildcards).item.kind)),
+        stem=paths.FIGURE,
+    message:
+        "figure {wildcards.item}"
+    shell:
+        "mlpaper figure --job {params.job:q} --stem {params.stem:q} > {log:q} 2>&1"
+
+
+rule table:
+    input:
+        lambda wildcards: inputs(item_of(TABLES)(wildcards)),
+    output:
+        markdown=f"{paths.TABLE}.md",
+        latex=f"{paths.TABLE}.tex",
+        values=f"{paths.TABLE}.parquet",
+        provenance=f"{paths.TABLE}.json",
+    log:
+        "results/logs/table/{item}.log",
+    params:
+        job=lambda wildcards: canonical_json(item_of(TABLES)(wildcards)),
+        code=lambda wildcards: digest(*item_modules("tables", item_of(TABLES)(wildcards).item.kind)),
+        stem=paths.TABLE,
+    message:
+        "table {wildcards.item}"
+    shell:
+        "mlpaper table --job {params.job:q} --stem {params.stem:q} > {log:q} 2>&1"
+
+
+rule numbers:
+    input:
+        [paths.study_table(study) for study in PLAN.studies],
+        [file for study in PLAN.studies for file in study_files(study, "spec.json", "run.json")],
+        [f"{paths.pool_folder(POOLS[pool])}/meta.json" for pool in POOLS],
+        list(SPLITS),
+    output:
+        "results/numbers.json",
+    log:
+        "results/logs/numbers.log",
+    params:
+        job=canonical_json(numbers_job(PLAN)),
+        code=CODE["numbers"],
+    message:
+        "collect the numbers of the paper"
+    shell:
+        "mlpaper numbers --job {params.job:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule paper:
+    input:
+        numbers="results/numbers.json",
+        figures=expand(f"{paths.FIGURE}.{{ending}}", item=FIGURES, ending=["svg", "pdf", "json"]),
+        tables=expand(f"{paths.TABLE}.{{ending}}", item=TABLES, ending=["md", "json"]),
+        templates=sorted(str(path) for path in Path("report").rglob("*") if path.is_file()),
+    output:
+        "results/paper.{ending}",
+    log:
+        "results/logs/paper-{ending}.log",
+    params:
+        pdf=lambda wildcards: PLAN.settings.pdf if wildcards.ending == "pdf" else "auto",
+        code=CODE["paper"],
+    message:
+        "render {output}"
+    shell:
+        "mlpaper paper --pdf {params.pdf} {output:q} > {log:q} 2>&1"

@@ -1,0 +1,23 @@
+# evaluations --> one tidy table per study
+rule study:
+    input:
+        lambda wildcards: study_files(wildcards.study, "spec.json", "run.json", "history.parquet", "evaluation.json"),
+        lambda wildcards: [
+            f"{paths.run_folder(run)}/robustness.parquet"
+            for runs in PLAN.names[wildcards.study].values()
+            for run in runs
+            if run in NOISE
+        ],
+    output:
+        paths.study_table("{study}"),
+    log:
+        "results/logs/study/{study}.log",
+    params:
+        runs=lambda wildcards: json.dumps(
+            {name: [paths.run_folder(run) for run in runs] for name, runs in PLAN.names[wildcards.study].items()}
+        ),
+        code=CODE["study"],
+    message:
+        "collect {wildcards.study}"
+    shell:
+        "mlpaper study --runs {params.runs:q} --output {output:q} > {log:q} 2>&1"

@@ -1,0 +1,28 @@
+# arrays and split --> runs. The specification and the digest of the engine's code are parameters: either changes, it trains.
+rule train:
+    input:
+        images_of,
+        meta=lambda wildcards: f"{pool_of(wildcards)}/meta.json",
+        split=lambda wildcards: paths.split_file(spec_of(wildcards)),
+    output:
+        spec=f"{paths.RUN}/spec.json",
+        outcome=f"{paths.RUN}/run.json",
+        history=f"{paths.RUN}/history.parquet",
+        weights=f"{paths.RUN}/weights.npz",
+    log:
+        "results/logs/train/{run}.log",
+    params:
+        spec=lambda wildcards: spec_of(wildcards).canonical(),
+        pool=pool_of,
+        folder=lambda wildcards: paths.run_folder(wildcards.run),
+        code=CODE["train"],
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=120,
+    message:
+        "train {wildcards.run}"
+    shell:
+        "mlpaper --threads {threads} train --spec {params.spec:q} --pool {params.pool:q} --split {input.split:q}"
+        " --folder {params.folder:q} --checkpoint results/checkpoints/{wildcards.run}.npz --code {params.code}"
+        " --device {config[device]:q} > {log:q} 2>&1"
