@@ -107,7 +107,16 @@ def split(spec_json: str, pool: Path, output: Path) -> None:
 @click.option("--checkpoint-seconds", type=float, default=30.0, show_default=True, help="Least time between two.")
 @click.option("--code", default="", help="Digest of the code that trains; computed where it is not given.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
-def train(spec_json: str, pool: Path, split_file: Path, folder: Path, checkpoint: Path, code: str, device: str) -> None:
+def train(
+    spec_json: str,
+    pool: Path,
+    split_file: Path,
+    folder: Path,
+    checkpoint: Path,
+    checkpoint_seconds: float,
+    code: str,
+    device: str,
+) -> None:
     """Train one run."""
     from mlpaper.digest import RULES, digest
     from mlpaper.engine.job import train_run

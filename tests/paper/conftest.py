@@ -4,13 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fakes
 import pytest
 from pydantic import TypeAdapter
 
 from mlpaper.paper.job import ItemJob
 from mlpaper.study.schema import FigureSpec, TableSpec
-
-from . import fakes
 
 PUBLISHED = {
     "M0.test_accuracy": 0.8745,
@@ -41,7 +40,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, ...]]
     }
 
 
-@pytest.fixture()
+@pytest.fixture
 def make_job(runs: dict[str, tuple[str, ...]], monkeypatch: pytest.MonkeyPatch) -> Callable[..., ItemJob]:
     """Make the job of an item given as keywords; `classes` chooses the dataset behind it."""
 
@@ -69,6 +68,6 @@ def make_job(runs: dict[str, tuple[str, ...]], monkeypatch: pytest.MonkeyPatch) 
     return make
 
 
-@pytest.fixture()
+@pytest.fixture
 def stem(tmp_path: Path) -> Path:
     return tmp_path / "item"

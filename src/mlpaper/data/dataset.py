@@ -7,7 +7,6 @@ parallel jobs share one copy. `mlpaper.data.prepare` makes such folders.
 
 from __future__ import annotations
 
-import importlib
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +20,6 @@ from mlpaper.files import read_json
 from mlpaper.spec import Part
 
 IMAGES, LABELS, META = "images.npy", "labels.npy", "meta.json"
-
-
-def __getattr__(name: str) -> Any:
-    """Find `prepare` under its old address. To be deleted once nobody imports it from here."""
-    if name == "prepare":
-        return getattr(importlib.import_module("mlpaper.data.prepare"), name)
-    raise AttributeError(name)
 
 
 @dataclass(frozen=True, slots=True)

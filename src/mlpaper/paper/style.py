@@ -199,9 +199,16 @@ def spread(positions: Sequence[float], gap: float, low: float, high: float) -> l
     return [round(float(y), 6) for y in result]
 
 
+def unmanaged(height: float) -> Figure:
+    """An empty figure whose parts are placed by hand."""
+    figure = Figure(figsize=(WIDTH, height))
+    figure.set_layout_engine("none")
+    return figure
+
+
 def message(text: str, height: float = 1.2) -> Figure:
     """A figure that says in words why there is nothing to draw."""
-    figure = Figure(figsize=(WIDTH, height), layout="none")
+    figure = unmanaged(height)
     figure.text(0.5, 0.5, text, ha="center", va="center", style="italic", color=GREY)
     return figure
 

@@ -20,6 +20,7 @@ from mlpaper.engine.ops.reference import (
     log_softmax,
     philox,
     relu,
+    relu_backward,
     sgd,
 )
 from mlpaper.engine.typing import Array
@@ -73,19 +74,6 @@ def linear(x: Array, w: Array, b: Array, y: Array) -> None:
     """See `reference.linear`."""
     np.matmul(x, w, out=y)
     _add_bias(b, y)
-
-
-@njit(cache=True, nogil=True)
-def _relu_backward(y, dy, dx):  # type: ignore[no-untyped-def]
-    zero = y.dtype.type(0)
-    for i in range(y.shape[0]):
-        for j in range(y.shape[1]):
-            dx[i, j] = dy[i, j] if y[i, j] > zero else zero
-
-
-def relu_backward(y: Array, dy: Array, dx: Array) -> None:
-    """See `reference.relu_backward`."""
-    _relu_backward(y, dy, dx)
 
 
 @njit(cache=True, nogil=True)

@@ -91,7 +91,8 @@ def _draw(ax: Axes, curve: Curve, colour: str, dash: Any) -> None:
     if together.shape[1] > 1 and not together.empty:
         low, high = np.array([style.interval(row) for row in together.to_numpy()]).T
         ax.fill_between(together.index, low, high, color=colour, alpha=0.14, linewidth=0)
-    stops = mean[curve.kept.isna().diff().any(axis=1).shift(-1, fill_value=False)]
+    last = curve.kept.notna() & curve.kept.isna().shift(-1, fill_value=False)
+    stops = mean[last.any(axis=1)]
     ax.plot(stops.index, stops, color=colour, **STOP)
     for values in curve.failed:
         ax.plot(values.index, values, color=colour, linestyle=dash, linewidth=0.8)

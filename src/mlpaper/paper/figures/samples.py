@@ -25,7 +25,7 @@ def draw(item: SamplesFigure, job: ItemJob) -> Figure:
     classes = dataset.classes
     columns = min(item.columns, len(classes))
     rows = math.ceil(len(classes) / columns)
-    figure = Figure(figsize=(style.WIDTH, style.WIDTH / columns * rows * (1 + LABEL)), layout="none")
+    figure = style.unmanaged(style.WIDTH / columns * rows * (1 + LABEL))
     size = min(10.0, 1.8 * style.WIDTH / columns * 72 / max(map(len, classes)))
     for k, name in enumerate(classes):
         row, column = divmod(k, columns)

@@ -1,4 +1,4 @@
-"""Runs and their metrics: mean and 95 % interval over seeds, the published value beside it, differences to a baseline."""
+"""Runs and their metrics: mean and 95 % interval over seeds, published values, differences to a baseline."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _setting_column(name: str, folders: Sequence[Sequence[RunFolder]]) -> Column
 def _outcome(run: Sequence[RunFolder]) -> str:
     counts = Counter(seed.outcome["outcome"].replace("_", " ") for seed in run)
     if len(counts) == 1:
-        return next(iter(counts))
+        return str(next(iter(counts)))
     return ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
 
 

@@ -54,7 +54,7 @@ def _raw_row(run: str, spec: dict[str, Any]) -> dict[str, Any]:
     for key, value in spec.items():
         if isinstance(value, dict):
             flat |= {f"{key}.{name}": setting for name, setting in value.items()}
-        else:
+        elif value is not None:
             flat[key] = value
     del flat["seed"]
     return flat

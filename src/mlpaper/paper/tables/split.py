@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mlpaper.paper.job import ItemJob
@@ -17,7 +19,7 @@ def build(item: SplitTable, job: ItemJob) -> Table:
     counts = {name: np.bincount(labels[rows], minlength=len(dataset.classes)) for name, rows in parts.items()}
     counts["total"] = np.sum(list(counts.values()), axis=0)
     total = int(counts["total"].sum())
-    raw = [
+    raw: list[dict[str, Any]] = [
         {
             "part": name,
             "images": int(per_class.sum()),

@@ -1,4 +1,4 @@
-"""A table as data, and its three files: Markdown, LaTeX, and the numbers behind it. What tables say is said elsewhere."""
+"""A table as data, and its three files: Markdown, LaTeX, and the numbers behind it. What tables say is not here."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
 
 from mlpaper.files import write_parquet, write_text
 
@@ -68,14 +66,16 @@ class Table:
 
     columns: tuple[Column, ...]
     raw: Sequence[Mapping[str, Any]]
-    """Rows of unrounded values; None where there is none. Fractions stay fractions."""
+    """Rows of unrounded values; None, or no key, where there is none. Fractions stay fractions."""
     note: str = ""
 
     def write(self, stem: Path) -> None:
         """Write ``stem.md``, ``stem.tex`` (a tabular, without caption) and ``stem.parquet``."""
         write_text(stem.with_name(f"{stem.name}.md"), self.markdown())
         write_text(stem.with_name(f"{stem.name}.tex"), self.latex())
-        write_parquet(stem.with_name(f"{stem.name}.parquet"), pa.Table.from_pylist([dict(row) for row in self.raw]))
+        names = dict.fromkeys(name for row in self.raw for name in row)
+        raw = {name: [row.get(name) for row in self.raw] for name in names}
+        write_parquet(stem.with_name(f"{stem.name}.parquet"), raw)
 
     def markdown(self) -> str:
         """A pipe table as pandoc and GitHub read it."""

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pypandoc
+import pytest
+
+from mlpaper.paper.job import ItemJob
+from mlpaper.paper.tables import build
+from mlpaper.paper.tables.table import Column, Table
+
+Make = Callable[..., ItemJob]
+NBSP = "\u00a0"
+
+
+def shown(make_job: Make, stem: Path, **item: Any) -> list[dict[str, str]]:
+    """The Markdown table as rows by heading; a repeated heading gets a number."""
+    build(make_job(**item), stem)
+    lines = [line for line in stem.with_suffix(".md").read_text().splitlines() if line.startswith("|")]
+    rows = [[cell.strip().replace(NBSP, " ") for cell in line.strip("|").split(" | ")] for line in lines]
+    head = [
+        f"{title} {rows[0][:i].count(title) + 1}" if rows[0].count(title) > 1 else title
+        for i, title in enumerate(rows[0])
+    ]
+    return [dict(zip(head, row, strict=True)) for row in rows[2:]]
+
+
+def test_runs_have_hand_computed_means_intervals_and_paired_differences(make_job: Make, stem: Path) -> None:
+    item = {"runs": ["M0", "M1g", "M1d", "M1a"], "columns": ["test_accuracy", "outcome"], "baseline": "M0"}
+    m0, m1g, m1d, m1a = shown(make_job, stem, kind="runs", **item)
+    # 86, 87, 88: s = 1, t(2) = 4.302653, half-width 4.302653 / sqrt(3) = 2.484138
+    assert m0["test accuracy (%)"] == "87.00 ± 2.48"
+    # 90, 92: s = sqrt(2), t(1) = 12.706205, half-width 12.706205
+    assert m1g["test accuracy (%)"] == "91.00 ± 12.71"
+    # by seed 90 - 86 and 92 - 87, so 4 and 5: mean 4.5, s = sqrt(1/2), half-width 12.706205 / 2; unpaired it would be 4.0
+    assert m1g["difference to M0 (points)"] == "+4.50 ± 6.35"
+    assert (m1g["published 1"], m1g["published 2"]) == ("88.58", "+1.13")
+    assert m0["difference to M0 (points)"] == "–"
+    assert m1d["test accuracy (%)"] == m1d["outcome"] == "diverged"
+    assert m1a["test accuracy (%)"] == "81.00 ± 12.71 (1 of 3 diverged)"
+    assert m1a["outcome"] == "1 diverged, 2 finished"
+
+    raw = pd.read_parquet(stem.with_suffix(".parquet")).set_index(["run", "metric"])
+    assert raw.loc[("M0", "test_accuracy"), "mean"] == pytest.approx(0.87, abs=1e-12)
+    assert raw.loc[("M1g", "test_accuracy - M0"), "half_width"] == pytest.approx(0.06353102, abs=1e-8)
+    assert pd.isna(raw.loc[("M1d", "test_accuracy"), "mean"])
+
+
+def test_published_columns_stand_only_where_something_was_published(make_job: Make, stem: Path) -> None:
+    rows = shown(make_job, stem, kind="runs", runs=["M0"], columns=["hidden", "optimizer", "macro_f1", "parameters"])
+    expected = {"hidden layers": "128, 64", "optimiser": "SGD, momentum 0.9", "test macro-F1 (%)": "84.00 ± 2.48"}
+    assert rows == [{"run": "M0"} | expected | {"parameters": "111,791"}]
+
+
+def test_noise_has_a_row_of_published_values(make_job: Make, stem: Path) -> None:
+    m0, published, m1d = shown(make_job, stem, kind="noise", runs=["M0", "M1d"])
+    assert list(m0)[1:] == ["0.0", "0.1", "0.2", "0.3", "0.4", "0.5"]
+    assert (m0["0.0"], published["0.0"], published["0.3"], m1d["0.5"]) == ("87.00 ± 2.48", "87.45", "–", "diverged")
+
+
+def test_split_counts_every_part_and_their_total(make_job: Make, stem: Path) -> None:
+    job = make_job(kind="split")
+    rows = {row["part"]: row for row in shown(make_job, stem, kind="split")}
+    split = job.indices()
+    assert rows["train"]["images"] == f"{len(split.train):,}"
+    assert rows["total"] == {
+        "part": "total", "images": "5,928", "share (%)": "100.00", "smallest class": "40", "largest class": "216",
+    }  # fmt: skip
+
+
+def test_settings_that_all_runs_share_move_into_the_note(make_job: Make, stem: Path) -> None:
+    rows = {row["run"]: row for row in shown(make_job, stem, kind="settings")}
+    assert rows["M1d"]["L2 λ"] == "0.01"
+    assert rows["M1g"]["early stopping"] == "validation loss, patience 5, least gain 0.0001"
+    assert "batch size" not in rows["M0"]
+    assert "batch size 512" in stem.with_suffix(".md").read_text()
+    raw = pd.read_parquet(stem.with_suffix(".parquet")).set_index("run")
+    assert raw.loc["M0", "optimizer.momentum"] == 0.9
+    assert raw.loc["M1g", "early_stopping.patience"] == 5
+
+
+def test_entries_of_the_study_file_and_the_watermark(make_job: Make, stem: Path) -> None:
+    entry = {"what": "patience", "text": "5", "code": "10 | `l_2`", "runs": ["M0", "M1a"]}
+    assert shown(make_job, stem, kind="differences", entries=(entry,), watermark="Demo scale") == [
+        {"point": "patience", "in the text": "5", "in the code": r"10 \| `l_2`", "runs": "M0, M1a"}
+    ]
+    assert stem.with_suffix(".md").read_text().endswith("\nDemo scale.\n")
+    choice = {"what": "seed", "choice": "0", "reason": "none given"}
+    assert shown(make_job, stem, kind="open-choices", entries=(choice,)) == [
+        {"open point": "seed", "choice": "0", "reason": "none given"}
+    ]
+
+
+def test_special_characters_come_back_from_pandoc_as_they_were() -> None:
+    text = r"a|b a_b_c *x* [y](z) <i> $m$ ~t~ ^u^ @k \n 50 % & {c}"
+    table = Table((Column("run", (text,)), Column("n", ("1 ± 2",), numeric=True)), [])
+    plain = pypandoc.convert_text(table.markdown(), "plain", "markdown-smart", extra_args=["--columns=200"])
+    assert text in plain
+    tabular = pypandoc.convert_text(table.latex(), "plain", "latex", extra_args=["--columns=200"])
+    assert r"a|b a_b_c *x* [y](z)" in tabular
+    assert r"\n 50 % & {c}" in tabular
+    assert r"50 \% \& \{c\}" in table.latex()
+    assert r"1~$\pm$~2" in table.latex()
