@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from mlpaper.data.dataset import Dataset
 from mlpaper.data.prepare import prepare
 from mlpaper.data.split import make_split
-from mlpaper.data.dataset import Dataset
 from mlpaper.spec import PoolSpec, PoolSplit
 
 ROOT = Path(__file__).parents[1]

@@ -1,4 +1,13 @@
--- Divisions `::: {.sized widths="20 30 50"}` give the table inside them relative column widths (per cent).
+-- Columns without an alignment are set left. Divisions `::: {.sized widths="20 30 50"}` give the table inside them relative column widths (per cent).
+function Table(element)
+  for index, column in ipairs(element.colspecs) do
+    if column[1] == pandoc.AlignDefault then
+      element.colspecs[index] = { pandoc.AlignLeft, column[2] }
+    end
+  end
+  return element
+end
+
 function Div(division)
   if not division.classes:includes("sized") then
     return nil

@@ -1,8 +1,7 @@
-"""Fixtures: the toy dataset, a web server for it, a disk that is soon full, and the real files."""
+"""Fixtures: the toy dataset, a web server for it, and a disk that is soon full."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -11,8 +10,6 @@ from pathlib import Path
 
 import pytest
 from toy_data import Site, Toy, handler
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -46,13 +43,3 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def toy() -> Toy:
     return Toy()
-
-
-@pytest.fixture(scope="session")
-def mirror() -> Path:
-    """The real files."""
-    named = os.environ.get("MLPAPER_MIRROR")
-    folder = Path(named) if named else ROOT.parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip("no real data: set MLPAPER_MIRROR to a folder laid out <dataset>/<file>")
-    return folder

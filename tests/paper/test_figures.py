@@ -87,11 +87,11 @@ def test_ten_classes_with_long_names(kind: str, make_job: Make, stem: Path) -> N
 
 def test_a_curve_averages_the_seeds_that_still_train(make_job: Make) -> None:
     job = make_job(kind="curves", runs=["M1g", "M1a"])
-    both = curves._read(job.results.runs["M1g"], "validation_accuracy", 100.0)
+    both = curves.read_curve(job.results.runs["M1g"], "validation_accuracy", 100.0)
     first, second = (run.history()["validation_accuracy"] * 100 for run in job.results.runs["M1g"])
     assert both.mean[31] == pytest.approx((first[30] + second[30]) / 2)
     assert both.mean[32] == pytest.approx(first[31])
-    mixed = curves._read(job.results.runs["M1a"], "train_loss", 1.0)
+    mixed = curves.read_curve(job.results.runs["M1a"], "train_loss", 1.0)
     assert (mixed.kept.shape[1], len(mixed.failed), mixed.failed[0].index[-1]) == (2, 1, 12)
 
 

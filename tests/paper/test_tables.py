@@ -35,7 +35,7 @@ def test_runs_have_hand_computed_means_intervals_and_paired_differences(make_job
     assert m0["test accuracy (%)"] == "87.00 ± 2.48"
     # 90, 92: s = sqrt(2), t(1) = 12.706205, half-width 12.706205
     assert m1g["test accuracy (%)"] == "91.00 ± 12.71"
-    # by seed 90 - 86 and 92 - 87, so 4 and 5: mean 4.5, s = sqrt(1/2), half-width 12.706205 / 2; unpaired it would be 4.0
+    # by seed 90 - 86 and 92 - 87, so 4 and 5: mean 4.5 (of all seeds it would be 4.0), half-width 12.706205 / 2
     assert m1g["difference to M0 (points)"] == "+4.50 ± 6.35"
     assert (m1g["published 1"], m1g["published 2"]) == ("88.58", "+1.13")
     assert m0["difference to M0 (points)"] == "–"

@@ -90,7 +90,7 @@ def _job(plan: Plan, study: schema.Study, item: schema.FigureSpec | schema.Table
         item=item,
         runs={run: tuple(paths.run_folder(run_id) for run_id in plan.names[study.name][run]) for run in runs},
         pool=paths.pool_folder(spec.dataset) if about_data else None,
-        split=paths.split_file(spec) if about_data and item.kind != "class-distribution" else None,
+        split=paths.split_file(spec) if about_data else None,
         published=published(study, runs),
         entries=tuple(_entries(study, item, runs)),
         watermark=plan.scale.watermark,

@@ -33,10 +33,10 @@ DATASETS = {
     "digits": "scikit-learn's handwritten digits",
 }
 PARTS = {"train": "the official training part alone", "test": "the official test part alone"}
-PAGE_CHARACTERS = 98
-"""Characters of a table's type that fit on one line of a page."""
-WIDEST_CELL = 45
-"""Characters of a cell before it is broken into lines, where a table does not fit."""
+PAGE_CHARACTERS = 132
+"""Characters of a table's smallest type that fit on one line of a page."""
+NARROWEST_CELL = 18
+"""A column whose cells are longer may be made this narrow, in characters, where a table does not fit."""
 KINDS: tuple[Literal["figure", "table"], ...] = ("figure", "table")
 POWER = re.compile(r"(-?[\d.]+)e(-?\d+)")
 
@@ -333,19 +333,29 @@ class Item:
         return "\n".join(line for line in self.body.splitlines() if not line.startswith("|")).strip()
 
     @property
+    def width(self) -> int:
+        """Characters of the table's widest line, with what stands between columns."""
+        return sum(max(map(len, column)) + 3 for column in self._columns())
+
+    @property
     def shares(self) -> list[int]:
-        """Widths of the columns in per cent, for a page; empty where the table fits a line of text as it is."""
-        rows = [_cells(line) for line in self.pipes.splitlines()]
-        head, body = rows[0], rows[2:]
-        columns = list(zip(*([_visible(cell) for cell in row] for row in body), strict=True)) or [[] for _ in head]
-        natural = [max(map(len, (_visible(title), *cells))) for title, cells in zip(head, columns, strict=True)]
-        if sum(natural) + 3 * len(natural) <= PAGE_CHARACTERS:
+        """Widths of the columns in per cent, for a page; empty where cells need not be broken into lines."""
+        if self.width <= PAGE_CHARACTERS:
             return []
         needed = [
-            max(min(max(map(len, cells), default=0), WIDEST_CELL), max(map(len, _visible(title).split()), default=1))
-            for title, cells in zip(head, columns, strict=True)
+            max(min(max(map(len, cells), default=0), NARROWEST_CELL), max(map(len, title.split()), default=1)) + 2
+            for title, *cells in self._columns()
         ]
-        return [max(1, int(100 * (width + 2) / sum(width + 2 for width in needed))) for width in needed]
+        room = [max(map(len, cells), default=0) for _, *cells in self._columns()]
+        spare = max(0, PAGE_CHARACTERS - sum(needed))
+        more = [max(0, wanted - given) for wanted, given in zip(room, needed, strict=True)]
+        total = [given + spare * lack / max(1, sum(more)) for given, lack in zip(needed, more, strict=True)]
+        return [max(1, int(100 * share / sum(total))) for share in total]
+
+    def _columns(self) -> list[list[str]]:
+        """Every column as its title and its cells, without markup."""
+        head, _, *body = [[_visible(cell) for cell in _cells(line)] for line in self.pipes.splitlines()]
+        return [list(column) for column in zip(head, *body, strict=True)]
 
 
 def _cells(line: str) -> list[str]:

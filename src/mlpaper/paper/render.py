@@ -40,6 +40,8 @@ WRITERS: Mapping[Target, tuple[str, ...]] = {
     "tex": ("--to=latex", "--wrap=none"),
     "typ": ("--to=typst", "--wrap=none"),
 }
+TYPST = {"dot.circle": "⊙", "times.circle": "⊗", "plus.circle": "⊕", "align(center)[#table(": "align(left)[#table("}
+"""What pandoc writes for Typst and what is wanted: signs for symbols renamed since, and tables at the left."""
 FIXED_DATE = 1_735_689_600
 """1 January 2025: the date of files made outside any repository."""
 
@@ -217,6 +219,8 @@ def _engine(asked: Engine) -> str:
 
 def _typst(document: str, scratch: Path, epoch: int) -> bytes:
     source = scratch / "paper.typ"
+    for written, wanted in TYPST.items():
+        document = document.replace(written, wanted)
     source.write_text(document, encoding="utf-8")
     try:
         compiled = typst.compile(source, root=scratch, format="pdf", ignore_system_fonts=True, timestamp=epoch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,20 +22,15 @@ def draw(item: ClassDistributionFigure, job: ItemJob) -> Figure:
     figure = Figure(figsize=(style.WIDTH, 3.9))
     ordered, ranked = figure.subplots(2, 1, sharey=True)
     order = np.argsort(-counts, kind="stable")
-    _draw_bars(ordered, counts, classes, (order[0], order[-1]))
-    _draw_bars(ranked, counts[order], [classes[k] for k in order], (0, len(order) - 1))
-    ordered.set_xlabel("class, in order")
-    ranked.set_xlabel("class, by size")
-    for k, place, side in ((order[0], -0.4, "left"), (order[-1], len(classes) - 0.6, "right")):
+    largest, smallest = order[0], order[-1]
+    uneven = bool(counts[largest] > counts[smallest])
+    _draw_bars(ordered, counts, classes, {largest, smallest} if uneven else set())
+    _draw_bars(ranked, counts[order], [classes[k] for k in order], {0, len(order) - 1} if uneven else set())
+    for k, place, side in ((largest, -0.4, "left"), (smallest, len(classes) - 0.6, "right")) if uneven else ():
         ranked.annotate(f"{counts[k]:,}", (place, counts[k]), (0, 2), textcoords="offset points", ha=side, size=8)
-    ranked.text(
-        0.99,
-        0.93,
-        f"largest : smallest = {counts.max() / max(counts.min(), 1):.2f} : 1",
-        transform=ranked.transAxes,
-        ha="right",
-        va="top",
-    )
+    ratio = f"{counts[largest] / max(counts[smallest], 1):.2f} : 1"
+    ordered.set_xlabel("class, in order")
+    ranked.set_xlabel(f"class, by size (largest : smallest = {ratio})")
     figure.supylabel("images", size=9.5)
     return figure
 
@@ -50,7 +45,7 @@ def class_counts(job: ItemJob) -> tuple[np.ndarray, tuple[str, ...]]:
     return np.bincount(labels, minlength=len(dataset.classes)), tuple(dataset.classes)
 
 
-def _draw_bars(ax: Axes, counts: np.ndarray, classes: Sequence[str], extremes: tuple[int, int]) -> None:
+def _draw_bars(ax: Axes, counts: np.ndarray, classes: Sequence[str], extremes: Collection[int]) -> None:
     places = np.arange(len(classes))
     ax.bar(places, counts, width=0.72, color=[EXTREME if k in extremes else BAR for k in places])
     ax.axhline(counts.mean(), color=style.PALETTE[1], linewidth=0.9, linestyle=(0, (4, 2)))

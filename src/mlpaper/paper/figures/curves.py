@@ -51,7 +51,7 @@ def draw(item: CurvesFigure, job: ItemJob) -> Figure:
     A dot marks the epoch in which a seed stopped before the last one, a cross the one in which a seed diverged.
     """
     curves = {
-        (run, split, metric): _read(job.results.runs[run], f"{split}_{metric}", UNITS[metric][1])
+        (run, split, metric): read_curve(job.results.runs[run], f"{split}_{metric}", UNITS[metric][1])
         for run in item.runs
         for split in item.splits
         for metric in item.metrics
@@ -74,7 +74,9 @@ def draw(item: CurvesFigure, job: ItemJob) -> Figure:
     return figure
 
 
-def _read(folders: Sequence[RunFolder], column: str, scale: float) -> Curve:
+def read_curve(folders: Sequence[RunFolder], column: str, scale: float) -> Curve:
+    """A column of the histories, times ``scale``; what is not finite is left out."""
+
     def series(folder: RunFolder) -> pd.Series[float]:
         values = scale * folder.history().set_index("epoch")[column].astype(float)
         return values[np.isfinite(values)]

@@ -1,0 +1,103 @@
+"""A copy of the repository with one tiny study, and real Snakemake on it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+SCALE = """
+description: Two epochs on digits.
+watermark: tiny
+seeds: [0]
+noise_seeds: 1
+dataset: digits
+epochs_divisor: 25
+max_batch_size: 64
+withhold: false
+"""
+
+STUDY = """
+name: tiny
+title: A tiny study
+source: {citation: tobio2025, authors: Nobody, title: Nothing, year: 2025}
+summary: Two runs.
+defaults:
+  dataset: {name: digits}
+  network: {hidden: [8]}
+runs:
+  A: {description: The first, noise: true}
+  B: {description: The second, changes: {optimizer: {learning_rate: 0.002}}}
+figures:
+  - {kind: confusion, name: a-confusion, title: Confusions, run: A, caption: Confusions of A.}
+  - {kind: curves, name: curves, title: Curves, runs: [A, B], caption: Curves of both.}
+  - {kind: noise, name: noise, title: Noise, runs: [A], caption: Noise.}
+tables:
+  - {kind: runs, name: test, title: Test, runs: [A, B], columns: [test_accuracy], caption: Test accuracies.}
+"""
+
+
+@dataclass
+class Outcome:
+    """What a call of Snakemake did."""
+
+    code: int
+    output: str
+    seconds: float
+    jobs: dict[str, int] = field(default_factory=dict)
+    """Rule to number of jobs, as planned or run."""
+
+
+@dataclass
+class Project:
+    """A copy of the repository."""
+
+    folder: Path
+    config: tuple[str, ...] = ("scale=tiny", "studies=[tiny]", "pdf=none")
+
+    def snakemake(self, *arguments: str, config: tuple[str, ...] | None = None, profile: str = "none") -> Outcome:
+        """Run Snakemake on the copy, with the copy's own code."""
+        environment = os.environ | {"PYTHONPATH": str(self.folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+        config = self.config if config is None else config
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--workflow-profile", profile, *arguments]
+        if config:
+            command += ["--config", *config]
+        start = time.perf_counter()
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        seconds = time.perf_counter() - start
+        jobs = {rule: int(count) for rule, count in re.findall(r"^ ?([a-z]+) +(\d+)$", done.stdout, re.MULTILINE)}
+        return Outcome(done.returncode, done.stdout, seconds, {k: v for k, v in jobs.items() if k != "total"})
+
+    def plan(self, *arguments: str, **options: tuple[str, ...]) -> dict[str, int]:
+        """Jobs that Snakemake would run now, by rule; the target itself is left out."""
+        outcome = self.snakemake("--dry-run", *arguments, **options)
+        assert outcome.code == 0, outcome.output
+        return {rule: count for rule, count in outcome.jobs.items() if rule != "all"}
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace a text in a file of the copy."""
+        text = (self.folder / path).read_text()
+        assert old in text, f"{path} does not hold {old!r}"
+        (self.folder / path).write_text(text.replace(old, new, 1))
+
+
+def copy_project(folder: Path) -> Project:
+    for name in ("src", "workflow", "report"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Snakefile", "config.yaml"):
+        shutil.copy(ROOT / name, folder)
+    (folder / "workflow" / "scales" / "tiny.yaml").write_text(SCALE)
+    (folder / "workflow" / "studies" / "tiny.yaml").write_text(STUDY)
+    return Project(folder)

@@ -1,0 +1,111 @@
+"""The pipeline under real Snakemake: what is made, what is made again, and what is not."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from project import Project
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+
+
+def test_everything_is_made_and_a_second_run_does_nothing(built: Project) -> None:
+    results = built.folder / "results"
+    for ending in ("html", "md", "tex"):
+        assert (results / f"paper.{ending}").stat().st_size > 1000
+    metrics = pd.read_parquet(results / "studies" / "tiny" / "runs.parquet")
+    assert set(metrics["run"]) == {"A", "B"}
+    assert metrics["value"].notna().all()
+    again = built.snakemake()
+    assert again.code == 0
+    assert again.jobs == {}, again.output
+    assert again.seconds < 5
+
+
+def test_touching_files_and_editing_comments_changes_nothing(built: Project) -> None:
+    optim = built.folder / "src" / "mlpaper" / "engine" / "optim.py"
+    optim.write_text("# a comment\n" + optim.read_text())
+    for path in (optim, *(built.folder / "data" / "digits").iterdir(), built.folder / "config.yaml"):
+        path.touch()
+    assert built.plan() == {}
+
+
+def test_editing_the_optimiser_retrains_and_editing_a_figure_redraws_it(built: Project) -> None:
+    built.edit("src/mlpaper/paper/figures/curves.py", "import", "import sys as _sys\nimport")
+    plan = built.plan()
+    assert plan["figure"] == 1
+    assert set(plan) == {"figure", "paper"}
+    built.edit("src/mlpaper/engine/optim.py", "self.momentum = options.momentum", "self.momentum = 0.5")
+    plan = built.plan()
+    assert (plan["train"], plan["evaluate"]) == (2, 2)
+    assert not {"fetch", "prepare", "split"} & set(plan)
+
+
+def test_changing_one_run_trains_that_run_only_and_going_back_is_free(built: Project) -> None:
+    built.edit("workflow/studies/tiny.yaml", "learning_rate: 0.002", "learning_rate: 0.004")
+    outcome = built.snakemake()
+    assert outcome.code == 0, outcome.output
+    assert (outcome.jobs["train"], outcome.jobs["evaluate"]) == (1, 1)
+    assert "confusion" not in outcome.jobs
+    built.edit("workflow/studies/tiny.yaml", "learning_rate: 0.004", "learning_rate: 0.002")
+    assert not {"train", "evaluate", "confusion", "robustness"} & set(built.plan())
+
+
+def test_rerunning_one_rule_reruns_what_follows_and_nothing_else(built: Project) -> None:
+    plan = built.plan("-R", "confusion")
+    assert plan == {"confusion": 1, "figure": 1, "paper": 3}
+    outcome = built.snakemake("-R", "confusion")
+    assert outcome.code == 0, outcome.output
+    assert {rule: count for rule, count in outcome.jobs.items() if rule != "all"} == plan
+
+
+def test_a_figure_and_a_table_can_be_asked_for_by_name(project: Project) -> None:
+    targets = ("results/figures/tiny-a-confusion.svg", "results/tables/tiny-test.md")
+    plan = project.plan(targets[0])
+    assert plan == {"prepare": 1, "split": 1, "train": 1, "evaluate": 1, "confusion": 1, "figure": 1}
+    outcome = project.snakemake(*targets)
+    assert outcome.code == 0, outcome.output
+    for target in targets:
+        assert (project.folder / target).exists()
+        assert (project.folder / target).with_suffix(".json").exists()
+    assert not (project.folder / "results" / "paper.html").exists()
+
+
+def test_the_full_plan_is_shown_before_anything_is_downloaded(project: Project) -> None:
+    plan = project.plan(config=("studies=[emnist-bymerge]",))
+    assert plan["fetch"] == 2
+    assert plan["train"] == plan["evaluate"] == 18 * 3
+    assert not (project.folder / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (("sedes=[0]",), "`sedes`: unknown key (did you mean `seeds`?)"),
+        (("scale=dmo",), "there is no scale `dmo` (did you mean `demo`?)"),
+        (("studies=[tinny]",), "there is no study `tinny` (did you mean `tiny`?)"),
+    ],
+)
+def test_a_wrong_configuration_is_told_at_once(project: Project, config: tuple[str, ...], message: str) -> None:
+    outcome = project.snakemake(config=config)
+    assert outcome.code != 0
+    assert message in " ".join(outcome.output.split())
+    assert "Traceback" not in outcome.output
+    assert outcome.seconds < 4  # below 2 on an idle machine, most of it Snakemake's own start
+    assert not (project.folder / "results").exists()
+
+
+def test_values_are_quoted(project: Project) -> None:
+    """A value with a quote, a space and a command in it reaches the job as it is, and runs nothing."""
+    mirror = project.folder / "it's $(touch hacked) a; touch hacked"
+    mirror.mkdir()
+    outcome = project.snakemake("data/raw/mnist/test.json", config=("scale=tiny", "studies=[tiny]", f"mirror={mirror}"))
+    assert outcome.code != 0
+    assert not list(Path(project.folder).rglob("hacked"))
+    log = (project.folder / "results" / "logs" / "fetch" / "mnist-test.log").read_text()
+    assert str(mirror) in " ".join(log.split())
+
+
+def test_lint_is_clean(project: Project) -> None:
+    outcome = project.snakemake("--lint")
+    assert outcome.code == 0, outcome.output
