@@ -1,5 +1,6 @@
 """The pipeline under real Snakemake: what is made, what is made again, and what is not."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -106,6 +107,37 @@ def test_values_are_quoted(project: Project) -> None:
     assert str(mirror) in " ".join(log.split())
 
 
-def test_lint_is_clean(project: Project) -> None:
+def test_lint_has_only_the_remarks_that_are_justified(project: Project) -> None:
+    """`workflow/rules/common.smk` says why no rule has a conda environment, and why some name `config`."""
     outcome = project.snakemake("--lint")
+    rule, remarks = "", set()
+    for line in outcome.output.splitlines():
+        if found := re.match(r"Lints for rule (\w+)", line):
+            rule = found[1]
+        elif line.strip().startswith("* "):
+            remarks.add((rule, line.strip(" *:")))
+    conda = {remark for remark in remarks if remark[1] == "Specify a conda environment or container for each rule."}
+    config = {rule for rule, remark in remarks - conda if "directly uses variable config" in remark}
+    assert config == {"fetch", "train", "evaluate", "robustness"}
+    assert len(remarks) == len(conda) + len(config), remarks
+
+
+def test_the_default_profile_works(project: Project) -> None:
+    profile = str(project.folder / "workflow" / "profiles" / "default")
+    outcome = project.snakemake("data/digits/meta.json", profile=profile)
     assert outcome.code == 0, outcome.output
+    assert (project.folder / "data" / "digits" / "meta.json").exists()
+
+
+def test_a_failing_job_shows_its_log_and_leaves_nothing_half_made(project: Project) -> None:
+    project.edit("src/mlpaper/engine/optim.py", "self.momentum = options.momentum", "raise OSError(28, 'No space')")
+    project.edit(
+        "workflow/studies/tiny.yaml", "runs:", "runs:\n  C: {description: SGD, changes: {optimizer: {name: sgd}}}"
+    )
+    profile = str(project.folder / "workflow" / "profiles" / "default")
+    outcome = project.snakemake(profile=profile)
+    assert outcome.code != 0
+    assert "No space" in outcome.output
+    assert len(list(project.folder.glob("results/runs/*/run.json"))) == 2, "the other runs are trained all the same"
+    assert not list(project.folder.rglob("*.part"))
+    assert not (project.folder / "results" / "paper.html").exists()

@@ -1,6 +1,13 @@
 # The plan of this configuration, and the only helpers of the rules.
+#
+# `snakemake --lint` has two kinds of remarks here, both on purpose:
+# - No conda environment per rule: all rules call the same package, whose environment is locked and set up once
+#   (requirements.lock, envs/cpu.yaml).
+# - `config` in the shell commands of fetch, train, evaluate and robustness: the mirror and the device do not change what
+#   is made (a download is fixed by its hash, devices agree up to rounding and are recorded with the run), so they must
+#   not be parameters, whose change would make everything again.
 import json
-import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -17,7 +24,7 @@ from mlpaper.study.plan import load_plan
 min_version("9.10")
 
 # Rules call `mlpaper`: the one that is installed beside this Python, also where its environment is not activated.
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+shell.prefix(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; ')
 
 try:
     PLAN = load_plan(config, Path(workflow.basedir) / "workflow")

@@ -33,10 +33,12 @@ DATASETS = {
     "digits": "scikit-learn's handwritten digits",
 }
 PARTS = {"train": "the official training part alone", "test": "the official test part alone"}
-PAGE_CHARACTERS = 132
+PAGE_CHARACTERS = 128
 """Characters of a table's smallest type that fit on one line of a page."""
-NARROWEST_CELL = 18
-"""A column whose cells are longer may be made this narrow, in characters, where a table does not fit."""
+LONG_CELL = 18
+"""Characters from which on a column may be broken into lines, where a table does not fit."""
+WIDEST_CELL = 90
+"""Characters beyond which a column claims no more of the page."""
 KINDS: tuple[Literal["figure", "table"], ...] = ("figure", "table")
 POWER = re.compile(r"(-?[\d.]+)e(-?\d+)")
 
@@ -333,24 +335,33 @@ class Item:
         return "\n".join(line for line in self.body.splitlines() if not line.startswith("|")).strip()
 
     @property
+    def rows(self) -> int:
+        """Rows of the table, without its head."""
+        return len(self.pipes.splitlines()) - 2
+
+    @property
     def width(self) -> int:
-        """Characters of the table's widest line, with what stands between columns."""
-        return sum(max(map(len, column)) + 3 for column in self._columns())
+        """Characters of the widest line, with what stands between columns; titles may be broken between words."""
+        return sum(width + 3 for width in self._widths())
 
     @property
     def shares(self) -> list[int]:
-        """Widths of the columns in per cent, for a page; empty where cells need not be broken into lines."""
+        """Per cent of a page's width for the columns that must be broken into lines; 0 for those that need not."""
+        widths = self._widths()
         if self.width <= PAGE_CHARACTERS:
-            return []
-        needed = [
-            max(min(max(map(len, cells), default=0), NARROWEST_CELL), max(map(len, title.split()), default=1)) + 2
+            return [0] * len(widths)
+        broken = [width if width > LONG_CELL else 0 for width in widths]
+        kept = sum(width + 3 for width, long in zip(widths, broken, strict=True) if not long)
+        room = max(PAGE_CHARACTERS - kept - 3 * sum(map(bool, broken)), PAGE_CHARACTERS // 4)
+        weights = [min(width, WIDEST_CELL) for width in broken]
+        return [100 * room * weight // (PAGE_CHARACTERS * max(1, sum(weights))) for weight in weights]
+
+    def _widths(self) -> list[int]:
+        """Characters of every column: its longest cell, or the longest word of its title."""
+        return [
+            max([len(cell) for cell in cells] + [len(word) for word in title.split()] + [1])
             for title, *cells in self._columns()
         ]
-        room = [max(map(len, cells), default=0) for _, *cells in self._columns()]
-        spare = max(0, PAGE_CHARACTERS - sum(needed))
-        more = [max(0, wanted - given) for wanted, given in zip(room, needed, strict=True)]
-        total = [given + spare * lack / max(1, sum(more)) for given, lack in zip(needed, more, strict=True)]
-        return [max(1, int(100 * share / sum(total))) for share in total]
 
     def _columns(self) -> list[list[str]]:
         """Every column as its title and its cells, without markup."""

@@ -42,6 +42,11 @@ WRITERS: Mapping[Target, tuple[str, ...]] = {
 }
 TYPST = {"dot.circle": "⊙", "times.circle": "⊗", "plus.circle": "⊕", "align(center)[#table(": "align(left)[#table("}
 """What pandoc writes for Typst and what is wanted: signs for symbols renamed since, and tables at the left."""
+MATHML = re.compile(
+    r'(<mi mathvariant="normal">(?:log|exp)</mi><mo>&#8289;</mo></mrow>'
+    r'|<munder><mi mathvariant="normal">max</mi><mi>\w</mi></munder>)(?=<m(?:i|sub|under|row)\b)'
+)
+"""Named functions that pandoc sets without a space before their argument."""
 FIXED_DATE = 1_735_689_600
 """1 January 2025: the date of files made outside any repository."""
 
@@ -119,7 +124,8 @@ class Paper:
 
     def document(self) -> str:
         """The whole paper in the target's language."""
-        return self._pandoc(self.markdown())
+        converted = self._pandoc(self.markdown())
+        return MATHML.sub(r'\1<mspace width="0.17em"></mspace>', converted) if self.target == "html" else converted
 
     def markdown(self) -> str:
         """The filled template: pandoc's Markdown. Rendered twice, so that links to later figures know their numbers."""

@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from mlpaper.errors import ConfigurationError, nearest
-from mlpaper.spec import PARTS, RunSpec
+from mlpaper.spec import PARTS, PoolSpec, RunSpec
 from mlpaper.study import schema, yaml
 from mlpaper.study.schema import Scale, Settings, Study
 from mlpaper.study.validate import validate
+
+
+SPEC_DEFAULTS = RunSpec(dataset=PoolSpec(name="digits")).model_dump(mode="json", exclude={"dataset", "seed"})
+"""What a run is where nobody says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +118,12 @@ def expand(
 
 
 def _values(study: Study, name: str, path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Plain values of a run: the defaults, then what the run that it is based on changes, then its own changes."""
+    """Plain values of a run: defaults of `RunSpec`, of the study, what its base changes, then its own changes."""
     if name in seen:
         raise ConfigurationError(f"{path}: `runs.{name}.based_on`: {' -> '.join((*seen, name))} is a circle")
     entry = study.runs[name]
     if entry.based_on is None:
-        base = study.defaults
+        base = merge(SPEC_DEFAULTS, study.defaults)
     else:
         _check_run(study, entry.based_on, path, f"`runs.{name}.based_on`")
         base = _values(study, entry.based_on, path, (*seen, name))
@@ -147,23 +151,23 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 
 def at_scale(values: dict[str, Any], settings: Settings, scale: Scale) -> dict[str, Any]:
     """The plain values of a run, as the settings and the scale change them."""
-    values = merge(values, {})
+    changed: dict[str, Any] = {}
     dataset = dict(values.get("dataset", {}))
-    split = dict(values.get("split", {}))
     if scale.dataset is not None:
         dataset = {"name": scale.dataset}
     elif str(dataset.get("name", "")).startswith("emnist"):
         dataset["parts"] = settings.emnist_parts
-    if not scale.withhold or dataset.get("parts", PARTS) != PARTS:
-        split.pop("withhold_per_class", None)
+    changed["dataset"] = dataset
+    if not (scale.withhold and dataset.get("parts", PARTS) == PARTS):
+        changed["split"] = {key: value for key, value in values["split"].items() if key != "withhold_per_class"}
     if scale.epochs_divisor > 1:
-        values["epochs"] = max(2, math.ceil(values.get("epochs", 50) / scale.epochs_divisor))
+        changed["epochs"] = max(2, math.ceil(values["epochs"] / scale.epochs_divisor))
     if scale.max_batch_size is not None:
-        values["batch_size"] = min(values.get("batch_size", 512), scale.max_batch_size)
-    network = dict(values.get("network", {}))
-    if scale.max_width is not None and "hidden" in network:
-        network["hidden"] = [min(width, scale.max_width) for width in network["hidden"]]
-    return values | {"dataset": dataset, "split": split, "network": network}
+        changed["batch_size"] = min(values["batch_size"], scale.max_batch_size)
+    if scale.max_width is not None:
+        hidden = [min(width, scale.max_width) for width in values["network"]["hidden"]]
+        changed["network"] = values["network"] | {"hidden": hidden}
+    return values | changed
 
 
 def _check_run(study: Study, run: str, path: Path, where: str) -> None:

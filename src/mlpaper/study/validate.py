@@ -52,9 +52,11 @@ def _explain(model: type[BaseModel], problem: Any, where: str, path: Path | None
         text = "is missing"
     elif problem["type"].startswith("union_tag"):
         context = problem["ctx"]
-        got = f", not '{context['tag']}'" if "tag" in context else " is missing"
-        expected = context.get("expected_tags", "")
-        text = f"{context['discriminator']} should be one of {expected}{got}{_suggestion(problem)}"
+        if "tag" in context:
+            allowed = f"should be one of {context['expected_tags']}, not '{context['tag']}'"
+            text = f"{context['discriminator']} {allowed}{_suggestion(problem)}"
+        else:
+            text = f"{context['discriminator']} is missing: it says what kind this is"
     else:
         text = f"{_message(problem)}, not {problem['input']!r}{_suggestion(problem)}"
     line = yaml.line_of(path, full) if path else None
