@@ -94,7 +94,7 @@ class Project:
 
 
 def copy_project(folder: Path) -> Project:
-    for name in ("src", "workflow", "report"):
+    for name in ("src", "workflow", "report", "profiles"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("Snakefile", "config.yaml"):
         shutil.copy(ROOT / name, folder)

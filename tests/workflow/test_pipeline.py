@@ -123,8 +123,7 @@ def test_lint_has_only_the_remarks_that_are_justified(project: Project) -> None:
 
 
 def test_the_default_profile_works(project: Project) -> None:
-    profile = str(project.folder / "workflow" / "profiles" / "default")
-    outcome = project.snakemake("data/digits/meta.json", profile=profile)
+    outcome = project.snakemake("data/digits/meta.json", profile="default")
     assert outcome.code == 0, outcome.output
     assert (project.folder / "data" / "digits" / "meta.json").exists()
 
@@ -134,8 +133,7 @@ def test_a_failing_job_shows_its_log_and_leaves_nothing_half_made(project: Proje
     project.edit(
         "workflow/studies/tiny.yaml", "runs:", "runs:\n  C: {description: SGD, changes: {optimizer: {name: sgd}}}"
     )
-    profile = str(project.folder / "workflow" / "profiles" / "default")
-    outcome = project.snakemake(profile=profile)
+    outcome = project.snakemake(profile="default")
     assert outcome.code != 0
     assert "No space" in outcome.output
     assert len(list(project.folder.glob("results/runs/*/run.json"))) == 2, "the other runs are trained all the same"
