@@ -71,8 +71,8 @@ class Numbers:
     def macros(self) -> dict[str, Callable[..., Any]]:
         """The functions that templates see, by name."""
         names = (
-            "num value published published_value difference published_difference relation reproduced published_relation spread "
-            "setting pool parameters dataset has_number count duration listing"
+            "num value has_number spread published published_value published_relation published_difference reproduced "
+            "difference relation setting pool parameters dataset count duration listing"
         )
         return {name: getattr(self, name) for name in names.split()}
 

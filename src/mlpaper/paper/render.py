@@ -7,6 +7,7 @@ The same inputs give the same bytes: the only date is that of the commit (or `SO
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -75,20 +76,17 @@ def render(template_folder: Path, results: Path, target: Output, output: Path, p
         or the PDF engine gives up. Names the template and the line where there is one.
     """
     lint.check(template_folder)
-    engine = _engine(pdf_engine) if target == "pdf" else None
-    inner: Target = ("typ" if engine == "typst" else "tex") if target == "pdf" else target  # type: ignore[assignment]
-    paper = Paper(template_folder, results, inner)
-    document = paper.document()
     if target != "pdf":
-        write_text(output, document)
+        write_text(output, Paper(template_folder, results, target).document())
         return
+    program = _program(pdf_engine)
+    paper = Paper(template_folder, results, "typ" if program == "typst" else "tex")
     with tempfile.TemporaryDirectory() as scratch:
         shutil.copytree(results / "figures", Path(scratch) / "figures")
-        compiled = _typst(document, Path(scratch), paper.epoch) if engine == "typst" else _latex(
-            document, Path(scratch), paper.epoch, str(engine)
-        )
-        with atomic(output) as temporary:
-            temporary.write_bytes(compiled)
+        typeset = _typst if program == "typst" else _latex
+        compiled = typeset(paper.document(), Path(scratch), paper.epoch, program)
+    with atomic(output) as temporary:
+        temporary.write_bytes(compiled)
 
 
 @dataclass(frozen=True)
@@ -167,8 +165,8 @@ class Paper:
 
     def _place(self, error: BaseException) -> str:
         """``template:line: `` of the innermost template that an error passed through."""
-        root = str(self.folder.resolve())
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if str(Path(f.filename).resolve()).startswith(root)]
+        root = self.folder.resolve()
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if root in Path(f.filename).resolve().parents]
         return f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""
 
     def _section(self, study: str) -> str:
@@ -185,12 +183,10 @@ class Paper:
 
     def _pandoc(self, markdown: str) -> str:
         style = self.folder / "style"
-        provenance = self.facts["provenance"]
-        variables = {"watermark": provenance.get("watermark") or "", "date": self.date.date().isoformat()}
-        if self.target == "html":
-            variables |= {name: (style / f"paper.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
+        embedded = ("css", "js") if self.target == "html" else ()
+        variables = {name: (style / f"paper.{name}").read_text(encoding="utf-8") for name in embedded}
         with tempfile.TemporaryDirectory() as scratch:
-            defaults = Path(scratch) / "variables.json"  # a defaults file: long values do not fit a command line
+            defaults = Path(scratch) / "defaults.json"  # long values do not fit a command line
             defaults.write_text(_defaults(variables), encoding="utf-8")
             arguments = [
                 f"--from={READER}",
@@ -209,21 +205,21 @@ class Paper:
 
 
 def _defaults(variables: Mapping[str, str]) -> str:
-    import json
-
+    """A defaults file of pandoc: JSON, which is YAML. A citation without an entry is an error."""
     return json.dumps({"variables": variables, "fail-if-warnings": True})
 
 
-def _engine(asked: Engine) -> str:
+def _program(asked: Engine) -> str:
     """The program that makes the PDF: `latexmk`, `tectonic` or `typst`."""
     found = next((program for program in ("latexmk", "tectonic") if shutil.which(program)), None)
     if asked == "latex" and found is None:
-        raise RenderError("the PDF was asked for through LaTeX, but neither `latexmk` nor `tectonic` is installed; "
-                          "`pdf: typst` needs neither")
+        raise RenderError(
+            "a PDF through LaTeX needs `latexmk` or `tectonic`, and neither is installed; `typst` needs none"
+        )
     return "typst" if asked == "typst" or found is None else found
 
 
-def _typst(document: str, scratch: Path, epoch: int) -> bytes:
+def _typst(document: str, scratch: Path, epoch: int, _: str) -> bytes:
     source = scratch / "paper.typ"
     for written, wanted in TYPST.items():
         document = document.replace(written, wanted)
