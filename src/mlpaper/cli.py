@@ -210,7 +210,7 @@ def table(job_json: str, stem: Path) -> None:
 def numbers(job_json: str, output: Path) -> None:
     """Collect every number that the prose may name."""
     from mlpaper.files import write_json
-    from mlpaper.paper.numbers import NumbersJob
+    from mlpaper.paper.job import NumbersJob
     from mlpaper.paper.numbers import numbers as collect
 
     write_json(output, collect(NumbersJob.model_validate_json(job_json)))
@@ -221,8 +221,11 @@ def numbers(job_json: str, output: Path) -> None:
 @click.option("--results", type=FOLDER, default=Path("results"), show_default=True)
 @click.option("--pdf", type=click.Choice(["auto", "latex", "typst"]), default="auto", show_default=True)
 @click.argument("output", type=FILE)
-def paper(report: Path, results: Path, pdf: str, output: Path) -> None:
+def paper(report: Path, results: Path, pdf: Any, output: Path) -> None:
     """Render the paper; the ending of OUTPUT (.md, .html, .tex, .pdf) says as what."""
     from mlpaper.paper.render import render
 
-    render(report, results, output.suffix.removeprefix("."), output, pdf)
+    target: Any = output.suffix.removeprefix(".")
+    if target not in ("md", "html", "tex", "pdf"):
+        raise click.BadParameter(f"{output} must end in .md, .html, .tex or .pdf")
+    render(report, results, target, output, pdf)

@@ -19,6 +19,7 @@ from mlpaper.spec import RunSpec
 
 log = logging.getLogger(__name__)
 
+
 def train_run(
     spec: RunSpec,
     pool: Path,

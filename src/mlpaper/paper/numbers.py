@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mlpaper.data.dataset import Dataset
@@ -29,6 +30,7 @@ def numbers(job: NumbersJob) -> dict[str, Any]:
             settings[f"{study.name}.{run}"] = read_json(Path(folders[0]) / "spec.json")
         runs |= {Path(f).name: read_json(Path(f) / "run.json")["seconds"] for fs in study.runs.values() for f in fs}
     return {
+        "studies": [study.name for study in job.studies],
         "numbers": values,
         "settings": settings,
         "pools": {study.name: _pool(study) for study in job.studies},
@@ -61,8 +63,8 @@ def _values(study: StudyJob, metrics: pd.DataFrame) -> dict[str, Any]:
         for metric, of_metric in rows.groupby("metric", sort=False):
             values[f"{run}.{metric}"] = _value(str(metric), of_metric, diverged)
     for key, value in study.published.items():
-        run = key.split(".", 1)[0]
-        entry = values.setdefault(key, _missing(study.runs[run]))
+        run, metric = key.split(".", 1)
+        entry = values.setdefault(key, _missing(metric, study.runs[run]))
         entry["published"] = value
     return values
 
@@ -82,26 +84,27 @@ def _value(metric: str, rows: pd.DataFrame, diverged: int) -> dict[str, Any]:
     }
 
 
-def _missing(folders: Sequence[str]) -> dict[str, Any]:
+def _missing(metric: str, folders: Sequence[str]) -> dict[str, Any]:
     """The entry of a metric that no seed has: all of them diverged, or it was not measured."""
     outcomes: Mapping[str, str] = {Path(f).name: read_json(Path(f) / "run.json")["outcome"] for f in folders}
     diverged = [run for run, outcome in outcomes.items() if outcome == "diverged"]
-    nothing: dict[str, Any] = {"mean": None, "half_width": None, "n": 0, "values": [], "seeds": []}
+    nothing: dict[str, Any] = {"metric": metric, "mean": None, "half_width": None, "n": 0, "values": [], "seeds": []}
     return nothing | {"runs": diverged, "diverged": len(diverged)}
 
 
 def _pool(study: StudyJob) -> dict[str, Any]:
     dataset, split = Dataset.open(Path(study.pool)), Split.read(Path(study.split))
-    counts = pd.Series(dataset.labels).value_counts().reindex(range(len(dataset.classes)), fill_value=0)
+    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+    largest, smallest = int(counts.argmax()), int(counts.argmin())
     return {
         "id": dataset.meta["pool"],
         "count": len(dataset.labels),
         "classes": len(dataset.classes),
-        "imbalance": float(counts.max() / counts.min()),
-        "largest_class": dataset.classes[int(counts.idxmax())],
-        "largest_count": int(counts.max()),
-        "smallest_class": dataset.classes[int(counts.idxmin())],
-        "smallest_count": int(counts.min()),
+        "imbalance": float(counts[largest] / counts[smallest]),
+        "largest_class": dataset.classes[largest],
+        "largest_count": int(counts[largest]),
+        "smallest_class": dataset.classes[smallest],
+        "smallest_count": int(counts[smallest]),
         "train": len(split.train),
         "validation": len(split.validation),
         "test": len(split.test),

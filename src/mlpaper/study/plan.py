@@ -17,7 +17,6 @@ from mlpaper.study import schema, yaml
 from mlpaper.study.schema import Scale, Settings, Study
 from mlpaper.study.validate import validate
 
-
 SPEC_DEFAULTS = RunSpec(dataset=PoolSpec(name="digits")).model_dump(mode="json", exclude={"dataset", "seed"})
 """What a run is where nobody says otherwise."""
 
@@ -54,7 +53,9 @@ def load_plan(config: Mapping[str, Any], workflow: Path) -> Plan:
     seeds = scale.seeds if settings.seeds == "auto" else settings.seeds
     available = sorted(path.stem for path in (workflow / "studies").glob("*.yaml"))
     wanted = tuple(available) if settings.studies == "all" else settings.studies
-    studies, runs, names = {}, {}, {}
+    studies: dict[str, Study] = {}
+    runs: dict[str, RunSpec] = {}
+    names: dict[str, dict[str, tuple[str, ...]]] = {}
     for name in wanted:
         path = _existing("study", name, workflow / "studies")
         studies[name] = load_study(path)

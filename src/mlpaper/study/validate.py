@@ -53,8 +53,8 @@ def _explain(model: type[BaseModel], problem: Any, where: str, path: Path | None
     elif problem["type"].startswith("union_tag"):
         context = problem["ctx"]
         if "tag" in context:
-            allowed = f"should be one of {context['expected_tags']}, not '{context['tag']}'"
-            text = f"{context['discriminator']} {allowed}{_suggestion(problem)}"
+            expected = f"should be one of {context['expected_tags']}, not '{context['tag']}'"
+            text = f"{context['discriminator']} {expected}{_suggestion(problem)}"
         else:
             text = f"{context['discriminator']} is missing: it says what kind this is"
     else:

@@ -36,13 +36,23 @@ def schedule(spec: dict[str, Any]) -> str:
 
 
 def stopping(spec: dict[str, Any]) -> str:
-    """What is watched, for how long, and which weights are kept."""
+    """How long early stopping waits, and for what."""
+    return f"{patience(spec)}, on {watch(spec)}" if spec["early_stopping"] else "none"
+
+
+def patience(spec: dict[str, Any]) -> str:
+    """Epochs that early stopping waits."""
+    return str(spec["early_stopping"]["patience"]) if spec["early_stopping"] else "none"
+
+
+def watch(spec: dict[str, Any]) -> str:
+    """What early stopping watches, and which weights are kept; nothing without early stopping."""
     chosen = spec["early_stopping"]
     if chosen is None:
-        return "none"
-    watched = chosen["monitor"].replace("_", " ")
-    gain = f", least gain {fmt.short(chosen['min_delta'])}" if chosen["min_delta"] else ""
-    return f"{watched}, patience {chosen['patience']}{gain}{', best weights kept' if chosen['restore_best'] else ''}"
+        return ""
+    gain = f" (by more than {fmt.short(chosen['min_delta'])})" if chosen["min_delta"] else ""
+    kept = "best" if chosen["restore_best"] else "last"
+    return f"{chosen['monitor'].replace('_', ' ')}{gain}; the {kept} epoch's weights are kept"
 
 
 def name(value: str) -> str:
