@@ -85,21 +85,71 @@ class InputSpec(Model):
     std: PositiveReal = 1.0
 
 
+Activation = Literal["relu", "leaky_relu", "sigmoid", "tanh", "gelu", "silu"]
+Initializer = Literal["he_normal", "he_uniform", "xavier_normal", "xavier_uniform", "pytorch"]
+
+
+class UniformInitializer(Model):
+    """Uniform on (-bound, bound), for the weights and, where asked, for the biases."""
+
+    name: Literal["uniform"] = "uniform"
+    bound: PositiveReal = 0.5
+    biases: bool = False
+
+
 class NetworkSpec(Model):
-    """A multilayer perceptron from the pixels to the logits of the classes."""
+    """A multilayer perceptron from the pixels to the logits of the classes.
+
+    A hidden layer is dense -> batch norm -> activation -> dropout, each of them where asked.
+    """
 
     hidden: tuple[Positive, ...] = (128, 64)
     """Widths of the hidden layers; empty for a linear classifier."""
-    activation: Literal["relu"] = "relu"
-    initializer: Literal["he_normal"] = "he_normal"
+    activation: Activation = "relu"
+    initializer: Initializer | UniformInitializer = "he_normal"
+    batch_norm: bool = False
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability that a hidden unit is set to zero in training; the others are divided by 1 - dropout."""
+    residual: Annotated[int, Field(ge=0)] = 0
+    """Layers per residual block x <- activation(f(x) + x), after the first hidden layer; 0 for a plain network."""
+
+    @model_validator(mode="after")
+    def _blocks_fit(self) -> NetworkSpec:
+        if self.residual:
+            if len(set(self.hidden)) > 1:
+                raise ValueError("a residual network needs hidden layers of one width")
+            if not self.hidden or (len(self.hidden) - 1) % self.residual:
+                raise ValueError(f"the hidden layers after the first must be whole blocks of {self.residual}")
+        return self
 
 
-class LossSpec(Model):
+class CrossEntropySpec(Model):
     """Cross-entropy from logits, in nats."""
 
     name: Literal["cross_entropy"] = "cross_entropy"
     reduction: Literal["mean", "sum"] = "mean"
-    """Reduction of the *gradient* over a batch. Reported losses are always means."""
+    """Reduction of the *gradient* over a batch. Reported losses are always plain means."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of a label's weight that is spread over all classes."""
+    class_weights: Literal["balanced"] | tuple[NonNegativeReal, ...] | None = None
+    """A weight per class; `balanced` is N / (K n_c) over the training images."""
+
+
+class SquaredErrorSpec(Model):
+    """Mean squared error of the raw outputs against the one-hot label, a mean over the classes."""
+
+    name: Literal["squared_error"] = "squared_error"
+    reduction: Literal["mean", "sum"] = "mean"
+
+
+class AbsoluteErrorSpec(Model):
+    """Mean absolute error of the raw outputs against the one-hot label, a mean over the classes."""
+
+    name: Literal["absolute_error"] = "absolute_error"
+    reduction: Literal["mean", "sum"] = "mean"
+
+
+LossSpec = Annotated[CrossEntropySpec | SquaredErrorSpec | AbsoluteErrorSpec, Field(discriminator="name")]
 
 
 class SGD(Model):
@@ -108,10 +158,18 @@ class SGD(Model):
     name: Literal["sgd"] = "sgd"
     learning_rate: PositiveReal = 1e-3
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    nesterov: bool = False
+    """theta <- theta - learning_rate (g + momentum v)."""
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> SGD:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
 
 
 class Adam(Model):
-    """Adam (Kingma and Ba, 2015) with bias correction."""
+    """Adam (Kingma and Ba, 2015) with bias correction. With `decay.decoupled` it is AdamW."""
 
     name: Literal["adam"] = "adam"
     learning_rate: PositiveReal = 1e-3
@@ -123,29 +181,75 @@ class Adam(Model):
 OptimizerSpec = Annotated[SGD | Adam, Field(discriminator="name")]
 
 
-class ConstantSchedule(Model):
+class DecaySpec(Model):
+    """Weight decay."""
+
+    l2: NonNegativeReal = 0.0
+    """lambda of (lambda / 2) sum ||W||^2: lambda W is added to the gradient."""
+    decoupled: NonNegativeReal = 0.0
+    """theta <- theta - learning_rate decoupled theta before the update (Loshchilov and Hutter, 2019)."""
+    parameters: Literal["weights", "all"] = "weights"
+    """What decays: the weights of the dense layers, or biases and batch norm as well."""
+
+
+class Schedule(Model):
+    """Base of the schedules: t counts epochs or updates from 0, and the first `warmup` of them ramp up linearly."""
+
+    per: Literal["epoch", "step"] = "epoch"
+    warmup: Annotated[int, Field(ge=0)] = 0
+    """While t < warmup the rate is (t + 1) / (warmup + 1) of the schedule's start, which then begins."""
+
+
+class ConstantSchedule(Schedule):
     """The optimiser's learning rate, unchanged."""
 
     name: Literal["constant"] = "constant"
 
 
-class LinearSchedule(Model):
-    """max(minimum, learning_rate - alpha epoch), epochs counted from 0."""
+class LinearSchedule(Schedule):
+    """max(minimum, learning_rate - alpha t)."""
 
     name: Literal["linear"] = "linear"
     alpha: PositiveReal
-    """Decrease per epoch."""
+    """Decrease per epoch or update."""
     minimum: NonNegativeReal = 0.0
 
 
-class ExponentialSchedule(Model):
-    """learning_rate gamma^epoch, epochs counted from 0."""
+class StepSchedule(Schedule):
+    """learning_rate gamma^floor(t / every)."""
+
+    name: Literal["step"] = "step"
+    every: Positive
+    gamma: Annotated[float, Field(gt=0, le=1)]
+
+
+class ExponentialSchedule(Schedule):
+    """learning_rate gamma^t."""
 
     name: Literal["exponential"] = "exponential"
     gamma: Annotated[float, Field(gt=0, le=1)]
 
 
-ScheduleSpec = Annotated[ConstantSchedule | LinearSchedule | ExponentialSchedule, Field(discriminator="name")]
+class CosineSchedule(Schedule):
+    """minimum + (learning_rate - minimum) (1 + cos(pi t / T)) / 2, over the T epochs or updates of the run."""
+
+    name: Literal["cosine"] = "cosine"
+    minimum: NonNegativeReal = 0.0
+
+
+ScheduleSpec = Annotated[
+    ConstantSchedule | LinearSchedule | StepSchedule | ExponentialSchedule | CosineSchedule,
+    Field(discriminator="name"),
+]
+
+
+class AugmentationSpec(Model):
+    """Random deformations of every training image, drawn anew each epoch; pixels from outside are 0."""
+
+    shift: Annotated[int, Field(ge=0)] = 0
+    """Largest shift, in whole pixels, along each axis."""
+    rotation: NonNegativeReal = 0.0
+    """Largest rotation about the centre, in degrees, with bilinear interpolation."""
 
 
 class StoppingSpec(Model):
@@ -164,18 +268,24 @@ class RunSpec(Model):
     dataset: PoolSpec
     split: SplitSpec = PoolSplit()
     input: InputSpec = InputSpec()
+    augmentation: AugmentationSpec = AugmentationSpec()
     network: NetworkSpec = NetworkSpec()
-    loss: LossSpec = LossSpec()
+    loss: LossSpec = CrossEntropySpec()
     optimizer: OptimizerSpec = Adam()
     schedule: ScheduleSpec = ConstantSchedule()
-    l2: NonNegativeReal = 0.0
-    """lambda of (lambda / 2) sum ||W||^2, added to the gradient of the weights (not the biases) as lambda W."""
-    batch_size: Positive = 512
+    decay: DecaySpec = DecaySpec()
+    clip_norm: PositiveReal | None = None
+    """Gradients with a larger L2 norm, over all parameters, are scaled down to it."""
+    batch_size: Positive | Literal["full"] = 512
     epochs: Positive = 50
+    updates: Positive | None = None
+    """Stop after this many updates, even within an epoch."""
     early_stopping: StoppingSpec | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Seeds initialisation and shuffling; the split has its own seed."""
-    engine: Literal["mlpaper"] = "mlpaper"
+    record_steps: bool = False
+    """Keep loss and learning rate of every update."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seeds initialisation, shuffling, dropout and augmentation; the split has its own seed."""
+    engine: Literal["mlpaper", "torch"] = "mlpaper"
 
     def canonical(self) -> str:
         """The one JSON text of this specification: all fields, sorted keys, no spaces."""
@@ -184,13 +294,20 @@ class RunSpec(Model):
     @property
     def id(self) -> str:
         """Name of the run's folder: a readable slug and the first 8 digits of the hash."""
-        shape = "x".join(map(str, self.network.hidden)) or "linear"
+        shape = _shape(self.network.hidden)
         return f"{self.dataset.id}-{shape}-{self.optimizer.name}-s{self.seed}-{hash8(self.canonical())}"
 
     @property
     def split_id(self) -> str:
         """Name of the split's file, without its ending."""
         return f"split-{hash8(canonical_json(self.split))}"
+
+
+def _shape(hidden: tuple[int, ...]) -> str:
+    """Widths in a folder's name: `400x240x120`; many equal ones as `10x32` layers, none as `linear`."""
+    if len(hidden) > 4:
+        return f"{len(hidden)}x{hidden[0]}" if len(set(hidden)) == 1 else f"{len(hidden)}layers"
+    return "x".join(map(str, hidden)) or "linear"
 
 
 def canonical_json(model: BaseModel) -> str:

@@ -94,7 +94,7 @@ def test_bad_checkpoints_are_refused_and_set_aside(trainer_of, tmp_path: Path, c
         write_npz(path, good | {"identity": np.array("other run")})
 
     def misfit() -> None:
-        write_npz(path, good | {"parameters": good["parameters"][:-1]})
+        write_npz(path, good | {"network": good["network"][:-1]})
 
     def pickled() -> None:
         np.savez(path, **(good | {"progress": np.array({"a": 1}, dtype=object)}))

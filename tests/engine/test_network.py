@@ -13,11 +13,11 @@ from mlpaper.spec import NetworkSpec
     ("hidden", "parameters"), [((128, 64), 111_791), ((400, 240, 120), 444_847), ((370, 370), 445_157)]
 )
 def test_parameter_counts_are_the_published_ones(hidden: tuple[int, ...], parameters: int) -> None:
-    assert Layout.dense((784, *hidden, 47)).size == parameters
+    assert Layout.of((784, *hidden, 47), batch_norm=False).size == parameters
 
 
 def test_views_share_the_flat_vector_and_weights_are_one_slice() -> None:
-    vector = Vector(backend.select("cpu"), Layout.dense((3, 4, 2)))
+    vector = Vector(backend.select("cpu"), Layout.of((3, 4, 2), batch_norm=False))
     for name, view in vector.views.items():
         assert np.shares_memory(view, vector.flat)
         view[...] = 1 if name.endswith("weight") else 2

@@ -11,7 +11,7 @@ RNG = np.random.default_rng(1)
 OPERATIONS = sorted(
     name
     for name, member in vars(reference).items()
-    if inspect.isfunction(member) and member.__module__ == reference.__name__
+    if inspect.isfunction(member) and member.__module__ == reference.__name__ and not name.startswith("_")
 )
 
 
@@ -28,7 +28,6 @@ def _cases() -> dict[str, list]:
     """Arguments of every operation; arrays are copied for each implementation, and all are compared afterwards."""
     logits = 5 * _real(37, 11)
     logits[0], logits[1] = 0, 1e4 * logits[1]  # a tie, and logits that overflow a naive softmax
-    activations = np.maximum(_real(37, 24), 0)
     return {
         "gather": [
             RNG.integers(0, 256, (50, 24), dtype=np.uint8),
@@ -40,11 +39,39 @@ def _cases() -> dict[str, list]:
         "linear_backward": [
             _real(37, 24), _real(24, 11), _real(37, 11), np.zeros((24, 11), np.float32), _real(11), _real(37, 24),
         ],
-        "relu": [_real(37, 24), np.zeros((37, 24), np.float32)],
-        "relu_backward": [activations, _real(37, 24), np.zeros((37, 24), np.float32)],
+        **{
+            name + suffix: [_real(37, 24), *([_real(37, 24)] if suffix else []), np.zeros((37, 24), np.float32)]
+            for name in ("relu", "leaky_relu", "sigmoid", "tanh", "gelu", "silu")
+            for suffix in ("", "_backward")
+        },
+        "normalise": [_real(37, 24), _real(24), _real(24) ** 2, 1e-5, np.zeros((37, 24), np.float32)],
+        "batch_norm": [
+            _real(37, 24), _real(24), _real(24), 1e-5, np.zeros((37, 24), np.float32), np.zeros((37, 24), np.float32),
+            np.zeros((2, 24), np.float32),
+        ],
+        "batch_norm_backward": [
+            _real(37, 24), _real(24) ** 2, _real(24), 1e-5, _real(37, 24), _real(24), _real(24),
+            np.zeros((37, 24), np.float32),
+        ],
+        "dropout": [
+            _real(37, 24), RNG.integers(0, 2**32, (37, 24), dtype=np.uint32), 0.3, np.zeros((37, 24), np.float32),
+            np.zeros((37, 24), np.float32),
+        ],
+        "deform": [
+            np.abs(_real(7, 25)), 5, RNG.integers(-2, 3, 7), RNG.integers(-2, 3, 7), RNG.normal(size=7), 0.0,
+            np.zeros((7, 25), np.float32),
+        ],
         "cross_entropy": [logits, RNG.integers(0, 11, 37), 1 / 37, np.zeros_like(logits), np.ones(3)],
+        "weighted_cross_entropy": [
+            logits, RNG.integers(0, 11, 37), np.abs(_real(11, 11)), 1 / 37, np.zeros_like(logits), np.ones(3),
+        ],
+        "squared_error": [_real(37, 11), RNG.integers(0, 11, 37), 1 / 37, np.zeros((37, 11), np.float32), np.ones(3)],
+        "absolute_error": [_real(37, 11), RNG.integers(0, 11, 37), 1 / 37, np.zeros((37, 11), np.float32), np.ones(3)],
         "log_softmax": [logits, np.zeros_like(logits)],
         "add_scaled": [_real(99), _real(99), 0.3],
+        "scale": [_real(99), 0.9],
+        "clip_norm": [_real(99), 0.5],
+        "nesterov": [_real(99), _real(99), _real(99), 0.1, 0.9],
         "sgd": [_real(99), _real(99), 0.1],
         "momentum": [_real(99), _real(99), _real(99), 0.1, 0.9],
         "adam": [_real(99), _real(99), _real(99), _real(99) ** 2, 1e-3, 0.9, 0.999, 1e-8, 3],

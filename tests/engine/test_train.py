@@ -31,7 +31,7 @@ def test_duplicating_a_batch_leaves_the_mean_gradient_unchanged(trainer_of: Trai
     results = {}
     for reduction in ("mean", "sum"):
         for copies in (1, 2):
-            trainer = trainer_of(dtype=np.float64, optimizer=optimizer, loss={"reduction": reduction})
+            trainer = trainer_of(dtype=np.float64, optimizer=optimizer, loss={"name": "cross_entropy", "reduction": reduction})
             trainer.update(np.tile(index, copies), 0.1, np.zeros(3))
             results[reduction, copies] = (np.copy(trainer.network.gradients.flat), _weights(trainer))
     for value in (0, 1):
@@ -41,7 +41,7 @@ def test_duplicating_a_batch_leaves_the_mean_gradient_unchanged(trainer_of: Trai
 
 
 def test_l2_decays_weights_and_not_biases(trainer_of: TrainerOf) -> None:
-    plain, decayed = (trainer_of(dtype=np.float64, l2=l2, optimizer={"name": "sgd"}) for l2 in (0.0, 0.5))
+    plain, decayed = (trainer_of(dtype=np.float64, decay={"l2": l2}, optimizer={"name": "sgd"}) for l2 in (0.0, 0.5))
     for trainer in (plain, decayed):
         trainer.network.parameters.flat[...] += 1  # biases start at zero, where nothing would be seen
     before = _weights(plain)
@@ -73,7 +73,7 @@ def test_optimisers_by_hand(trainer_of: TrainerOf) -> None:
 
 def test_the_same_specification_gives_the_same_bits_and_another_seed_others(trainer_of: TrainerOf) -> None:
     adam = {"name": "adam", "learning_rate": 0.02}
-    first, second, other = (trainer_of(optimizer=adam, seed=seed) for seed in (0, 0, 1))
+    first, second, other = (trainer_of(optimizer=adam, epochs=10, seed=seed) for seed in (0, 0, 1))
     for trainer in (first, second, other):
         trainer.run()
     np.testing.assert_array_equal(_weights(first), _weights(second))
@@ -83,7 +83,7 @@ def test_the_same_specification_gives_the_same_bits_and_another_seed_others(trai
 
 def test_everything_stays_float32(trainer_of: TrainerOf) -> None:
     """`float32 * np.sqrt(...)` is float64 in NumPy 2; one such product would double every buffer behind it."""
-    trainer = trainer_of(optimizer={"name": "sgd", "momentum": 0.9}, l2=0.1)
+    trainer = trainer_of(optimizer={"name": "sgd", "momentum": 0.9}, decay={"l2": 0.1})
     trainer.run()
     vectors = [trainer.network.parameters.flat, trainer.network.gradients.flat, *trainer.optimizer.state.values()]
     assert {vector.dtype for vector in vectors} == {np.dtype(np.float32)}
@@ -132,8 +132,8 @@ def test_running_means_are_over_samples(trainer_of: TrainerOf) -> None:
 
 def test_schedules_start_at_the_base_rate_and_end_where_they_should(trainer_of: TrainerOf) -> None:
     linear, exponential = LinearSchedule(alpha=0.3, minimum=0.05), ExponentialSchedule(gamma=0.5)
-    np.testing.assert_allclose([learning_rate(linear, 1.0, e) for e in range(5)], [1.0, 0.7, 0.4, 0.1, 0.05])
-    np.testing.assert_allclose([learning_rate(exponential, 1.0, e) for e in range(4)], [1, 0.5, 0.25, 0.125])
+    np.testing.assert_allclose([learning_rate(linear, 1.0, e, 5) for e in range(5)], [1.0, 0.7, 0.4, 0.1, 0.05])
+    np.testing.assert_allclose([learning_rate(exponential, 1.0, e, 4) for e in range(4)], [1, 0.5, 0.25, 0.125])
     trainer = trainer_of(
         optimizer={"name": "sgd", "learning_rate": 0.1}, schedule={"name": "exponential", "gamma": 0.5}
     )

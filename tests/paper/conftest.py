@@ -32,7 +32,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, ...]]
             fakes.run(root, "M1g", 0, accuracy=0.90, early_stopping=stopping),
             fakes.run(root, "M1g", 1, accuracy=0.92, epochs=31, early_stopping=stopping),
         ),
-        "M1d": tuple(fakes.run(root, "M1d", s, diverged_after=0, l2=0.01) for s in (0, 1)),
+        "M1d": tuple(fakes.run(root, "M1d", s, diverged_after=0, decay=fakes.L2) for s in (0, 1)),
         "M1a": tuple(
             fakes.run(root, "M1a", s, accuracy=0.80 + s / 100, diverged_after=after)
             for s, after in enumerate((None, 12, None))

@@ -16,6 +16,8 @@ FASHION = (
 )  # fmt: skip
 SIGMAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 
+L2 = {"l2": 0.01, "decoupled": 0.0, "parameters": "weights"}
+
 
 def spec(seed: int, **changes: Any) -> dict[str, Any]:
     base = {
@@ -23,7 +25,7 @@ def spec(seed: int, **changes: Any) -> dict[str, Any]:
         "optimizer": {"name": "adam", "learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
         "schedule": {"name": "constant"},
         "loss": {"name": "cross_entropy", "reduction": "mean"},
-        "l2": 0.0,
+        "decay": {"l2": 0.0, "decoupled": 0.0, "parameters": "weights"},
         "batch_size": 512,
         "epochs": 50,
         "early_stopping": None,

@@ -48,7 +48,7 @@ def document() -> dict[str, Any]:
     changes = {
         "M0": {"optimizer": {"name": "sgd", "momentum": 0.0}},
         "M1a": {"optimizer": {"name": "sgd", "momentum": 0.9}},
-        "M1c": {"l2": 0.01},
+        "M1c": {"decay": {"l2": 0.01}},
         "M1f": {"schedule": {"name": "exponential", "gamma": 0.95}},
     }
     for place, name in enumerate(RUNS):

@@ -25,7 +25,7 @@ def test_runs_are_those_of_the_study(config: dict, workflow: Path) -> None:
     m0, m1d = _run(plan, "M0"), _run(plan, "M1d-as-coded")
     assert (m0.optimizer.name, m0.optimizer.learning_rate, m0.epochs, m0.early_stopping) == ("sgd", 1e-3, 50, None)
     assert m0.split.withhold_per_class == 100
-    assert (m1d.loss.reduction, m1d.l2, m1d.epochs, m1d.early_stopping.patience) == ("sum", 0.01, 100, 10)
+    assert (m1d.loss.reduction, m1d.decay.l2, m1d.epochs, m1d.early_stopping.patience) == ("sum", 0.01, 100, 10)
     assert m1d.early_stopping.min_delta == 1e-4, "a change names only what it changes"
     assert m1d.optimizer.momentum == 0.9, "a run has the changes of the run that it is based on"
     assert _run(plan, "M1f-as-coded").schedule.gamma == 0.98
@@ -35,7 +35,12 @@ def test_the_hash_sees_every_field_and_names_the_folder() -> None:
     base = RunSpec(dataset=PoolSpec(name="mnist"))
     others = [
         base.model_copy(update=change)
-        for change in ({"seed": 1}, {"l2": 0.1}, {"epochs": 49}, {"dataset": PoolSpec(name="mnist", parts=["test"])})
+        for change in (
+            {"seed": 1},
+            {"clip_norm": 0.1},
+            {"epochs": 49},
+            {"dataset": PoolSpec(name="digits")},
+        )
     ]
     assert len({base.id, *(other.id for other in others)}) == 5
     assert RunSpec.model_validate_json(base.canonical()).id == base.id

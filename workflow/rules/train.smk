@@ -8,6 +8,7 @@ rule train:
         spec=f"{paths.RUN}/spec.json",
         outcome=f"{paths.RUN}/run.json",
         history=f"{paths.RUN}/history.parquet",
+        steps=f"{paths.RUN}/steps.parquet",
         weights=f"{paths.RUN}/weights.npz",
     log:
         "results/logs/train/{run}.log",

@@ -38,6 +38,10 @@ class Backend:
         """An array of zeros."""
         return np.zeros(shape, dtype=dtype or self.dtype)
 
+    def counter(self, step: int) -> Array:
+        """`step` as the one-element array that `ops.random_words` counts by."""
+        return np.array([step], dtype=np.uint64)
+
     def to_device(self, array: np.ndarray) -> Array:
         """The array where this backend computes."""
         return array

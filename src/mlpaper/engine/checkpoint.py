@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,11 @@ def save(path: Path, trainer: Trainer, identity: str) -> None:
     arrays = {
         "identity": np.array(identity),
         "progress": np.array(json.dumps(trainer.progress.as_dict())),
-        "parameters": to_host(trainer.network.parameters.flat),
+        "network": to_host(trainer.network.state),
     }
-    arrays |= {f"state.{name}": to_host(vector) for name, vector in trainer.optimizer.state.items()}
-    if trainer.best_weights is not None:
-        arrays["best_weights"] = to_host(trainer.best_weights)
+    arrays |= {f"optimizer.{name}": to_host(vector) for name, vector in trainer.optimizer.state.items()}
+    if trainer.best_state is not None:
+        arrays["best"] = to_host(trainer.best_state)
     write_npz(path, arrays)
 
 
@@ -46,24 +47,23 @@ def load(path: Path, trainer: Trainer, identity: str) -> None:
         if str(arrays["identity"]) != identity:
             raise CheckpointError(f"{path} belongs to another run, or to other code")
         plain = json.loads(str(arrays["progress"]))
-        state = {name: arrays[f"state.{name}"] for name in trainer.optimizer.state}
-        vectors = [
-            arrays["parameters"],
-            *state.values(),
-            *([arrays["best_weights"]] if "best_weights" in arrays else []),
-        ]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        wanted = {"network": trainer.network.state}
+        wanted |= {f"optimizer.{name}": vector for name, vector in trainer.optimizer.state.items()}
+        found = {name: arrays[name] for name in wanted}
+        best = arrays.get("best")
+        history = [EpochRecord(**record) for record in plain.pop("history")]
+        steps = [tuple(record) for record in plain.pop("steps")]
+        progress = Progress(history=history, steps=steps, **plain)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise CheckpointError(f"{path} is not a whole checkpoint ({error})") from error
-    size = trainer.network.parameters.layout.size
-    if any(vector.shape != (size,) or vector.dtype != trainer.backend.dtype for vector in vectors):
-        raise CheckpointError(f"{path} does not fit the network: it should hold vectors of {size} parameters")
-    history = [EpochRecord(**record) for record in plain.pop("history")]
-    trainer.progress = Progress(history=history, **plain)
-    trainer.network.parameters.flat[...] = trainer.backend.to_device(arrays["parameters"])
-    for name, vector in state.items():
-        trainer.optimizer.state[name][...] = trainer.backend.to_device(vector)
-    if "best_weights" in arrays:
-        trainer.best_weights = trainer.backend.to_device(arrays["best_weights"])
+    pairs = [(found[name], vector) for name, vector in wanted.items()]
+    pairs += [] if best is None else [(best, trainer.network.state)]
+    if any(mine.shape != theirs.shape or mine.dtype != theirs.dtype for mine, theirs in pairs):
+        raise CheckpointError(f"{path} does not fit the network")
+    trainer.progress = progress
+    for name, vector in wanted.items():
+        vector[...] = trainer.backend.to_device(found[name])
+    trainer.best_state = None if best is None else trainer.backend.to_device(best)
 
 
 def resume(path: Path, trainer: Trainer, identity: str) -> bool:

@@ -8,6 +8,8 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from mlpaper.data.dataset import Dataset
 from mlpaper.data.split import Split
 from mlpaper.engine import backend as backends
@@ -52,12 +54,15 @@ def train_run(
         saver(trainer)
 
     progress = trainer.run(after_epoch)
-    weights = {"flat": backend.to_host(trainer.network.parameters.flat)}
-    write_npz(folder / "weights.npz", weights)
+    write_npz(folder / "weights.npz", {"state": backend.to_host(trainer.network.state)})
     names = list(EpochRecord.__dataclass_fields__)
     write_parquet(
         folder / "history.parquet", {name: [getattr(row, name) for row in progress.history] for name in names}
     )
+    steps = zip(*progress.steps, strict=True) if progress.steps else ((), (), ())
+    types = {"step": np.int64, "loss": np.float64, "lr": np.float64}
+    columns = {name: np.asarray(column, dtype) for (name, dtype), column in zip(types.items(), steps, strict=True)}
+    write_parquet(folder / "steps.parquet", columns)
     write_json(folder / "spec.json", spec.model_dump(mode="json"))
     write_json(folder / "run.json", _outcome(spec, trainer, code_digest))
     checkpoint_file.unlink(missing_ok=True)

@@ -1,21 +1,26 @@
-"""Layers: ``forward(x) -> y`` and ``backward(dy) -> dx``, with buffers allocated once.
+"""Layers: ``forward(x, step) -> y`` and ``backward(dy) -> dx``, with buffers allocated once.
 
-A layer holds views into the network's flat parameters and gradients. What it returns is a view of its own buffer,
-valid until its next call.
+A layer holds views into the network's flat parameters and gradients. What it returns is a view of a buffer of its own
+or of its input's owner, valid until its next call. `step` is the number of the update that a batch belongs to, or None
+outside training: dropout draws nothing and batch norm uses its running statistics.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
+
 from mlpaper.engine.backend import Backend
+from mlpaper.engine.random import Stream
 from mlpaper.engine.typing import Array
 
 
 class Layer(Protocol):
     """What a network asks of a layer."""
 
-    def forward(self, x: Array) -> Array:
+    def forward(self, x: Array, step: int | None) -> Array:
         """Output of the layer for a batch, shape (N, H)."""
 
     def backward(self, dy: Array) -> Array | None:
@@ -42,7 +47,7 @@ class Dense:
         self.dx = None if first else backend.empty((rows, w.shape[0]))
         self.x: Array = None
 
-    def forward(self, x: Array) -> Array:
+    def forward(self, x: Array, step: int | None) -> Array:
         """See `Layer.forward`."""
         self.x = x
         y = self.y[: len(x)]
@@ -56,23 +61,135 @@ class Dense:
         return dx
 
 
-class ReLU:
-    """``y = max(x, 0)``, in place in both directions; its derivative is read off its output."""
+OF_INPUT = ("gelu", "silu")
+"""Activations whose derivative needs their input; that of the others can be read off their output."""
 
-    def __init__(self, backend: Backend) -> None:
-        self.ops = backend.ops
-        self.y: Array = None
 
-    def forward(self, x: Array) -> Array:
+class Activation:
+    """An element-wise activation, by its name in the operations.
+
+    Where the derivative can be read off the output the layer works in place; else it writes beside its input, which
+    the layer before it keeps.
+    """
+
+    def __init__(self, backend: Backend, name: str, rows: int, width: int) -> None:
+        self.function = getattr(backend.ops, name)
+        self.derivative = getattr(backend.ops, f"{name}_backward")
+        self.y = backend.empty((rows, width)) if name in OF_INPUT else None
+        self.kept: Array = None
+
+    def forward(self, x: Array, step: int | None) -> Array:
         """See `Layer.forward`."""
-        self.ops.relu(x, x)
-        self.y = x
-        return x
+        y = x if self.y is None else self.y[: len(x)]
+        self.function(x, y)
+        self.kept = x
+        return y
 
     def backward(self, dy: Array) -> Array:
-        """See `Layer.backward`."""
-        self.ops.relu_backward(self.y, dy, dy)
+        """See `Layer.backward`; in place."""
+        self.derivative(self.kept, dy, dy)
         return dy
 
 
-ACTIVATIONS = {"relu": ReLU}
+class BatchNorm:
+    """Batch norm over the batch in training, with running statistics outside of it.
+
+    Parameters
+    ----------
+    gamma, beta, dgamma, dbeta
+        Views of parameters and gradients: (H,).
+    running
+        Running mean and variance (2, H), a view of the network's statistics. Updated in training as
+        ``r <- (1 - momentum) r + momentum s``, where the variance s is the unbiased one (divided by N - 1).
+    """
+
+    EPSILON = 1e-5
+    MOMENTUM = 0.1
+
+    def __init__(
+        self,
+        backend: Backend,
+        gamma: Array,
+        beta: Array,
+        dgamma: Array,
+        dbeta: Array,
+        running: Array,
+        rows: int,
+    ) -> None:
+        self.ops = backend.ops
+        self.gamma, self.beta, self.dgamma, self.dbeta, self.running = gamma, beta, dgamma, dbeta, running
+        self.normal, self.y, self.dx = (backend.empty((rows, len(gamma))) for _ in range(3))
+        self.statistics = backend.empty((2, len(gamma)))
+
+    def forward(self, x: Array, step: int | None) -> Array:
+        """See `Layer.forward`."""
+        count = len(x)
+        normal, y = self.normal[:count], self.y[:count]
+        if step is None:
+            self.ops.normalise(x, self.running[0], self.running[1], self.EPSILON, normal)
+            np.multiply(normal, self.gamma, out=y)
+            y += self.beta
+            return y
+        self.ops.batch_norm(x, self.gamma, self.beta, self.EPSILON, normal, y, self.statistics)
+        unbiased = self.MOMENTUM * count / max(count - 1, 1)
+        self.running *= 1 - self.MOMENTUM
+        self.running[0] += self.MOMENTUM * self.statistics[0]
+        self.running[1] += unbiased * self.statistics[1]
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        """See `Layer.backward`."""
+        normal, dx = self.normal[: len(dy)], self.dx[: len(dy)]
+        variance = self.statistics[1]
+        self.ops.batch_norm_backward(normal, variance, self.gamma, self.EPSILON, dy, self.dgamma, self.dbeta, dx)
+        return dx
+
+
+class Dropout:
+    """Inverted dropout, in place; its mask is a function of (seed, layer, update)."""
+
+    def __init__(self, backend: Backend, probability: float, seed: int, number: int, rows: int, width: int) -> None:
+        self.backend, self.probability, self.seed = backend, probability, seed
+        self.stream = Stream.DROPOUT + Stream.OF_LAYER * number
+        self.padded = -(-width // 4) * 4
+        self.words = backend.empty((rows, self.padded), np.uint32)
+        self.mask = backend.empty((rows, width))
+        self.width = width
+
+    def forward(self, x: Array, step: int | None) -> Array:
+        """See `Layer.forward`."""
+        if step is None:
+            return x
+        words, ops = self.words[: len(x)], self.backend.ops
+        ops.random_words(words.reshape(1, -1), self.seed, self.stream, self.backend.counter(step))
+        ops.dropout(x, words[:, : self.width], self.probability, self.mask[: len(x)], x)
+        return x
+
+    def backward(self, dy: Array) -> Array:
+        """See `Layer.backward`; in place."""
+        dy *= self.mask[: len(dy)]
+        return dy
+
+
+class Residual:
+    """``y = activation(f(x) + x)``, with f some layers of which the last has a buffer of its own."""
+
+    def __init__(self, layers: Sequence[Layer], activation: Layer) -> None:
+        self.layers, self.activation = layers, activation
+
+    def forward(self, x: Array, step: int | None) -> Array:
+        """See `Layer.forward`."""
+        y = x
+        for layer in self.layers:
+            y = layer.forward(y, step)
+        y += x
+        return self.activation.forward(y, step)
+
+    def backward(self, dy: Array) -> Array:
+        """See `Layer.backward`."""
+        dsum = self.activation.backward(dy)
+        dx: Array = dsum
+        for layer in reversed(self.layers):
+            dx = layer.backward(dx)
+        dx += dsum
+        return dx

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.initializers import initialise
-from mlpaper.engine.layers import ACTIVATIONS, Dense, Layer
+from mlpaper.engine.layers import Activation, BatchNorm, Dense, Dropout, Layer, Residual
 from mlpaper.engine.params import Layout, Vector
 from mlpaper.engine.typing import Array
 from mlpaper.spec import NetworkSpec
@@ -16,37 +16,43 @@ class Network:
     Parameters
     ----------
     options
-        Widths, activation and initialiser.
+        Widths, activation, initialiser, batch norm, dropout and residual blocks.
     inputs, classes
         Widths of the first and the last layer.
     rows
         Largest batch, in training or evaluation: the size of all buffers.
     seed
-        Seed of the initial weights.
+        Seed of the initial weights and of the dropout masks.
+
+    Attributes
+    ----------
+    state
+        All that training leaves behind, in one flat vector: parameters, then statistics.
+    parameters, gradients
+        Flat vectors with views.
+    statistics
+        Running mean and variance of all batch norms, (2, sum of hidden widths), or (2, 0).
     """
 
     def __init__(
         self, backend: Backend, options: NetworkSpec, inputs: int, classes: int, rows: int, seed: int = 0
     ) -> None:
-        self.backend = backend
-        widths = (inputs, *options.hidden, classes)
-        layout = Layout.dense(widths)
-        self.parameters = Vector(backend, layout)
+        self.backend, self.options, self.rows, self.seed = backend, options, rows, seed
+        self.widths = (inputs, *options.hidden, classes)
+        layout = Layout.of(self.widths, options.batch_norm)
+        normalised = sum(options.hidden) if options.batch_norm else 0
+        self.state: Array = backend.zeros((layout.size + 2 * normalised,))
+        self.parameters = Vector(backend, layout, self.state[: layout.size])
         self.gradients = Vector(backend, layout)
+        self.statistics = self.state[layout.size :].reshape(2, normalised)
+        self.statistics[1] = 1
         initialise(backend, self.parameters, options.initializer, seed)
-        self.layers: list[Layer] = []
-        for i in range(len(widths) - 1):
-            names = (f"{i}.weight", f"{i}.bias")
-            w, b = (self.parameters[name] for name in names)
-            dw, db = (self.gradients[name] for name in names)
-            self.layers.append(Dense(backend, w, b, dw, db, rows, first=i == 0))
-            if i < len(options.hidden):
-                self.layers.append(ACTIVATIONS[options.activation](backend))
+        self.layers = self._layers()
 
-    def forward(self, x: Array) -> Array:
-        """Logits of a batch, shape (N, K)."""
+    def forward(self, x: Array, step: int | None = None) -> Array:
+        """Logits of a batch, shape (N, K); `step` is the number of the update it is for, None outside training."""
         for layer in self.layers:
-            x = layer.forward(x)
+            x = layer.forward(x, step)
         return x
 
     def backward(self, dlogits: Array) -> None:
@@ -54,3 +60,39 @@ class Network:
         dy: Array | None = dlogits
         for layer in reversed(self.layers):
             dy = layer.backward(dy)
+
+    def _layers(self) -> list[Layer]:
+        depth, block = len(self.options.hidden), self.options.residual
+        plain = min(1, depth) if block else depth
+        layers = [layer for i in range(plain) for layer in (*self._affine(i), *self._after(i))]
+        for first in range(plain, depth, block or 1):
+            numbers = range(first, first + block)
+            inner = [layer for i in numbers[:-1] for layer in (*self._affine(i), *self._after(i))]
+            activation, *dropout = self._after(numbers[-1])
+            layers += [Residual([*inner, *self._affine(numbers[-1])], activation), *dropout]
+        return layers + self._affine(depth)[:1]
+
+    def _affine(self, i: int) -> list[Layer]:
+        """Layer i's dense part, and its batch norm where there is one."""
+        w, b, dw, db = self._views(i, "weight", "bias")
+        layers: list[Layer] = [Dense(self.backend, w, b, dw, db, self.rows, first=i == 0)]
+        if self.options.batch_norm and i < len(self.options.hidden):
+            begin = sum(self.options.hidden[:i])
+            running = self.statistics[:, begin : begin + self.options.hidden[i]]
+            layers.append(BatchNorm(self.backend, *self._views(i, "gamma", "beta"), running, self.rows))
+        return layers
+
+    def _after(self, i: int) -> list[Layer]:
+        """Hidden layer i's activation, and its dropout where there is one."""
+        options, width = self.options, self.options.hidden[i]
+        layers: list[Layer] = [Activation(self.backend, options.activation, self.rows, width)]
+        if options.dropout:
+            layers.append(Dropout(self.backend, options.dropout, self.seed, i, self.rows, width))
+        return layers
+
+    def _views(self, i: int, first: str, second: str) -> tuple[Array, Array, Array, Array]:
+        """Two tensors of layer i, then their gradients."""
+        a, b, da, db = (
+            vector[f"{i}.{name}"] for vector in (self.parameters, self.gradients) for name in (first, second)
+        )
+        return a, b, da, db

@@ -21,12 +21,13 @@ class Optimizer(Protocol):
 
 
 class SGD:
-    """Gradient descent, with momentum in the convention without dampening (`ops.reference.momentum`)."""
+    """Gradient descent, with momentum in the convention without dampening (`ops.reference.momentum`), or Nesterov's."""
 
     def __init__(self, backend: Backend, parameters: Vector, gradients: Vector, options: spec.SGD) -> None:
         self.ops = backend.ops
         self.theta, self.gradient = parameters.flat, gradients.flat
         self.momentum = options.momentum
+        self.update = self.ops.nesterov if options.nesterov else self.ops.momentum
         self.state: dict[str, Array] = {}
         if self.momentum:
             self.state["velocity"] = backend.zeros(self.theta.shape)
@@ -34,7 +35,7 @@ class SGD:
     def step(self, learning_rate: float, count: int) -> None:
         """See `Optimizer.step`."""
         if self.momentum:
-            self.ops.momentum(self.theta, self.gradient, self.state["velocity"], learning_rate, self.momentum)
+            self.update(self.theta, self.gradient, self.state["velocity"], learning_rate, self.momentum)
         else:
             self.ops.sgd(self.theta, self.gradient, learning_rate)
 
@@ -60,3 +61,24 @@ def build(backend: Backend, parameters: Vector, gradients: Vector, options: spec
     if isinstance(options, spec.Adam):
         return Adam(backend, parameters, gradients, options)
     return SGD(backend, parameters, gradients, options)
+
+
+class Decay:
+    """Weight decay and clipping: what happens to gradients and parameters before an optimiser's step."""
+
+    def __init__(
+        self, backend: Backend, parameters: Vector, gradients: Vector, options: spec.DecaySpec, clip: float | None
+    ) -> None:
+        self.ops, self.options, self.clip, self.gradients = backend.ops, options, clip, gradients.flat
+        everything = options.parameters == "all"
+        self.theta = parameters.flat if everything else parameters.weights
+        self.gradient = gradients.flat if everything else gradients.weights
+
+    def apply(self, learning_rate: float) -> None:
+        """Add L2 to the gradient, clip it, and shrink what decays apart from it."""
+        if self.options.l2:
+            self.ops.add_scaled(self.gradient, self.theta, self.options.l2)
+        if self.clip is not None:
+            self.ops.clip_norm(self.gradients, self.clip)
+        if self.options.decoupled:
+            self.ops.scale(self.theta, 1 - learning_rate * self.options.decoupled)

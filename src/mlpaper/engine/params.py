@@ -1,6 +1,6 @@
 """Parameters as one flat vector with named views.
 
-Weights stand before biases, so that weight decay is one slice; an optimiser's state is one vector of the same layout.
+Weights stand before all else, so that weight decay is one slice; an optimiser's state is one vector of the same layout.
 """
 
 from __future__ import annotations
@@ -12,32 +12,36 @@ from dataclasses import dataclass
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.typing import Array
 
+Tensors = tuple[tuple[str, tuple[int, ...]], ...]
+"""Names and shapes."""
+
 
 @dataclass(frozen=True)
 class Layout:
     """Names and shapes of the tensors of a network, weights first.
 
-    >>> layout = Layout((("0.weight", (784, 10)),), (("0.bias", (10,)),))
+    >>> layout = Layout.of((784, 10), batch_norm=False)
     >>> layout.size, layout.weight_size, layout.offsets()["0.bias"]
     (7850, 7840, 7840)
     """
 
-    weights: tuple[tuple[str, tuple[int, ...]], ...]
-    biases: tuple[tuple[str, tuple[int, ...]], ...]
+    weights: tuple[tuple[str, tuple[int, int]], ...]
+    others: Tensors
+    """Biases, and scale (gamma) and shift (beta) of batch norms."""
 
     @classmethod
-    def dense(cls, widths: tuple[int, ...]) -> Layout:
+    def of(cls, widths: tuple[int, ...], batch_norm: bool) -> Layout:
         """Layout of a multilayer perceptron with these widths, inputs and outputs included."""
         pairs = list(enumerate(itertools.pairwise(widths)))
-        return cls(
-            weights=tuple((f"{i}.weight", (inputs, outputs)) for i, (inputs, outputs) in pairs),
-            biases=tuple((f"{i}.bias", (outputs,)) for i, (_, outputs) in pairs),
-        )
+        others = [(f"{i}.bias", (outputs,)) for i, (_, outputs) in pairs]
+        if batch_norm:
+            others += [(f"{i}.{name}", (width,)) for i, (_, width) in pairs[:-1] for name in ("gamma", "beta")]
+        return cls(tuple((f"{i}.weight", shape) for i, shape in pairs), tuple(others))
 
     @property
-    def tensors(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    def tensors(self) -> Tensors:
         """All tensors, in the order of the flat vector."""
-        return self.weights + self.biases
+        return self.weights + self.others
 
     @property
     def size(self) -> int:
@@ -59,11 +63,11 @@ class Layout:
 
 
 class Vector:
-    """A flat vector of a layout, with a view for every tensor."""
+    """A flat vector of a layout, with a view for every tensor; in `storage` where it is given."""
 
-    def __init__(self, backend: Backend, layout: Layout) -> None:
+    def __init__(self, backend: Backend, layout: Layout, storage: Array | None = None) -> None:
         self.layout = layout
-        self.flat: Array = backend.zeros((layout.size,))
+        self.flat: Array = backend.zeros((layout.size,)) if storage is None else storage
         offsets = layout.offsets()
         self.views: dict[str, Array] = {
             name: self.flat[offsets[name] : offsets[name] + math.prod(shape)].reshape(shape)

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from mlpaper.engine import optim
+from mlpaper.engine import losses, optim
+from mlpaper.engine.augment import Augmenter
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.batches import Batches
-from mlpaper.engine.losses import CrossEntropy
 from mlpaper.engine.network import Network
 from mlpaper.engine.random import permutation
 from mlpaper.engine.schedules import learning_rate
@@ -44,6 +44,8 @@ class Progress:
     """How far a run has come: all that, with weights and optimiser state, a resumed run needs."""
 
     history: list[EpochRecord] = field(default_factory=list)
+    steps: list[tuple[int, float, float]] = field(default_factory=list)
+    """Step, loss and learning rate of every update, where the specification asks for it."""
     step: int = 0
     best_epoch: int = -1
     """Row of `history` with the best monitored value, -1 before the first."""
@@ -86,15 +88,21 @@ class Trainer:
         validation: np.ndarray,
         classes: int,
     ) -> None:
-        rows = max(spec.batch_size, EVALUATION_ROWS)
         self.spec, self.backend = spec, backend
+        self.batch_size = len(train) if spec.batch_size == "full" else min(spec.batch_size, len(train))
+        rows = max(self.batch_size, EVALUATION_ROWS)
         self.train_index, self.validation_index = backend.to_device(train), backend.to_device(validation)
         self.batches = Batches(backend, images, labels, spec.input, rows)
+        self.augmenter = Augmenter(backend, spec.augmentation, spec.input, images.shape[1], spec.seed)
         self.network = Network(backend, spec.network, images.shape[1], classes, rows, spec.seed)
-        self.loss = CrossEntropy(backend, rows, classes, spec.loss.reduction)
-        self.optimizer = optim.build(backend, self.network.parameters, self.network.gradients, spec.optimizer)
+        self.loss = losses.build(backend, spec.loss, rows, np.bincount(labels[train], minlength=classes))
+        parameters, gradients = self.network.parameters, self.network.gradients
+        self.decay = optim.Decay(backend, parameters, gradients, spec.decay, spec.clip_norm)
+        self.optimizer = optim.build(backend, parameters, gradients, spec.optimizer)
+        self.steps_per_epoch = -(-len(train) // self.batch_size)
         self.progress = Progress()
-        self.best_weights: Array | None = None
+        self.best_state: Array | None = None
+        """The network's state at the best epoch, where it is to be restored."""
 
     def run(self, after_epoch: Callable[[Trainer], None] = lambda trainer: None) -> Progress:
         """Train until the run ends; `after_epoch` is called between epochs, where a run may be saved."""
@@ -102,20 +110,25 @@ class Trainer:
             self.epoch()
             after_epoch(self)
         restore = self.spec.early_stopping is not None and self.spec.early_stopping.restore_best
-        if restore and self.best_weights is not None:
-            self.network.parameters.flat[...] = self.best_weights
+        if restore and self.best_state is not None:
+            self.network.state[...] = self.best_state
         return self.progress
 
     def epoch(self) -> None:
-        """One pass over the training images, then one over the validation images."""
+        """One pass over the training images, or what `updates` leaves of it, then one over the validation images."""
         start = time.perf_counter()
-        epoch = len(self.progress.history)
-        rate = learning_rate(self.spec.schedule, self.spec.optimizer.learning_rate, epoch)
+        epoch, first_step = len(self.progress.history), self.progress.step
         order = self.train_index[permutation(self.backend, len(self.train_index), self.spec.seed, epoch)]
-        totals = self.backend.zeros((3,), np.float64)
-        first_step = self.progress.step
-        for begin in range(0, len(order), self.spec.batch_size):
-            self.update(order[begin : begin + self.spec.batch_size], rate, totals)
+        if self.spec.updates is not None:
+            order = order[: (self.spec.updates - first_step) * self.batch_size]
+        totals, rate = self.backend.zeros((3,), np.float64), self.learning_rate()
+        records: list[tuple[int, float, float]] = []
+        for begin in range(0, len(order), self.batch_size):
+            rate, before = self.learning_rate(), self._recorded(totals)
+            index = order[begin : begin + self.batch_size]
+            self.update(index, rate, totals)
+            if self.spec.record_steps:
+                records.append((self.progress.step, (self._recorded(totals) - before) / len(index), rate))
         loss_sum, correct, finite_steps = self.backend.to_host(totals)
         if finite_steps < self.progress.step - first_step:
             self._diverge(first_step + int(finite_steps) + 1)
@@ -124,6 +137,7 @@ class Trainer:
         if not math.isfinite(validation_loss):
             self._diverge(self.progress.step)
             return
+        self.progress.steps += records
         self.progress.history.append(
             EpochRecord(
                 epoch=epoch + 1,
@@ -138,14 +152,27 @@ class Trainer:
         )
         self._decide()
 
+    def learning_rate(self) -> float:
+        """Learning rate of the next update."""
+        schedule, done = self.spec.schedule, len(self.progress.history)
+        if schedule.per == "epoch":
+            return learning_rate(schedule, self.spec.optimizer.learning_rate, done, self.spec.epochs)
+        total = self.spec.updates or self.spec.epochs * self.steps_per_epoch
+        return learning_rate(schedule, self.spec.optimizer.learning_rate, self.progress.step, total)
+
     def update(self, index: Array, rate: float, totals: Array) -> None:
         """One update of the parameters from the images `index`."""
-        x, labels = self.batches.load(index)
-        self.network.backward(self.loss.gradient(self.network.forward(x), labels, totals))
-        if self.spec.l2:
-            self.backend.ops.add_scaled(self.network.gradients.weights, self.network.parameters.weights, self.spec.l2)
         self.progress.step += 1
+        x, labels = self.batches.load(index)
+        x = self.augmenter(x, self.progress.step)
+        outputs = self.network.forward(x, self.progress.step)
+        self.network.backward(self.loss.gradient(outputs, labels, totals))
+        self.decay.apply(rate)
         self.optimizer.step(rate, self.progress.step)
+
+    def _recorded(self, totals: Array) -> float:
+        """The running loss, where every step is recorded; reading it makes a device wait."""
+        return float(self.backend.to_host(totals)[0]) if self.spec.record_steps else 0.0
 
     def evaluate(self, index: Array) -> tuple[float, float]:
         """Mean loss in nats and accuracy over the images `index`. Changes no parameter and no optimiser state."""
@@ -167,11 +194,11 @@ class Trainer:
             if _improves(stopping, progress):
                 progress.best_epoch, progress.best_value = latest, _monitored(stopping, progress.history[-1])
                 if stopping.restore_best:
-                    self.best_weights = self.network.parameters.flat.copy()
+                    self.best_state = self.network.state.copy()
             elif latest - progress.best_epoch >= stopping.patience:
                 progress.outcome = "stopped_early"
                 return
-        if latest + 1 == self.spec.epochs:
+        if latest + 1 == self.spec.epochs or progress.step == self.spec.updates:
             progress.outcome = "finished"
 
 

@@ -25,7 +25,7 @@ def load_run(folder: Path) -> tuple[RunSpec, dict[str, Any]]:
 def load_network(folder: Path, spec: RunSpec, dataset: Dataset, backend: Backend) -> Network:
     """The trained network of the run in `folder`, ready for batches of `EVALUATION_ROWS`."""
     network = Network(backend, spec.network, dataset.images.shape[1], len(dataset.classes), EVALUATION_ROWS)
-    network.parameters.flat[...] = backend.to_device(read_npz(folder / "weights.npz")["flat"])
+    network.state[...] = backend.to_device(read_npz(folder / "weights.npz")["state"])
     return network
 
 

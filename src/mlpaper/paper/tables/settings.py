@@ -43,7 +43,7 @@ def _row(spec: dict[str, Any], brief: bool) -> dict[str, str]:
         "optimiser": describe.optimizer(spec),
         "learning rate": fmt.short(spec["optimizer"]["learning_rate"]),
         "schedule": describe.schedule(spec),
-        "L2 λ": fmt.short(spec["l2"]),
+        "L2 λ": fmt.short(spec["decay"]["l2"]),
         "batch size": f"{spec['batch_size']:,}",
         "loss reduction": describe.name(spec["loss"]["reduction"]),
         "epochs": f"{spec['epochs']:,}",
