@@ -31,7 +31,9 @@ def test_duplicating_a_batch_leaves_the_mean_gradient_unchanged(trainer_of: Trai
     results = {}
     for reduction in ("mean", "sum"):
         for copies in (1, 2):
-            trainer = trainer_of(dtype=np.float64, optimizer=optimizer, loss={"name": "cross_entropy", "reduction": reduction})
+            trainer = trainer_of(
+                dtype=np.float64, optimizer=optimizer, loss={"name": "cross_entropy", "reduction": reduction}
+            )
             trainer.update(np.tile(index, copies), 0.1, np.zeros(3))
             results[reduction, copies] = (np.copy(trainer.network.gradients.flat), _weights(trainer))
     for value in (0, 1):

@@ -75,10 +75,10 @@ class Decay:
         self.gradient = gradients.flat if everything else gradients.weights
 
     def apply(self, learning_rate: float) -> None:
-        """Add L2 to the gradient, clip it, and shrink what decays apart from it."""
-        if self.options.l2:
-            self.ops.add_scaled(self.gradient, self.theta, self.options.l2)
+        """Clip the gradient, add L2 to it, and shrink what decays apart from it: PyTorch's order."""
         if self.clip is not None:
             self.ops.clip_norm(self.gradients, self.clip)
+        if self.options.l2:
+            self.ops.add_scaled(self.gradient, self.theta, self.options.l2)
         if self.options.decoupled:
             self.ops.scale(self.theta, 1 - learning_rate * self.options.decoupled)
