@@ -1,4 +1,4 @@
-# Five studies of multilayer perceptrons, from raw data to a typeset paper: snakemake --cores 4
+# Published studies of multilayer perceptrons, from raw data to a typeset paper: snakemake --cores 4
 configfile: "config.yaml"
 
 
@@ -14,12 +14,14 @@ rule all:
     default_target: True
     input:
         PAPERS,
+        [f"{paths.run_folder(run)}/run.json" for run in PLAN.runs],
 
 
 onsuccess:
-    if all(Path(paper).exists() for paper in PAPERS):
-        print(f"The paper ({PLAN.settings.scale} scale): {', '.join(PAPERS)}", file=sys.stderr)
+    made = [paper for paper in PAPERS if Path(paper).exists() and Path(paper).stat().st_mtime >= STARTED]
+    if made:
+        print(f"The paper, at scale {PLAN.settings.scale}: {', '.join(made)}", file=sys.stderr)
 
 
 onerror:
-    print("Some jobs failed. Their logs are named above, and under results/logs/; what is done is kept.", file=sys.stderr)
+    print("Stopped before the end. What is done is kept, logs are in results/logs/; the same call goes on.", file=sys.stderr)

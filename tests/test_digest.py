@@ -1,5 +1,6 @@
 """Digests of code: what they see and what they do not."""
 
+import ast
 import shutil
 from pathlib import Path
 
@@ -59,3 +60,20 @@ def test_a_change_reaches_the_rules_that_import_it_and_no_others(package: Path) 
 def test_an_unknown_module_is_an_error() -> None:
     with pytest.raises(ValueError, match="no_such_module is not a module"):
         digests.digest("mlpaper.no_such_module")
+
+
+def test_what_a_command_imports_is_in_the_digest_of_its_rule() -> None:
+    tree = ast.parse((digests.ROOT / "cli.py").read_text())
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    for rule, modules in (item for item in digests.RULES.items() if item[0] != "twin"):
+        covered = digests.closure(*modules) | digests.NEUTRAL
+        used = digests._imports(functions[rule]) - {"mlpaper.digest", "mlpaper.torch_twin"}
+        assert used <= covered | {"mlpaper.spec", "mlpaper.paper.job"}, rule
+
+
+def test_addresses_and_messages_retrain_nothing(package: Path) -> None:
+    before = _all()
+    _edit(package / "data" / "sources.py", '"mnist"', "'mnist'  # same")
+    _edit(package / "data" / "sources.py", "https://", "https://www.")
+    _edit(package / "errors.py", "did you mean", "perhaps")
+    assert _changed(before) == set()

@@ -3,6 +3,7 @@
 state=$(scontrol show job -o "$1" 2>/dev/null | sed -n 's/.*JobState=\([A-Z_]*\).*/\1/p')
 case "$state" in
     COMPLETED) echo success ;;
-    PENDING | RUNNING | COMPLETING | CONFIGURING | SUSPENDED | "") echo running ;;
+    PENDING | RUNNING | COMPLETING | CONFIGURING | SUSPENDED) echo running ;;
+    "") scontrol ping >/dev/null 2>&1 && echo failed || echo running ;; # unknown to a controller that answers, or no answer
     *) echo failed ;;
 esac

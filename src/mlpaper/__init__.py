@@ -1,3 +1,3 @@
-"""Five published studies of multilayer perceptrons, reproduced from raw data to a typeset paper."""
+"""Published studies of multilayer perceptrons, reproduced from raw data to a typeset paper."""
 
 __version__ = "0.1.0"

@@ -120,11 +120,18 @@ def train(
     """Train one run."""
     from mlpaper.digest import RULES, digest
     from mlpaper.engine.job import train_run
+    from mlpaper.engine.train import Trainer
     from mlpaper.spec import RunSpec
 
     spec = RunSpec.model_validate_json(spec_json)
-    code = code or digest(*RULES["train"])
-    train_run(spec, pool, split_file, folder, checkpoint, code, device, checkpoint_seconds)
+    trainer: type[Trainer] = Trainer
+    if spec.engine == "torch":
+        try:
+            from mlpaper.torch_twin import TorchTrainer as trainer
+        except ImportError as error:
+            raise MlpaperError("this run is PyTorch's, which is not installed: pip install 'mlpaper[twin]'") from error
+    code = code or digest(*RULES["train" if spec.engine == "mlpaper" else "twin"])
+    train_run(spec, pool, split_file, folder, checkpoint, code, device, checkpoint_seconds, trainer)
 
 
 @cli.command()
@@ -141,10 +148,10 @@ def evaluate(run: Path, pool: Path, split: Path, device: str) -> None:
 @click.option("--pool", type=FOLDER, required=True, help="Folder of the dataset's arrays.")
 def confusion(run: Path, pool: Path) -> None:
     """Count a run's confusions on the test set."""
-    from mlpaper.data.dataset import Dataset
     from mlpaper.evaluate.job import confusion_of_run
+    from mlpaper.files import read_json
 
-    confusion_of_run(run, len(Dataset.open(pool).classes))
+    confusion_of_run(run, len(read_json(pool / "meta.json")["classes"]))
 
 
 @cli.command()
@@ -160,8 +167,9 @@ def robustness(run: Path, pool: Path, split: Path, sigmas: str, noise_seeds: int
 
 @cli.command()
 @click.option("--runs", "runs_json", required=True, help="Run folders by the study's names, as JSON.")
+@click.option("--noisy", default="", help="Names of the runs that were tested under noise, separated by commas.")
 @click.option("--output", type=FILE, required=True)
-def study(runs_json: str, output: Path) -> None:
+def study(runs_json: str, noisy: str, output: Path) -> None:
     """Collect the metrics of a study's runs into one tidy table."""
     import json
 
@@ -170,14 +178,15 @@ def study(runs_json: str, output: Path) -> None:
     from mlpaper.files import write_parquet
     from mlpaper.study.results import Results
 
-    metrics = Results(json.loads(runs_json)).metrics()
+    metrics = Results(json.loads(runs_json)).metrics(noisy.split(","))
     write_parquet(output, pa.Table.from_pandas(metrics, preserve_index=False))
 
 
 @cli.command()
 @click.option("--job", "job_json", required=True, help="ItemJob as JSON.")
 @click.option("--stem", type=FILE, required=True, help="Output path without ending.")
-def figure(job_json: str, stem: Path) -> None:
+@click.option("--config", default="", help="What follows the target in the command that makes it again.")
+def figure(job_json: str, stem: Path, config: str) -> None:
     """Draw one figure."""
     from mlpaper.digest import item_modules
     from mlpaper.paper.figures import draw
@@ -186,13 +195,14 @@ def figure(job_json: str, stem: Path) -> None:
 
     job = ItemJob.model_validate_json(job_json)
     draw(job, stem)
-    write_sidecar(job, "figure", stem, item_modules("figures", job.item.kind))
+    write_sidecar(job, "figure", stem, item_modules("figures", job.item.kind), config)
 
 
 @cli.command()
 @click.option("--job", "job_json", required=True, help="ItemJob as JSON.")
 @click.option("--stem", type=FILE, required=True, help="Output path without ending.")
-def table(job_json: str, stem: Path) -> None:
+@click.option("--config", default="", help="What follows the target in the command that makes it again.")
+def table(job_json: str, stem: Path, config: str) -> None:
     """Build one table."""
     from mlpaper.digest import item_modules
     from mlpaper.paper.job import ItemJob
@@ -201,7 +211,7 @@ def table(job_json: str, stem: Path) -> None:
 
     job = ItemJob.model_validate_json(job_json)
     build(job, stem)
-    write_sidecar(job, "table", stem, item_modules("tables", job.item.kind))
+    write_sidecar(job, "table", stem, item_modules("tables", job.item.kind), config)
 
 
 @cli.command()

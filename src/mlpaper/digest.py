@@ -1,7 +1,8 @@
 """Digests of code: what a rule's `params` carry so that Snakemake sees changes in imported modules.
 
 The digest of a module covers its own code and that of every module of this package that it imports, directly or not,
-read from the syntax trees without importing anything. Comments, docstrings and formatting do not count.
+read from the syntax trees without importing anything. Comments, docstrings and formatting do not count, nor do the
+modules in `NEUTRAL`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = "mlpaper"
+NEUTRAL = frozenset({f"{PACKAGE}.{name}" for name in ("data.sources", "errors", "files", "machine")})
+"""Modules that decide no result: messages, how files are written, what is recorded of the machine, and addresses. What
+of the registry matters to a pool is a parameter of its own (`mlpaper.data.sources.fingerprint`)."""
+
 ROOT = Path(__file__).parent
 
 
@@ -35,7 +40,7 @@ def closure(*modules: str) -> set[str]:
         module = waiting.pop()
         if module not in found:
             found.add(module)
-            waiting.extend(_parsed(module)[1])
+            waiting.extend(_parsed(module)[1] - NEUTRAL)
     return found
 
 
@@ -62,7 +67,9 @@ def _imports(tree: ast.AST) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+        elif isinstance(node, ast.ImportFrom):
+            if node.level or node.module is None:
+                raise ValueError("relative imports are not followed: write the full name of the module")
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
     return {name for name in names if name.split(".")[0] == PACKAGE and _path(name) is not None}
@@ -79,16 +86,17 @@ class _WithoutDocstrings(ast.NodeTransformer):
 
 RULES: dict[str, tuple[str, ...]] = {
     "prepare": ("mlpaper.data.prepare",),
-    "split": ("mlpaper.data.split",),
+    "split": ("mlpaper.data.split", "mlpaper.data.dataset"),
     "train": ("mlpaper.engine.job",),
-    "evaluate": ("mlpaper.evaluate.predict", "mlpaper.evaluate.job"),
-    "confusion": ("mlpaper.evaluate.metrics",),
-    "robustness": ("mlpaper.evaluate.robustness", "mlpaper.evaluate.predict"),
+    "twin": ("mlpaper.engine.job", "mlpaper.torch_twin"),
+    "evaluate": ("mlpaper.evaluate.job",),
+    "confusion": ("mlpaper.evaluate.job",),
+    "robustness": ("mlpaper.evaluate.job",),
     "study": ("mlpaper.study.results",),
     "numbers": ("mlpaper.paper.numbers",),
     "paper": ("mlpaper.paper.render",),
 }
-"""Entry modules of every rule whose code counts. A download does not: its bytes are fixed by their hash."""
+"""Entry modules of every rule whose code counts; `twin` is the rule `train` for runs of the engine `torch`. A download does not: its bytes are fixed by their hash."""
 
 
 def item_modules(package: str, kind: str) -> tuple[str, ...]:

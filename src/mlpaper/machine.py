@@ -1,11 +1,13 @@
-"""What a result was made on: versions of the packages that compute, and the machine."""
+"""What a result was made with: the machine, versions of the packages that compute, the commit of the code."""
 
 from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("mlpaper", "numpy", "numba", "pandas", "pyarrow", "scikit-learn", "matplotlib", "seaborn", "snakemake")
 
@@ -39,3 +41,23 @@ def _processor() -> str:
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def commit() -> dict[str, Any]:
+    """Commit of the working folder, its date, and whether files differ from it; nulls outside a repository."""
+    revision = _git("rev-parse", "HEAD")
+    return {
+        "commit": revision,
+        "date": _git("show", "--no-patch", "--format=%cI", "HEAD") if revision else None,
+        "dirty": bool(_git("status", "--porcelain")) if revision else None,
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "--no-optional-locks", *arguments], capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -19,6 +19,11 @@ def pool_folder(pool: PoolSpec) -> str:
     return f"data/{pool.id}"
 
 
+def pool_arrays(folder: str) -> list[str]:
+    """The arrays in a pool's folder; their content is told by `meta.json`."""
+    return [f"{folder}/images.npy", f"{folder}/labels.npy"]
+
+
 def split_file(spec: RunSpec) -> str:
     """Indices of a run's training, validation and test images."""
     return f"{pool_folder(spec.dataset)}/{spec.split_id}.npz"

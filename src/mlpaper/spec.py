@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -19,6 +19,7 @@ Positive = Annotated[int, Field(ge=1)]
 PositiveReal = Annotated[float, Field(gt=0)]
 NonNegativeReal = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 PARTS: tuple[Part, ...] = ("train", "test")
 
 
@@ -55,7 +56,7 @@ class PoolSplit(Model):
     validation: Fraction = 0.1
     withhold_per_class: Annotated[int, Field(ge=0)] = 0
     """Images per class taken out before splitting, and used nowhere."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _test_is_not_empty(self) -> PoolSplit:
@@ -72,7 +73,7 @@ class OfficialSplit(Model):
     """A fraction of the training part, or a number of images."""
     subset: Positive | None = None
     """Use only this many images of the training part, drawn per class."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
 
 SplitSpec = Annotated[PoolSplit | OfficialSplit, Field(discriminator="scheme")]
@@ -283,13 +284,16 @@ class RunSpec(Model):
     early_stopping: StoppingSpec | None = None
     record_steps: bool = False
     """Keep loss and learning rate of every update."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Seed = 0
     """Seeds initialisation, shuffling, dropout and augmentation; the split has its own seed."""
     engine: Literal["mlpaper", "torch"] = "mlpaper"
 
     def canonical(self) -> str:
-        """The one JSON text of this specification: all fields, sorted keys, no spaces."""
-        return canonical_json(self)
+        """The one JSON text of this specification: what differs from the defaults, sorted keys, no spaces.
+
+        Leaving the defaults out keeps a run's name when the language grows a field.
+        """
+        return json.dumps(_essential(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @property
     def id(self) -> str:
@@ -308,6 +312,18 @@ def _shape(hidden: tuple[int, ...]) -> str:
     if len(hidden) > 4:
         return f"{len(hidden)}x{hidden[0]}" if len(set(hidden)) == 1 else f"{len(hidden)}layers"
     return "x".join(map(str, hidden)) or "linear"
+
+
+def _essential(model: BaseModel) -> dict[str, Any]:
+    """Fields whose values are not the defaults; the tag of a union is always there."""
+    kept: dict[str, Any] = {}
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if name in ("name", "scheme"):
+            kept[name] = value
+        elif field.is_required() or value != field.default:
+            kept[name] = _essential(value) if isinstance(value, BaseModel) else value
+    return kept
 
 
 def canonical_json(model: BaseModel) -> str:

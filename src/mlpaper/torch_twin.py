@@ -1,13 +1,14 @@
 """The referee: any run in PyTorch, from the same initial weights, on the same batches, with the same dropout masks.
 
 Forward pass, automatic differentiation, losses and optimisers are PyTorch's; initialisation, batches, schedules and
-early stopping are the engine's. PyTorch's tensors share the memory of the engine's flat vectors, so that weights are saved,
-restored and resumed alike. The engine knows nothing of this module, and PyTorch is an optional extra: `mlpaper[twin]`.
+early stopping are the engine's. PyTorch's tensors share the memory of the engine's flat vectors, so that weights are
+saved, restored and resumed alike. The engine knows nothing of this module, and PyTorch is an optional extra.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from mlpaper.engine.train import EVALUATION_ROWS, Trainer
 from mlpaper.engine.typing import Array
 from mlpaper.spec import SGD, Adam, CrossEntropySpec
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": functional.relu,
     "leaky_relu": functional.leaky_relu,
     "sigmoid": torch.sigmoid,
@@ -178,7 +179,7 @@ class _Optimizer:
     def step(self, loss: torch.Tensor, rate: float, count: int) -> None:
         """One update; `count` is its number, from 1."""
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if self.trainer.spec.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.trainer.tensors.values(), self.trainer.spec.clip_norm)
         for group in self.optimizer.param_groups:

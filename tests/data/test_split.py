@@ -12,10 +12,10 @@ from toy_data import need
 
 from mlpaper.data.idx import read_labels
 from mlpaper.data.sources import get_source
-from mlpaper.data.split import Split, make_split, split_name
+from mlpaper.data.split import Split, make_split
 from mlpaper.errors import ConfigurationError, DataError
 from mlpaper.files import sha256, write_npz
-from mlpaper.spec import OfficialSplit, PoolSplit, RunSpec
+from mlpaper.spec import OfficialSplit, PoolSplit
 
 STUDY = PoolSplit(withhold_per_class=100)
 
@@ -64,7 +64,7 @@ def test_study_1_sizes() -> None:
     sizes=st.lists(st.integers(10, 300), min_size=1, max_size=8),
     train=st.integers(20, 70),
     validation=st.integers(10, 25),
-    seed=st.integers(0, 2**40),
+    seed=st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=60, deadline=None)
 def test_pool_floors_are_exact(sizes: list[int], train: int, validation: int, seed: int) -> None:
@@ -123,15 +123,12 @@ def test_the_split_never_changes(tmp_path: Path) -> None:
     official = make_split(labels, OfficialSplit(seed=7, subset=333, validation=50), ranges)
     found = hashlib.sha256(official.train.tobytes() + official.validation.tobytes()).hexdigest()
     assert found.startswith("68385e6cbd3ca1cb")
-    spec = PoolSplit(seed=7)
-    split.write(tmp_path / split_name(spec))
-    split.write(tmp_path / "again.npz")
-    assert sha256(tmp_path / "again.npz") == sha256(tmp_path / split_name(spec))
-    back = Split.read(tmp_path / split_name(spec))
+    for name in ("split.npz", "again.npz"):
+        split.write(tmp_path / name)
+    assert sha256(tmp_path / "again.npz") == sha256(tmp_path / "split.npz")
+    back = Split.read(tmp_path / "split.npz")
     for name in ("train", "validation", "test"):
         np.testing.assert_array_equal(getattr(back, name), getattr(split, name))
-    run = RunSpec.model_validate({"dataset": {"name": "digits"}, "split": spec})
-    assert split_name(spec) == f"{run.split_id}.npz"
 
 
 def test_damaged_split_files(tmp_path: Path) -> None:

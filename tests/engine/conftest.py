@@ -4,12 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from small_runs import CLASSES, spec_of
 
 from mlpaper.engine import backend
 from mlpaper.engine.train import Trainer
-from mlpaper.spec import PoolSpec, RunSpec
-
-CLASSES = 5
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +30,3 @@ def trainer_of(images: tuple[np.ndarray, np.ndarray]) -> Callable[..., Trainer]:
         return Trainer(spec, backend.select(device, dtype), *images, index[:400], index[400:], CLASSES)
 
     return make
-
-
-def spec_of(**fields: object) -> RunSpec:
-    """A specification of a few small epochs."""
-    small = {"dataset": PoolSpec(name="digits"), "network": {"hidden": [16, 8]}, "batch_size": 64, "epochs": 4}
-    return RunSpec.model_validate(small | fields)

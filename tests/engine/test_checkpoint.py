@@ -1,6 +1,7 @@
 """Killing a run, and what becomes of it."""
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlpaper.engine import checkpoint
+from mlpaper.engine.job import train_run
 from mlpaper.errors import CheckpointError
 from mlpaper.files import read_json, read_npz, write_npz
 from mlpaper.spec import PoolSpec, RunSpec
@@ -59,6 +61,24 @@ def test_a_run_that_is_killed_many_times_ends_bit_identical(digits: Path, tmp_pa
     assert tables[0].equals(tables[1])
     assert not (killed / "checkpoint.npz").exists()
     assert read_json(killed / "run.json")["epochs"] == 120
+
+
+def test_a_run_is_saved_between_epochs_and_not_continued_on_other_data(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved, folder, path = [], tmp_path / "run", tmp_path / "c.npz"
+    save = checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", lambda *arguments: (saved.append(arguments), save(*arguments)))
+    spec = SPEC.model_copy(update={"epochs": 3})
+    train_run(spec, digits, digits / "split.npz", folder, path, "test", checkpoint_seconds=0)
+    assert len(saved) == 2, "after every epoch but the last"
+    save(*saved[0])
+    assert path.exists()
+    other = tmp_path / "digits"
+    shutil.copytree(digits, other)
+    (other / "meta.json").write_text((other / "meta.json").read_text() + "\n")
+    train_run(spec, other, digits / "split.npz", folder, path, "test", checkpoint_seconds=0)
+    assert "to other data" in caplog.text
 
 
 def test_a_resumed_trainer_is_where_it_was(trainer_of, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from mlpaper.engine import backend
 from mlpaper.engine.network import Network
 from mlpaper.engine.params import Layout, Vector
-from mlpaper.spec import NetworkSpec
+from mlpaper.spec import NetworkSpec, UniformInitializer
 
 
 @pytest.mark.parametrize(
@@ -25,12 +25,44 @@ def test_views_share_the_flat_vector_and_weights_are_one_slice() -> None:
     np.testing.assert_array_equal(vector.flat[len(vector.weights) :], 2)
 
 
-def test_he_initialisation() -> None:
-    network = Network(backend.select("cpu"), NetworkSpec(hidden=(500,)), inputs=784, classes=10, rows=1)
-    weights = network.parameters["0.weight"]
-    assert abs(weights.std() / np.sqrt(2 / 784) - 1) < 0.01
-    assert abs(weights.mean()) < 1e-3
-    np.testing.assert_array_equal(network.parameters["0.bias"], 0)
+INITIALIZERS = {
+    "he_normal": lambda fan_in, fan_out: np.sqrt(2 / fan_in),
+    "he_uniform": lambda fan_in, fan_out: np.sqrt(2 / fan_in),
+    "xavier_normal": lambda fan_in, fan_out: np.sqrt(2 / (fan_in + fan_out)),
+    "xavier_uniform": lambda fan_in, fan_out: np.sqrt(2 / (fan_in + fan_out)),
+    "pytorch": lambda fan_in, fan_out: np.sqrt(1 / (3 * fan_in)),
+}
+"""Standard deviation of the weights, from fan_in and fan_out."""
+
+
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_initial_weights_have_the_published_spread(name: str) -> None:
+    options = NetworkSpec(hidden=(500, 90), initializer=name)
+    network = Network(backend.select("cpu"), options, inputs=784, classes=200, rows=1)
+    for tensor, (fan_in, fan_out) in network.parameters.layout.weights:
+        weights, expected = network.parameters[tensor], INITIALIZERS[name](fan_in, fan_out)
+        assert weights.std() == pytest.approx(expected, rel=0.02)
+        assert abs(weights.mean()) < 0.02 * expected
+        if "uniform" in name or name == "pytorch":
+            assert np.abs(weights).max() == pytest.approx(np.sqrt(3) * expected, rel=0.01)
+        bias = network.parameters[tensor.replace("weight", "bias")]
+        if name == "pytorch":
+            assert np.abs(bias).max() == pytest.approx(1 / np.sqrt(fan_in), rel=0.1)
+        else:
+            np.testing.assert_array_equal(bias, 0)
+
+
+@pytest.mark.parametrize("biases", [False, True])
+def test_the_uniform_initializer_covers_its_range(biases: bool) -> None:
+    options = NetworkSpec(hidden=(500,), initializer=UniformInitializer(bound=0.5, biases=biases))
+    network = Network(backend.select("cpu"), options, inputs=784, classes=10, rows=1)
+    weights, bias = network.parameters["0.weight"], network.parameters["0.bias"]
+    assert (weights.min(), weights.max()) == (pytest.approx(-0.5, abs=1e-3), pytest.approx(0.5, abs=1e-3))
+    assert np.abs(bias).max() == (pytest.approx(0.5, abs=0.01) if biases else 0)
+
+
+def test_the_published_size_with_batch_norm() -> None:
+    assert Layout.of((784, 400, 400, 47), batch_norm=True).size == 494_847
 
 
 def test_a_tensor_starts_the_same_whatever_comes_after_it() -> None:

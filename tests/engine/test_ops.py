@@ -5,7 +5,9 @@ import inspect
 import numpy as np
 import pytest
 
+from mlpaper.engine.batches import pixel_table
 from mlpaper.engine.ops import cpu, reference
+from mlpaper.spec import InputSpec
 
 RNG = np.random.default_rng(1)
 OPERATIONS = sorted(
@@ -97,6 +99,46 @@ def test_kernels_equal_the_reference(name: str, dtype: type) -> None:
         if isinstance(mine, np.ndarray):
             assert mine.dtype == other.dtype
             np.testing.assert_allclose(mine, other, **tight)
+
+
+def test_pixels_become_inputs_as_stated() -> None:
+    plain, standard = pixel_table(InputSpec()), pixel_table(InputSpec(mean=0.1307, std=0.3081))
+    assert (plain[0], plain[51], plain[255]) == (0.0, 0.2, 1.0)
+    assert standard[255] == pytest.approx((1 - 0.1307) / 0.3081, rel=1e-12)
+    assert standard[0] == pytest.approx(-0.1307 / 0.3081, rel=1e-12)
+    images = np.array([[0, 255], [51, 1]], np.uint8)
+    for ops in (cpu, reference):
+        out = np.zeros((3, 2))
+        ops.gather(images, np.array([1, 0, 1]), plain, out)
+        np.testing.assert_allclose(out, [[0.2, 1 / 255], [0, 1], [0.2, 1 / 255]], rtol=1e-15)
+
+
+def test_noise_is_added_and_clipped_to_the_unit_interval() -> None:
+    x, noise = np.array([[0.5, 0.1, 0.9, 0.3]]), np.array([[1.0, -1.0, 1.0, 0.0]])
+    for ops in (cpu, reference):
+        out = np.zeros_like(x)
+        ops.add_noise(x, noise, 0.2, out)
+        np.testing.assert_allclose(out, [[0.7, 0.0, 1.0, 0.3]], rtol=1e-15)
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+    words = RNG.integers(0, 2**32, (400, 500), dtype=np.uint32)
+    x, mask, y = np.ones((400, 500)), np.zeros((400, 500)), np.zeros((400, 500))
+    reference.dropout(x, words, 0.3, mask, y)
+    assert np.mean(y == 0) == pytest.approx(0.3, abs=0.01)
+    assert y.mean() == pytest.approx(1.0, abs=0.01)
+    assert set(np.unique(y)) == {0.0, 1 / 0.7}
+
+
+def test_deformations_by_hand() -> None:
+    """A shift moves pixels by whole places; a quarter turn is NumPy's; background comes in from outside."""
+    x = np.arange(9, dtype=np.float64).reshape(1, 9)
+    zero, none = np.zeros(1, np.int64), np.zeros(1)
+    out = np.zeros_like(x)
+    reference.deform(x, 3, zero + 1, zero - 1, none, -5.0, out)
+    np.testing.assert_allclose(out.reshape(3, 3), [[-5, -5, -5], [1, 2, -5], [4, 5, -5]], atol=1e-12)
+    reference.deform(x, 3, zero, zero, none + np.pi / 2, 0.0, out)
+    np.testing.assert_allclose(out.reshape(3, 3), np.rot90(x.reshape(3, 3)), atol=1e-12)
 
 
 def test_kernels_keep_a_nan() -> None:

@@ -1,5 +1,6 @@
 """Training: what one update does, when a run ends, and the traps that training loops fall into."""
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -27,7 +28,7 @@ def _weights(trainer: Trainer) -> np.ndarray:
 )
 def test_duplicating_a_batch_leaves_the_mean_gradient_unchanged(trainer_of: TrainerOf, optimizer: dict) -> None:
     """And doubles the summed one: the size of the batch enters in one place."""
-    index = np.arange(32)
+    index = np.arange(80)
     results = {}
     for reduction in ("mean", "sum"):
         for copies in (1, 2):
@@ -39,7 +40,7 @@ def test_duplicating_a_batch_leaves_the_mean_gradient_unchanged(trainer_of: Trai
     for value in (0, 1):
         np.testing.assert_allclose(results["mean", 2][value], results["mean", 1][value], rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(results["sum", 2][0], 2 * results["sum", 1][0], rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(results["sum", 1][0], 32 * results["mean", 1][0], rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(results["sum", 1][0], 80 * results["mean", 1][0], rtol=1e-12, atol=1e-15)
 
 
 def test_l2_decays_weights_and_not_biases(trainer_of: TrainerOf) -> None:
@@ -56,12 +57,12 @@ def test_l2_decays_weights_and_not_biases(trainer_of: TrainerOf) -> None:
 
 
 def test_optimisers_by_hand(trainer_of: TrainerOf) -> None:
-    """Two updates of every optimiser equal the published equations, written out once more in float64."""
+    """Four updates of every optimiser equal the published equations, written out once more in float64."""
     adam = {"name": "adam", "learning_rate": 0.01, "beta1": 0.8, "beta2": 0.95, "epsilon": 1e-3}
     for options in (adam, {"name": "sgd", "momentum": 0.9}, {"name": "sgd"}):
         trainer = trainer_of(dtype=np.float64, optimizer=options)
         theta, m, v = _weights(trainer), 0.0, 0.0
-        for t in (1, 2):
+        for t in (1, 2, 3, 4):
             trainer.update(np.arange(64), 0.05, np.zeros(3))
             g = np.copy(trainer.network.gradients.flat)
             if options["name"] == "adam":
@@ -180,6 +181,74 @@ def test_early_stopping_on_accuracy_waits_for_larger_values(trainer_of: TrainerO
     trainer.evaluate = lambda index: (1.0, next(accuracies))  # type: ignore[method-assign]
     assert trainer.run().best_epoch == 1
     assert len(trainer.progress.history) == 3
+
+
+def test_every_epoch_and_seed_has_its_own_order_and_every_seed_its_own_weights(trainer_of: TrainerOf) -> None:
+    orders, weights = {}, {}
+    for seed in (0, 1):
+        trainer = trainer_of(seed=seed, optimizer={"name": "sgd", "learning_rate": 1e-9})
+        weights[seed], seen = _weights(trainer), []
+        update = trainer.update
+        trainer.update = lambda index, *rest, update=update, seen=seen: (seen.append(index), update(index, *rest))
+        for epoch in (0, 1):
+            seen.clear()
+            trainer.epoch()
+            orders[seed, epoch] = np.concatenate(seen)
+    pairs = itertools.combinations(orders.values(), 2)
+    assert all(np.mean(first == second) < 0.05 for first, second in pairs)
+    assert np.mean(weights[0] == weights[1]) < 0.2
+
+
+def test_schedules_run_on_for_the_whole_training(trainer_of: TrainerOf) -> None:
+    schedule = {"name": "linear", "alpha": 0.01, "minimum": 0.0}
+    trainer = trainer_of(optimizer={"name": "sgd", "learning_rate": 0.1}, schedule=schedule, epochs=6)
+    trainer.run()
+    rates = [record.lr for record in trainer.progress.history]
+    np.testing.assert_allclose(rates, [0.1, 0.09, 0.08, 0.07, 0.06, 0.05])
+
+
+def test_evaluation_sees_every_image_of_many_batches(trainer_of: TrainerOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = trainer_of()
+    whole = trainer.evaluate(np.arange(600))
+    monkeypatch.setattr("mlpaper.engine.train.EVALUATION_ROWS", 97)
+    assert trainer.evaluate(np.arange(600)) == pytest.approx(whole, rel=1e-6)
+
+
+def test_updates_end_a_run_within_an_epoch(trainer_of: TrainerOf) -> None:
+    trainer = trainer_of(epochs=50, updates=10, batch_size=64)  # 7 updates an epoch
+    progress = trainer.run()
+    assert (progress.outcome, progress.step, len(progress.history)) == ("finished", 10, 2)
+
+
+def test_a_full_batch_is_one_update_an_epoch(trainer_of: TrainerOf) -> None:
+    progress = trainer_of(batch_size="full", epochs=3).run()
+    assert [record.step for record in progress.history] == [1, 2, 3]
+
+
+def test_every_step_is_recorded_where_asked(trainer_of: TrainerOf) -> None:
+    trainer = trainer_of(record_steps=True, epochs=2, batch_size=96)
+    progress = trainer.run()
+    assert [step for step, _, _ in progress.steps] == list(range(1, 11))
+    sizes = np.array([96, 96, 96, 96, 16])
+    means = [np.average([loss for _, loss, _ in progress.steps[k : k + 5]], weights=sizes) for k in (0, 5)]
+    np.testing.assert_allclose(means, [record.train_loss for record in progress.history], rtol=1e-9)
+
+
+def test_a_restored_run_keeps_the_epoch_that_it_says(trainer_of: TrainerOf) -> None:
+    """Also with batch norm, whose running statistics belong to the weights."""
+    fields = {"network": {"hidden": [16], "batch_norm": True}, "epochs": 30}
+    adam = {"name": "adam", "learning_rate": 0.1}
+    trainer = trainer_of(optimizer=adam, early_stopping={"patience": 2, "restore_best": True}, **fields)
+    progress = trainer.run()
+    best = progress.history[progress.best_epoch]
+    assert progress.best_epoch < len(progress.history) - 1, "the best epoch must not be the last for this to prove much"
+    assert trainer.evaluate(np.arange(400, 600)) == (best.validation_loss, best.validation_accuracy)
+
+
+def test_a_validation_loss_that_is_not_a_number_is_a_divergence(trainer_of: TrainerOf) -> None:
+    trainer = trainer_of()
+    trainer.evaluate = lambda index: (math.nan, 0.0)  # type: ignore[method-assign]
+    assert trainer.run().outcome == "diverged"
 
 
 def test_divergence_is_an_outcome(trainer_of: TrainerOf) -> None:

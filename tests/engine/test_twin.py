@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from small_runs import CLASSES, spec_of
 
-from conftest import CLASSES, spec_of
 from mlpaper.engine import backend
 from mlpaper.engine.train import Trainer
 

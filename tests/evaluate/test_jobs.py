@@ -61,6 +61,26 @@ def test_noise_harms_and_its_absence_does_not(run: Path) -> None:
     assert noisy.nunique() == 2, "two noise seeds must give different noise"
 
 
+def test_standardised_inputs_get_their_noise_before_they_are_standardised(digits: Path, tmp_path: Path) -> None:
+    folder = _train(digits, tmp_path, input={"mean": 0.2, "std": 0.5})
+    table, test = pd.read_parquet(folder / "robustness.parquet"), read_json(folder / "evaluation.json")["test"]
+    clean = table[table["sigma"] == 0]
+    assert clean["accuracy"].tolist() == [test["accuracy"]] * 2
+    np.testing.assert_allclose(clean["cross_entropy"], test["cross_entropy"], rtol=1e-5)
+    assert test["accuracy"] > 0.9
+
+
+def test_many_batches_and_any_order_give_the_same(digits: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All images are scored, and an image has its noise wherever it stands."""
+    before = {name: pd.read_parquet(run / f"{name}.parquet") for name in ("predictions", "robustness")}
+    for module in ("predict", "robustness", "job"):
+        monkeypatch.setattr(f"mlpaper.evaluate.{module}.EVALUATION_ROWS", 61)
+    evaluate_run(run, digits, digits / "split.npz")
+    robustness_of_run(run, digits, digits / "split.npz", SIGMAS, noise_seeds=2)
+    for name, table in before.items():
+        pd.testing.assert_frame_equal(pd.read_parquet(run / f"{name}.parquet"), table, rtol=1e-4)
+
+
 def test_a_diverged_run_has_no_metrics_and_breaks_nothing(digits: Path, tmp_path: Path) -> None:
     with np.errstate(all="ignore"):
         folder = _train(digits, tmp_path, optimizer={"name": "sgd", "learning_rate": 1e30})

@@ -17,7 +17,8 @@ def config() -> dict:
 
 @pytest.fixture
 def workflow(tmp_path: Path) -> Path:
-    shutil.copytree(ROOT / "workflow", tmp_path / "workflow")
+    for name in ("workflow", "report"):
+        shutil.copytree(ROOT / name, tmp_path / name)
     return tmp_path / "workflow"
 
 

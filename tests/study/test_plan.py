@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mlpaper.errors import ConfigurationError
-from mlpaper.paper.expand import command, figure_jobs, inputs, numbers_job, table_jobs
+from mlpaper.paper.expand import config_arguments, figure_jobs, inputs, numbers_job, table_jobs
 from mlpaper.spec import PoolSpec, RunSpec, canonical_json
 from mlpaper.study.plan import load_plan, merge, published
 from mlpaper.study.schema import Settings
@@ -95,10 +95,9 @@ def test_jobs_name_what_they_depend_on(config: dict, workflow: Path) -> None:
 
 
 def test_the_command_that_makes_a_paper_again_is_quoted() -> None:
-    assert command(Settings()) == "snakemake --cores all"
-    assert command(Settings(seeds=[0], scale="demo", mirror="/x y")) == (
-        "snakemake --cores all --config 'seeds=[0]' 'scale=\"demo\"'"
-    )
+    assert config_arguments(Settings()) == ""
+    settings = Settings(seeds=[0], scale="demo", mirror="/x y")
+    assert config_arguments(settings) == " --config 'seeds=[0]' 'scale=\"demo\"'"
 
 
 @pytest.mark.parametrize(
@@ -108,6 +107,9 @@ def test_the_command_that_makes_a_paper_again_is_quoted() -> None:
         ({"seeds": []}, "`seeds`: must be a list of one or more distinct values"),
         ({"seeds": [1, 1]}, "`seeds`: must be a list of one or more distinct values"),
         ({"seeds": [-1]}, r"`seeds\.0`: should be greater than or equal to 0, not -1"),
+        ({"device": "gpu"}, "`device`: this version has no GPU backend"),
+        ({"mirror": "/no/such/folder"}, "`mirror`: there is no folder /no/such/folder"),
+        ({"seeds": [2**64]}, "should be less than 4294967296"),
         ({"scale": "demos"}, r"`scale`: there is no scale `demos` \(did you mean `demo`\?\).* has demo, paper"),
         ({"studies": ["emnist"]}, r"`studies`: there is no study `emnist` \(did you mean `emnist-bymerge`\?\)"),
         ({"studies": ["../../etc/passwd"]}, "there is no study"),
@@ -134,6 +136,10 @@ def test_a_wrong_setting_is_explained(config: dict, workflow: Path, wrong: dict,
         ("columns: [train_accuracy", "columns: [tran_accuracy", r"unknown metric \(did you mean `train_accuracy`"),
         ("title: Opt", "tilte: Opt", r"`title`: is missing\n.*`tilte`: unknown key \(did you mean `title`"),
         ("M1a.train_accuracy:", "M1a.train_acuracy:", r"unknown metric \(did you mean `train_accuracy`"),
+        ("M1a.train_accuracy: 0.8315", "M1a.train_accuracy: 83.15", "a fraction, such as 0.97, and cannot be 83.15"),
+        ("citation: tobio2025", "citation: tobio2024", r"has no entry `tobio2024` \(did you mean `tobio2025`"),
+        ("caption: Images per class", "caption: <script>x</script>", r"`figures\.1\.caption`: must be plain Markdown"),
+        ("sigmas: [0.0, 0.1,", "sigmas: [0.0, 0.15,", "must be distinct multiples of 0.1"),
         ("M1a.train_accuracy:", "M9.train_accuracy:", "published: `M9.train_accuracy`: there is no run `M9`"),
         ("name: emnist-bymerge", "name: other", "must be `emnist-bymerge`, the file's name"),
         ("batch_size: 512", "batch_size: 512\n  batch_size: 64", "`batch_size` is given twice"),

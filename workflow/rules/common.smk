@@ -3,12 +3,13 @@
 # `snakemake --lint` has two kinds of remarks here, both on purpose:
 # - No conda environment per rule: all rules call the same package, whose environment is locked and set up once
 #   (requirements.lock, envs/cpu.yaml).
-# - `config` in the shell commands of fetch, train, evaluate and robustness: the mirror and the device do not change what
-#   is made (a download is fixed by its hash, devices agree up to rounding and are recorded with the run), so they must
-#   not be parameters, whose change would make everything again.
+# - MIRROR, DEVICE and CONFIG in the shell commands of fetch, train, evaluate, robustness, figure and table: they do not
+#   change what is made (a download is fixed by its hash, devices agree up to rounding and are recorded with the run,
+#   CONFIG only tells how to make it again), so they must not be parameters, whose change would make everything again.
 import json
 import shlex
 import sys
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -17,9 +18,10 @@ from snakemake.utils import min_version
 from mlpaper import paths
 from mlpaper.digest import RULES, digest, item_modules
 from mlpaper.errors import MlpaperError
-from mlpaper.paper.expand import figure_jobs, inputs, numbers_job, table_jobs
+from mlpaper.data.sources import fingerprint
+from mlpaper.paper.expand import arrays, config_arguments, figure_jobs, inputs, numbers_job, table_jobs
 from mlpaper.spec import PARTS, canonical_json
-from mlpaper.study.plan import load_plan
+from mlpaper.study.plan import load_plan, noise_levels
 
 min_version("9.10")
 
@@ -31,19 +33,19 @@ try:
 except MlpaperError as error:
     raise WorkflowError(str(error)) from None
 
+STARTED = time.time()
+CONFIG = config_arguments(PLAN.settings)
+MIRROR = PLAN.settings.mirror or ""
+DEVICE = PLAN.settings.device
+REPORT = Path(workflow.basedir) / "report"
 FIGURES = figure_jobs(PLAN)
 TABLES = table_jobs(PLAN)
 FORMATS = ["html", "md", "tex"] + ([] if PLAN.settings.pdf == "none" else ["pdf"])
 PAPERS = [f"results/paper.{ending}" for ending in FORMATS]
+TEMPLATES = {".j2", ".bib", ".css", ".js", ".lua", ".html", ".md", ".tex", ".typ"}
 POOLS = {spec.dataset.id: spec.dataset for spec in PLAN.runs.values()}
 SPLITS = {paths.split_file(spec): spec.split for spec in PLAN.runs.values()}
-NOISE = {
-    run: study.noise.sigmas
-    for study in PLAN.studies.values()
-    for name, entry in study.runs.items()
-    if entry.noise
-    for run in PLAN.names[study.name][name]
-}
+NOISE = noise_levels(PLAN)
 CODE = {rule: digest(*modules) for rule, modules in RULES.items()}
 
 
@@ -72,8 +74,14 @@ def pool_of(wildcards):
 
 def images_of(wildcards):
     """The arrays of a run's dataset. Their content is in meta.json: a touched array is not a changed one."""
-    folder = pool_of(wildcards)
-    return [ancient(f"{folder}/images.npy"), ancient(f"{folder}/labels.npy")]
+    return [ancient(file) for file in paths.pool_arrays(pool_of(wildcards))]
+
+
+def raw_files(wildcards, *patterns):
+    """Downloads that a pool is made of; scikit-learn brings its digits along."""
+    pool = POOLS[wildcards.pool]
+    parts = [] if pool.name == "digits" else pool.parts
+    return [f"{paths.raw_folder(pool.name)}/{pattern.format(part=part)}" for part in parts for pattern in patterns]
 
 
 def item_of(jobs):

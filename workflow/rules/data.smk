@@ -15,16 +15,13 @@ rule fetch:
     # The mirror is no parameter: where a file came from does not change its bytes, which its hash fixes.
     shell:
         "mlpaper fetch --dataset {wildcards.dataset} --part {wildcards.part} --folder {params.folder:q}"
-        " --mirror {config[mirror]:q} > {log:q} 2>&1"
+        " --mirror {MIRROR:q} > {log:q} 2>&1"
 
 
 rule prepare:
     input:
-        lambda wildcards: [
-            f"{paths.raw_folder(POOLS[wildcards.pool].name)}/{part}.json"
-            for part in POOLS[wildcards.pool].parts
-            if POOLS[wildcards.pool].name != "digits"
-        ],
+        receipts=lambda wildcards: raw_files(wildcards, "{part}.json"),
+        files=lambda wildcards: [ancient(f) for f in raw_files(wildcards, "{part}-images.gz", "{part}-labels.gz")],
     output:
         images="data/{pool}/images.npy",
         labels="data/{pool}/labels.npy",
@@ -35,6 +32,7 @@ rule prepare:
         pool=lambda wildcards: canonical_json(POOLS[wildcards.pool]),
         raw=lambda wildcards: paths.raw_folder(POOLS[wildcards.pool].name),
         folder=lambda wildcards: paths.pool_folder(POOLS[wildcards.pool]),
+        source=lambda wildcards: fingerprint(POOLS[wildcards.pool].name),
         code=CODE["prepare"],
     message:
         "prepare {wildcards.pool}"

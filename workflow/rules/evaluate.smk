@@ -19,7 +19,7 @@ rule evaluate:
         "evaluate {wildcards.run}"
     shell:
         "mlpaper --threads {threads} evaluate --run {params.folder:q} --pool {params.pool:q} --split {input.split:q}"
-        " --device {config[device]:q} > {log:q} 2>&1"
+        " --device {DEVICE} > {log:q} 2>&1"
 
 
 rule confusion:
@@ -61,4 +61,4 @@ rule robustness:
         "robustness of {wildcards.run}"
     shell:
         "mlpaper --threads {threads} robustness --run {params.folder:q} --pool {params.pool:q} --split {input.split:q}"
-        " --sigmas {params.sigmas} --noise-seeds {params.seeds} --device {config[device]:q} > {log:q} 2>&1"
+        " --sigmas {params.sigmas} --noise-seeds {params.seeds} --device {DEVICE} > {log:q} 2>&1"

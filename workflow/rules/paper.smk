@@ -2,6 +2,7 @@
 rule figure:
     input:
         lambda wildcards: inputs(item_of(FIGURES)(wildcards)),
+        lambda wildcards: [ancient(file) for file in arrays(item_of(FIGURES)(wildcards))],
     output:
         svg=f"{paths.FIGURE}.svg",
         pdf=f"{paths.FIGURE}.pdf",
@@ -15,12 +16,13 @@ rule figure:
     message:
         "figure {wildcards.item}"
     shell:
-        "mlpaper figure --job {params.job:q} --stem {params.stem:q} > {log:q} 2>&1"
+        "mlpaper figure --job {params.job:q} --stem {params.stem:q} --config {CONFIG:q} > {log:q} 2>&1"
 
 
 rule table:
     input:
         lambda wildcards: inputs(item_of(TABLES)(wildcards)),
+        lambda wildcards: [ancient(file) for file in arrays(item_of(TABLES)(wildcards))],
     output:
         markdown=f"{paths.TABLE}.md",
         latex=f"{paths.TABLE}.tex",
@@ -35,7 +37,7 @@ rule table:
     message:
         "table {wildcards.item}"
     shell:
-        "mlpaper table --job {params.job:q} --stem {params.stem:q} > {log:q} 2>&1"
+        "mlpaper table --job {params.job:q} --stem {params.stem:q} --config {CONFIG:q} > {log:q} 2>&1"
 
 
 rule numbers:
@@ -44,6 +46,7 @@ rule numbers:
         [file for study in PLAN.studies for file in study_files(study, "spec.json", "run.json")],
         [f"{paths.pool_folder(POOLS[pool])}/meta.json" for pool in POOLS],
         list(SPLITS),
+        [ancient(file) for pool in POOLS.values() for file in paths.pool_arrays(paths.pool_folder(pool))],
     output:
         "results/numbers.json",
     log:
@@ -62,15 +65,16 @@ rule paper:
         numbers="results/numbers.json",
         figures=expand(f"{paths.FIGURE}.{{ending}}", item=FIGURES, ending=["svg", "pdf", "json"]),
         tables=expand(f"{paths.TABLE}.{{ending}}", item=TABLES, ending=["md", "json"]),
-        templates=sorted(str(path) for path in Path("report").rglob("*") if path.is_file()),
+        templates=sorted(str(path) for path in REPORT.rglob("*") if path.suffix in TEMPLATES),
     output:
         "results/paper.{ending}",
     log:
         "results/logs/paper-{ending}.log",
     params:
         pdf=lambda wildcards: PLAN.settings.pdf if wildcards.ending == "pdf" else "auto",
+        report=lambda wildcards: str(REPORT),
         code=CODE["paper"],
     message:
         "render {output}"
     shell:
-        "mlpaper paper --pdf {params.pdf} {output:q} > {log:q} 2>&1"
+        "mlpaper paper --report {params.report:q} --pdf {params.pdf} {output:q} > {log:q} 2>&1"

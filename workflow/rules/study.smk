@@ -4,9 +4,9 @@ rule study:
         lambda wildcards: study_files(wildcards.study, "spec.json", "run.json", "history.parquet", "evaluation.json"),
         lambda wildcards: [
             f"{paths.run_folder(run)}/robustness.parquet"
-            for runs in PLAN.names[wildcards.study].values()
-            for run in runs
-            if run in NOISE
+            for name, entry in PLAN.studies[wildcards.study].runs.items()
+            if entry.noise
+            for run in PLAN.names[wildcards.study][name]
         ],
     output:
         paths.study_table("{study}"),
@@ -16,8 +16,9 @@ rule study:
         runs=lambda wildcards: json.dumps(
             {name: [paths.run_folder(run) for run in runs] for name, runs in PLAN.names[wildcards.study].items()}
         ),
+        noisy=lambda wildcards: ",".join(n for n, run in PLAN.studies[wildcards.study].runs.items() if run.noise),
         code=CODE["study"],
     message:
         "collect {wildcards.study}"
     shell:
-        "mlpaper study --runs {params.runs:q} --output {output:q} > {log:q} 2>&1"
+        "mlpaper study --runs {params.runs:q} --noisy {params.noisy:q} --output {output:q} > {log:q} 2>&1"

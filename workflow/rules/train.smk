@@ -16,7 +16,7 @@ rule train:
         spec=lambda wildcards: spec_of(wildcards).canonical(),
         pool=pool_of,
         folder=lambda wildcards: paths.run_folder(wildcards.run),
-        code=CODE["train"],
+        code=lambda wildcards: CODE["train" if spec_of(wildcards).engine == "mlpaper" else "twin"],
     threads: 1
     resources:
         mem_mb=1500,
@@ -26,4 +26,4 @@ rule train:
     shell:
         "mlpaper --threads {threads} train --spec {params.spec:q} --pool {params.pool:q} --split {input.split:q}"
         " --folder {params.folder:q} --checkpoint results/checkpoints/{wildcards.run}.npz --code {params.code}"
-        " --device {config[device]:q} > {log:q} 2>&1"
+        " --device {DEVICE} > {log:q} 2>&1"

@@ -63,8 +63,8 @@ def fetch_part(
     """Put the verified files of one official part into ``folder``.
 
     The results are ``<part>-images.gz``, ``<part>-labels.gz`` and the receipt ``<part>.json``, which says where each
-    came from. They appear together, and only if all bytes are right. A dataset that a package brings along has no
-    files: its receipt says so.
+    came from. They appear one after the other, the receipt last, and only if all bytes are right. A dataset that a
+    package brings along has no files: its receipt says so.
 
     Parameters
     ----------

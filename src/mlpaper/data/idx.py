@@ -17,11 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mlpaper.data import PIXELS, SIDE
 from mlpaper.errors import DataError
 
-SIDE = 28
-"""All images are SIDE x SIDE, one byte per pixel."""
-PIXELS = SIDE * SIDE
 IMAGES_MAGIC = 2051
 LABELS_MAGIC = 2049
 MAX_COUNT = 10_000_000

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mlpaper.data import PIXELS, SIDE
 from mlpaper.data.dataset import IMAGES, LABELS, META
-from mlpaper.data.idx import PIXELS, SIDE, iter_images, raw_sha256, read_labels
+from mlpaper.data.idx import iter_images, raw_sha256, read_labels
 from mlpaper.data.sources import ROLES, OfficialPart, Role, Source, get_source, raw_name
 from mlpaper.errors import DataError
 from mlpaper.files import atomic, sha256, write_json, write_npy

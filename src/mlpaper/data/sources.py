@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 
-from mlpaper.data.idx import PIXELS
+from mlpaper.data import PIXELS
 from mlpaper.errors import ConfigurationError, nearest
-from mlpaper.spec import DatasetName, Part
+from mlpaper.spec import DatasetName, Part, hash8
 
 Role = Literal["images", "labels"]
 ROLES: tuple[Role, ...] = ("labels", "images")
@@ -299,6 +299,14 @@ SOURCES: Mapping[DatasetName, Source] = {
         content_sha256="87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826",
     ),
 }
+
+
+def fingerprint(name: str) -> str:
+    """What of a dataset's entry decides its arrays: the bytes of its files, classes, counts and orientation."""
+    source = get_source(name)
+    files = [(part, role, file.sha256) for part, it in source.parts.items() for role, file in it.files.items()]
+    counts = [(part, it.count) for part, it in source.parts.items()]
+    return hash8(repr((source.name, files, counts, source.classes, source.transposed)))
 
 
 def get_source(name: str) -> Source:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mlpaper.errors import ConfigurationError, DataError
 from mlpaper.files import read_npz, write_npz
-from mlpaper.spec import OfficialSplit, PoolSplit, canonical_json, hash8
+from mlpaper.spec import OfficialSplit, PoolSplit
 
 SETS = ("train", "validation", "test")
 Indices = NDArray[np.int64]
@@ -60,11 +60,6 @@ class Split:
         if not sound:
             raise DataError(f"{path}: its sets are not sorted and disjoint. Delete it and run again")
         return split
-
-
-def split_name(spec: PoolSplit | OfficialSplit) -> str:
-    """Name of the file of a split: ``split-<hash8>.npz``."""
-    return f"split-{hash8(canonical_json(spec))}.npz"
 
 
 def make_split(

@@ -190,6 +190,7 @@ def download(
                 raise TransientError("the server would not go on from where it had stopped")
             done = _start_of_body(response, have, size)
             continued = continued or done > 0
+            target.parent.mkdir(parents=True, exist_ok=True)  # a job that ends beside this one removes it when empty
             with target.open("r+b" if done else "wb") as stream:
                 stream.seek(done)
                 # Pieces as they come: with a fixed size, a dropped connection would lose the last one.

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def save(path: Path, trainer: Trainer, identity: str) -> None:
-    """Write the state of `trainer` between two epochs. `identity` names the run and the code that trains it."""
+    """Write the state of `trainer` between two epochs. `identity` names run, code and data."""
     to_host = trainer.backend.to_host
     arrays = {
         "identity": np.array(identity),
@@ -45,7 +45,7 @@ def load(path: Path, trainer: Trainer, identity: str) -> None:
     try:
         arrays = read_npz(path)
         if str(arrays["identity"]) != identity:
-            raise CheckpointError(f"{path} belongs to another run, or to other code")
+            raise CheckpointError(f"{path} belongs to another run, to other code or to other data")
         plain = json.loads(str(arrays["progress"]))
         wanted = {"network": trainer.network.state}
         wanted |= {f"optimizer.{name}": vector for name, vector in trainer.optimizer.state.items()}

@@ -15,8 +15,8 @@ from mlpaper.data.split import Split
 from mlpaper.engine import backend as backends
 from mlpaper.engine import checkpoint
 from mlpaper.engine.train import EpochRecord, Progress, Trainer
-from mlpaper.files import write_json, write_npz, write_parquet
-from mlpaper.machine import versions
+from mlpaper.files import sha256, write_json, write_npz, write_parquet
+from mlpaper.machine import machine, versions
 from mlpaper.spec import RunSpec
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ def train_run(
     code_digest: str,
     device: str = "auto",
     checkpoint_seconds: float = 30.0,
+    trainer_type: type[Trainer] = Trainer,
 ) -> None:
     """Train `spec` and write ``weights.npz``, ``history.parquet``, ``run.json`` and ``spec.json`` into `folder`.
 
@@ -40,10 +41,10 @@ def train_run(
     """
     dataset, split = Dataset.open(pool), Split.read(split_file)
     backend = backends.select(device)
-    trainer = Trainer(
+    trainer = trainer_type(
         spec, backend, dataset.images, dataset.labels, split.train, split.validation, len(dataset.classes)
     )
-    identity = f"{spec.id} {code_digest}"
+    identity = " ".join((spec.id, code_digest, sha256(pool / "meta.json"), sha256(split_file)))
     if checkpoint.resume(checkpoint_file, trainer, identity):
         log.info("continuing after epoch %d", len(trainer.progress.history))
     reporter = _Reporter(spec.epochs)
@@ -85,6 +86,7 @@ def _outcome(spec: RunSpec, trainer: Trainer, code_digest: str) -> dict[str, obj
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "code_digest": code_digest,
         "versions": versions(),
+        "machine": machine(),
     }
 
 

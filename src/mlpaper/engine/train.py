@@ -55,11 +55,6 @@ class Progress:
     """`running`, then `finished`, `stopped_early` or `diverged`."""
     diverged_at_step: int | None = None
 
-    @property
-    def kept_epoch(self) -> int:
-        """Row of `history` that the last weights belong to."""
-        return len(self.history) - 1
-
     def as_dict(self) -> dict[str, object]:
         """Plain values, for a checkpoint."""
         return asdict(self)

@@ -35,19 +35,19 @@ def numbers_job(plan: Plan) -> NumbersJob:
         scale=plan.settings.scale,
         watermark=plan.scale.watermark,
         seeds=plan.seeds,
-        command=command(plan.settings),
+        command=f"snakemake --cores all{config_arguments(plan.settings)}",
     )
 
 
-def command(settings: schema.Settings) -> str:
-    """The command that makes this paper again: what differs from the defaults stands after `--config`."""
+def config_arguments(settings: schema.Settings) -> str:
+    """What must stand after a call of Snakemake to have these settings: nothing, or ` --config ...`, quoted."""
     defaults = schema.Settings()
     changed = [
         shlex.quote(f"{key}={json.dumps(value)}")
         for key, value in settings.model_dump(mode="json").items()
         if value != defaults.model_dump(mode="json")[key] and key != "mirror"
     ]
-    return " ".join(["snakemake --cores all", *(["--config", *changed] if changed else [])])
+    return f" --config {' '.join(changed)}" if changed else ""
 
 
 def _study_job(plan: Plan, study: schema.Study) -> StudyJob:
@@ -79,6 +79,11 @@ def inputs(job: ItemJob) -> list[str]:
     if job.split is not None:
         found.append(job.split)
     return found
+
+
+def arrays(job: ItemJob) -> list[str]:
+    """Arrays that a figure or table reads; their content is told by the `meta.json` among its inputs."""
+    return [] if job.pool is None else paths.pool_arrays(job.pool)
 
 
 def _job(plan: Plan, study: schema.Study, item: schema.FigureSpec | schema.TableSpec) -> ItemJob:

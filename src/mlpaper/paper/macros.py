@@ -71,8 +71,8 @@ class Numbers:
     def macros(self) -> dict[str, Callable[..., Any]]:
         """The functions that templates see, by name."""
         names = (
-            "num value has_number spread published published_value published_relation published_difference reproduced "
-            "difference relation setting pool parameters dataset count duration listing"
+            "num value has_number published published_value published_relation published_difference reproduced "
+            "difference relation setting pool pool_value parameters dataset count duration listing"
         )
         return {name: getattr(self, name) for name in names.split()}
 
@@ -129,7 +129,10 @@ class Numbers:
         summary = self._paired(*entries)
         if summary is None:
             return "diverged" if any(entry.get("diverged") for entry in entries) else "not measured"
-        return self._marked(" − ".join(keys), _merged(*entries), _signed(metric, summary))
+        text, seeds = _signed(metric, summary), max(entry["n"] + entry.get("diverged", 0) for entry in entries)
+        if summary.n < seeds:
+            text += f" (over {summary.n} of {seeds} seeds)"
+        return self._marked(" − ".join(keys), _merged(*entries), text)
 
     def published_difference(self, study: str, first: str, second: str, metric: str) -> str:
         """The same difference between the source's published values."""
@@ -142,20 +145,16 @@ class Numbers:
         """How ``first`` lies to ``second``; with one seed, by the sign alone."""
         entries = [self._entry(f"{study}.{run}.{metric}") for run in (first, second)]
         summary = self._paired(*entries)
-        if summary is None:
-            return "diverged" if any(entry.get("diverged") for entry in entries) else "missing"
+        lost = any(entry.get("diverged") for entry in entries)
+        if summary is None or (summary.n == 1 and lost):
+            return "diverged" if lost else "missing"
         if abs(summary.mean) <= (summary.half_width or 0.0):
             return "level"
         return "above" if summary.mean > 0 else "below"
 
-    def spread(self, keys: Iterable[str]) -> str:
-        """Smallest and largest mean of several numbers: `87.52 to 88.51 %`."""
-        entries = [self._entry(key) for key in keys]
-        means = sorted(entry["mean"] for entry in entries if entry["mean"] is not None)
-        if not means:
-            return "diverged"
-        metric = entries[0]["metric"]
-        return f"{form.number(metric, means[0])} to {form.quantity(metric, means[-1])}"
+    def pool_value(self, study: str, name: str) -> float:
+        """A number of a study's dataset as stored: for conditions."""
+        return float(self.pools[study][name])
 
     def parameters(self, run: str) -> str:
         """Trainable parameters of `<study>.<run>`."""

@@ -14,7 +14,7 @@ from mlpaper.data.split import Split
 from mlpaper.files import read_json
 from mlpaper.machine import machine, versions
 from mlpaper.paper.job import NumbersJob, StudyJob
-from mlpaper.paper.provenance import commit
+from mlpaper.study.schema import ALWAYS_KNOWN
 from mlpaper.study.stats import summarise
 
 
@@ -42,7 +42,6 @@ def numbers(job: NumbersJob) -> dict[str, Any]:
             for study in job.studies
         },
         "provenance": {
-            **commit(),
             "version": versions()["mlpaper"],
             "scale": job.scale,
             "watermark": job.watermark,
@@ -61,7 +60,8 @@ def _values(study: StudyJob, metrics: pd.DataFrame) -> dict[str, Any]:
     for run, rows in metrics.groupby("run", sort=False):
         diverged = int(rows.loc[rows["outcome"] == "diverged", "run_id"].nunique())
         for metric, of_metric in rows.groupby("metric", sort=False):
-            values[f"{run}.{metric}"] = _value(str(metric), of_metric, diverged)
+            lost = 0 if metric in ALWAYS_KNOWN else diverged
+            values[f"{run}.{metric}"] = _value(str(metric), of_metric, lost)
     for key, value in study.published.items():
         run, metric = key.split(".", 1)
         entry = values.setdefault(key, _missing(metric, study.runs[run]))
@@ -94,11 +94,12 @@ def _missing(metric: str, folders: Sequence[str]) -> dict[str, Any]:
 
 def _pool(study: StudyJob) -> dict[str, Any]:
     dataset, split = Dataset.open(Path(study.pool)), Split.read(Path(study.split))
-    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+    used = np.concatenate([split.train, split.validation, split.test])  # withheld images are in none of them
+    counts = np.bincount(dataset.labels[used], minlength=len(dataset.classes))
     largest, smallest = int(counts.argmax()), int(counts.argmin())
     return {
         "id": dataset.meta["pool"],
-        "count": len(dataset.labels),
+        "count": len(used),
         "classes": len(dataset.classes),
         "imbalance": float(counts[largest] / counts[smallest]),
         "largest_class": dataset.classes[largest],

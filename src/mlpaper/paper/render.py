@@ -27,6 +27,7 @@ import typst
 
 from mlpaper.errors import RenderError
 from mlpaper.files import atomic, read_json, write_text
+from mlpaper.machine import commit
 from mlpaper.paper import lint
 from mlpaper.paper.macros import Item, Items, Numbers, Target
 
@@ -104,6 +105,7 @@ class Paper:
         if not path.exists():
             raise RenderError(f"{path} is missing: the paper's numbers were not made")
         facts: dict[str, Any] = read_json(path)
+        facts["provenance"] |= commit()
         return facts
 
     @cached_property

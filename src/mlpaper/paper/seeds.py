@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 from mlpaper.paper import format as fmt
 from mlpaper.study.results import RunFolder
+from mlpaper.study.schema import ALWAYS_KNOWN
 from mlpaper.study.stats import Summary, summarise
-
-ALWAYS_KNOWN = frozenset({"epochs", "parameters", "seconds"})
-"""Metrics that a diverged seed has as well."""
 
 
 def converged(seeds: Sequence[RunFolder]) -> list[RunFolder]:
@@ -33,8 +31,8 @@ def remark(seeds: Sequence[RunFolder]) -> str:
 def by_seed(seeds: Sequence[RunFolder], metric: str) -> dict[int, float]:
     """Values of a metric by seed. A diverged seed counts only where a metric does not depend on how training went."""
     counted = seeds if metric in ALWAYS_KNOWN else converged(seeds)
-    found = {seed.seed: seed.metrics() for seed in counted}
-    return {seed: metrics[metric] for seed, metrics in found.items() if metric in metrics}
+    found = {seed.seed: seed.metric(metric) for seed in counted}
+    return {seed: value for seed, value in found.items() if value is not None}
 
 
 def summary(seeds: Sequence[RunFolder], metric: str) -> Summary | None:

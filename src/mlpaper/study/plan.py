@@ -6,6 +6,7 @@ The whole grid is known from the configuration, so Snakemake needs no checkpoint
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,9 @@ def load_plan(config: Mapping[str, Any], workflow: Path) -> Plan:
         Anything in the configuration or in the files is not as it must be.
     """
     settings = validate(Settings, dict(config), "config.yaml or --config")
+    if settings.device == "gpu":
+        raise ConfigurationError("config.yaml or --config: `device`: this version has no GPU backend; use cpu or auto")
+    _check_mirror(settings.mirror)
     scale_file = _existing("scale", settings.scale, workflow / "scales")
     scale = validate(Scale, yaml.load(scale_file), str(scale_file), scale_file)
     seeds = scale.seeds if settings.seeds == "auto" else settings.seeds
@@ -81,9 +85,20 @@ def load_study(path: Path) -> Study:
     for number, difference in enumerate(study.differences):
         for run in difference.runs:
             _check_run(study, run, path, f"differences.{number}")
+    _check_citation(study.source.citation, path)
     for key in study.published:
         _check_run(study, key.split(".", 1)[0], path, f"published: `{key}`")
     return study
+
+
+def noise_levels(plan: Plan) -> dict[str, tuple[float, ...]]:
+    """Standard deviations of the noise for every run that any study tests under noise."""
+    levels: dict[str, set[float]] = {}
+    for study in plan.studies.values():
+        for name in (name for name, entry in study.runs.items() if entry.noise):
+            for run in plan.names[study.name][name]:
+                levels.setdefault(run, set()).update(study.noise.sigmas)
+    return {run: tuple(sorted(sigmas)) for run, sigmas in levels.items()}
 
 
 def referenced(item: schema.FigureSpec | schema.TableSpec) -> tuple[str, ...]:
@@ -159,7 +174,7 @@ def at_scale(values: dict[str, Any], settings: Settings, scale: Scale) -> dict[s
     elif str(dataset.get("name", "")).startswith("emnist"):
         dataset["parts"] = settings.emnist_parts
     changed["dataset"] = dataset
-    if not (scale.withhold and dataset.get("parts", PARTS) == PARTS):
+    if not (scale.withhold and tuple(dataset.get("parts", PARTS)) == PARTS):
         changed["split"] = {key: value for key, value in values["split"].items() if key != "withhold_per_class"}
     if scale.epochs_divisor > 1:
         changed["epochs"] = max(2, math.ceil(values["epochs"] / scale.epochs_divisor))
@@ -174,6 +189,22 @@ def at_scale(values: dict[str, Any], settings: Settings, scale: Scale) -> dict[s
 def _check_run(study: Study, run: str, path: Path, where: str) -> None:
     if run not in study.runs:
         raise ConfigurationError(f"{path}: {where}: there is no run `{run}` in this study{nearest(run, study.runs)}")
+
+
+def _check_citation(key: str, path: Path) -> None:
+    """The source must be among the references of the paper, which would fail at its very end otherwise."""
+    references = path.parents[2] / "report" / "references.bib"
+    known = re.findall(r"^@\w+\{\s*([^,\s]+)", references.read_text(encoding="utf-8"), re.MULTILINE)
+    if key not in known:
+        raise ConfigurationError(f"{path}: `source.citation`: {references} has no entry `{key}`{nearest(key, known)}")
+
+
+def _check_mirror(mirror: str | None) -> None:
+    """A local mirror must be a folder; what it holds is checked when it is used."""
+    if mirror is not None and "://" not in mirror and not Path(mirror).expanduser().is_dir():
+        raise ConfigurationError(
+            f"config.yaml or --config: `mirror`: there is no folder {mirror}; it holds <dataset>/<file>, or is a URL"
+        )
 
 
 def _existing(kind: str, name: str, folder: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,10 @@ from typing import Any
 import pandas as pd
 
 from mlpaper.files import read_json
+from mlpaper.study.schema import ALWAYS_KNOWN, METRICS
+
+TEST = {"test_accuracy": "accuracy", "macro_f1": "macro_f1", "test_cross_entropy": "cross_entropy"}
+"""Metrics of the test set, by their names in `evaluation.json`."""
 
 
 @dataclass(frozen=True)
@@ -56,28 +60,36 @@ class RunFolder:
         """One row per noise level and noise seed: sigma, noise_seed, accuracy, cross_entropy."""
         return pd.read_parquet(self.path / "robustness.parquet").assign(run=self.name, seed=self.seed)
 
-    def metrics(self) -> dict[str, float]:
-        """All metrics of the run; those that a diverged run does not have are left out."""
-        found: dict[str, float | None] = {
-            "epochs": self.outcome["epochs"],
-            "seconds": self.outcome["seconds"],
-            "parameters": self.outcome["parameters"],
-        }
-        if (self.path / "evaluation.json").exists():
-            test = self.evaluation["test"]
-            found |= {
-                "test_accuracy": test["accuracy"],
-                "macro_f1": test["macro_f1"],
-                "test_cross_entropy": test["cross_entropy"],
-            }
-        if self.outcome["outcome"] != "diverged":
-            last = self.history().iloc[int(self.outcome["kept_epoch"])]
-            for metric in ("train_accuracy", "train_loss", "validation_accuracy", "validation_loss"):
-                found[metric] = float(last[metric])
-            if (self.path / "robustness.parquet").exists():
-                for sigma, rows in self.robustness().groupby("sigma"):
-                    found[f"noise_accuracy_{sigma:.1f}"] = float(rows["accuracy"].mean())
-        return {metric: float(value) for metric, value in found.items() if value is not None}
+    def metric(self, name: str) -> float | None:
+        """One metric, from the one file that has it; None where a diverged run has none.
+
+        Training and validation metrics are those of the epoch whose weights were kept.
+        """
+        if name in ALWAYS_KNOWN:
+            return float(self.outcome[name])
+        if self.outcome["outcome"] == "diverged":
+            return None
+        if name in TEST:
+            value: float | None = self.evaluation["test"][TEST[name]]
+            return value
+        if name.startswith("noise_accuracy_"):
+            return self._noise_accuracy.get(name)
+        return float(self._kept_epoch[name])
+
+    @cached_property
+    def _kept_epoch(self) -> pd.Series:
+        return self.history().iloc[int(self.outcome["kept_epoch"])]
+
+    @cached_property
+    def _noise_accuracy(self) -> dict[str, float]:
+        means = self.robustness().groupby("sigma")["accuracy"].mean()
+        return {f"noise_accuracy_{sigma:.1f}": float(mean) for sigma, mean in means.items()}
+
+    def metrics(self, noisy: bool) -> dict[str, float]:
+        """All metrics that the run has; those under noise where it was tested `noisy`."""
+        names = [*METRICS, *(self._noise_accuracy if noisy and self.outcome["outcome"] != "diverged" else ())]
+        found = {name: self.metric(name) for name in names}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 class Results:
@@ -103,8 +115,8 @@ class Results:
         """Noise levels of all seeds of a run, with columns `run` and `seed`."""
         return pd.concat([run.robustness() for run in self.runs[name]], ignore_index=True)
 
-    def metrics(self) -> pd.DataFrame:
-        """Tidy metrics: columns run, seed, run_id, outcome, metric, value."""
+    def metrics(self, noisy: Collection[str] = ()) -> pd.DataFrame:
+        """Tidy metrics: columns run, seed, run_id, outcome, metric, value; `noisy` runs were tested under noise."""
         rows = [
             {
                 "run": run.name,
@@ -116,6 +128,6 @@ class Results:
             }
             for runs in self.runs.values()
             for run in runs
-            for metric, value in run.metrics().items()
+            for metric, value in run.metrics(run.name in noisy).items()
         ]
         return pd.DataFrame(rows, columns=["run", "seed", "run_id", "outcome", "metric", "value"])

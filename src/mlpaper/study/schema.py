@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from mlpaper.errors import nearest
-from mlpaper.spec import DatasetName, Model, NonNegativeReal, Part, Positive, PositiveReal
+from mlpaper.spec import DatasetName, Model, NonNegativeReal, Part, Positive, PositiveReal, Seed
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
 """Lower-case words joined by hyphens: names of studies, figures and tables, used in file names."""
 
-RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+([-_.][A-Za-z0-9]+)*$", max_length=60)]
+RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+([-_][A-Za-z0-9]+)*$", max_length=60)]
 """A run as its study calls it, such as `M1a` or `M1a-as-coded`."""
 
 
@@ -33,6 +33,9 @@ METRICS = {
     "parameters": "parameters",
 }
 """Metrics of a run by name, besides `noise_accuracy_<sigma>`; training and validation are of the last epoch."""
+
+ALWAYS_KNOWN = frozenset({"epochs", "parameters", "seconds"})
+"""Metrics that a diverged run has as well."""
 
 FRACTIONS = re.compile(r"(accuracy|macro_f1)")
 """Metrics that are fractions and shown in per cent."""
@@ -60,6 +63,16 @@ SETTING_COLUMNS = ("hidden", "optimizer", "outcome")
 Column = Annotated[str, AfterValidator(_column)]
 
 
+def _markdown(text: str) -> str:
+    if found := re.search(r"<[A-Za-z/!?]|javascript:|\{=", text):
+        raise ValueError(f"must be plain Markdown, without `{found[0]}`: it becomes part of a web page")
+    return text
+
+
+Prose = Annotated[str, AfterValidator(_markdown)]
+"""Markdown without HTML or other raw markup."""
+
+
 # --- config.yaml
 
 
@@ -68,7 +81,7 @@ class Settings(Model):
 
     studies: tuple[str, ...] | Literal["all"] = "all"
     """Studies to reproduce: `all`, or a list of names of files in `workflow/studies/`."""
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] | Literal["auto"] = "auto"
+    seeds: tuple[Seed, ...] | Literal["auto"] = "auto"
     """Seeds that every run is repeated over; `auto` takes the scale's own."""
     scale: str = "paper"
     """Name of a file in `workflow/scales/`."""
@@ -104,9 +117,9 @@ class Scale(Model):
     """What a scale changes in every run of every study."""
 
     description: str
-    watermark: str | None = None
-    """Printed over every figure, table and page of this scale."""
-    seeds: tuple[Annotated[int, Field(ge=0)], ...]
+    watermark: Annotated[str, Field(pattern=r"^[^\"<>&\\\\]*$")] | None = None
+    """Plain text, printed over every figure, table and page of this scale."""
+    seeds: tuple[Seed, ...]
     noise_seeds: Positive
     """Repetitions of every noise level."""
     dataset: DatasetName | None = None
@@ -126,9 +139,9 @@ class Item(Model):
     """A figure or a table: its name in the file system, and what stands under or above it."""
 
     name: Name
-    title: str
+    title: Prose
     """A few words; the figure's heading in lists and reports."""
-    caption: str
+    caption: Prose
     """Full sentences. Markdown, without numbers that a run decides."""
 
 
@@ -238,8 +251,8 @@ class Source(Model):
 
     citation: str
     """Key in `report/references.bib`."""
-    authors: str
-    title: str
+    authors: Prose
+    title: Prose
     year: int
     code: str | None = None
     """Where the authors' own code is published."""
@@ -248,7 +261,7 @@ class Source(Model):
 class RunEntry(Model):
     """A run of a study: what it changes in the study's defaults, or in the run that it is `based_on`."""
 
-    description: str
+    description: Prose
     based_on: RunName | None = None
     reproduces: RunName | None = None
     """The source's run that this one is compared with, where it has another name."""
@@ -261,17 +274,17 @@ class RunEntry(Model):
 class OpenChoice(Model):
     """A value that neither the source's text nor its code states."""
 
-    what: str
-    choice: str
-    reason: str
+    what: Prose
+    choice: Prose
+    reason: Prose
 
 
 class Difference(Model):
     """A point on which the source's text and its authors' code differ; both are run."""
 
-    what: str
-    text: str
-    code: str
+    what: Prose
+    text: Prose
+    code: Prose
     runs: tuple[RunName, ...] = ()
 
 
@@ -279,15 +292,23 @@ class Noise(Model):
     """Gaussian noise added to the test images: x + N(0, sigma^2), clipped to [0, 1]."""
 
     sigmas: tuple[NonNegativeReal, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+    """Distinct multiples of 0.1, which name the metrics `noise_accuracy_<sigma>`."""
+
+    @field_validator("sigmas")
+    @classmethod
+    def _tenths(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(sigma != round(sigma, 1) for sigma in value) or len(set(value)) != len(value) or not value:
+            raise ValueError("must be distinct multiples of 0.1")
+        return value
 
 
 class Study(Model):
     """One study file."""
 
     name: Name
-    title: str
+    title: Prose
     source: Source
-    summary: str
+    summary: Prose
     """One paragraph: what the study asks and how. Markdown."""
     defaults: dict[str, Any]
     """The `RunSpec` that every run starts from, without seed."""
@@ -303,8 +324,10 @@ class Study(Model):
     @field_validator("published")
     @classmethod
     def _published_keys(cls, value: dict[str, float]) -> dict[str, float]:
-        for key in value:
-            _metric(key.partition(".")[2])
+        for key, number in value.items():
+            metric = _metric(key.partition(".")[2])
+            if FRACTIONS.search(metric) and number > 1:
+                raise ValueError(f"`{key}`: {metric} is a fraction, such as 0.97, and cannot be {number:g}")
         return value
 
     @model_validator(mode="after")

@@ -46,6 +46,6 @@ def build(item: NoiseTable, job: ItemJob) -> Table:
 
 def noise_levels(runs: Sequence[str], job: ItemJob) -> list[str]:
     """Levels that were measured or published, ascending, as they stand in the metrics' names."""
-    measured = {metric for run in runs for folder in job.results.runs[run] for metric in folder.metrics()}
+    measured = {metric for run in runs for folder in job.results.runs[run] for metric in folder.metrics(noisy=True)}
     published = {key.removeprefix(f"{run}.") for run in runs for key in job.published if key.startswith(f"{run}.")}
     return sorted({name.removeprefix(PREFIX) for name in measured | published if name.startswith(PREFIX)}, key=float)
