@@ -96,7 +96,8 @@ RULES: dict[str, tuple[str, ...]] = {
     "numbers": ("mlpaper.paper.numbers",),
     "paper": ("mlpaper.paper.render",),
 }
-"""Entry modules of every rule whose code counts; `twin` is the rule `train` for runs of the engine `torch`. A download does not: its bytes are fixed by their hash."""
+"""Entry modules of every rule whose code counts; `twin` is the rule `train` for runs of the engine `torch`.
+A download does not count: its bytes are fixed by their hash."""
 
 
 def item_modules(package: str, kind: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@
 #   change what is made (a download is fixed by its hash, devices agree up to rounding and are recorded with the run,
 #   CONFIG only tells how to make it again), so they must not be parameters, whose change would make everything again.
 import json
+import os
 import shlex
 import sys
 import time
@@ -37,7 +38,7 @@ STARTED = time.time()
 CONFIG = config_arguments(PLAN.settings)
 MIRROR = PLAN.settings.mirror or ""
 DEVICE = PLAN.settings.device
-REPORT = Path(workflow.basedir) / "report"
+REPORT = Path(os.path.relpath(Path(workflow.basedir) / "report"))
 FIGURES = figure_jobs(PLAN)
 TABLES = table_jobs(PLAN)
 FORMATS = ["html", "md", "tex"] + ([] if PLAN.settings.pdf == "none" else ["pdf"])
