@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: demo paper plan test lint format types lock clean
+.PHONY: demo paper plan test bench lint format types lock clean
 
 demo: $(VENV)/runtime  ## the whole pipeline within minutes, on scikit-learn's digits
 	$(SNAKEMAKE) --config scale=demo
@@ -19,6 +19,9 @@ plan: $(VENV)/runtime  ## what `make paper` would do
 
 test: $(VENV)/twin lint types  ## the whole test suite, with coverage
 	$(BIN)/python -m pytest --cov --cov-report=term --numprocesses=$(CORES) --dist=worksteal
+
+bench: $(VENV)/twin  ## training steps per second, beside scikit-learn, PyTorch and (where installed) JAX
+	$(BIN)/python benchmarks/steps.py --write
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check
