@@ -88,7 +88,7 @@ def read_curve(folders: Sequence[RunFolder], column: str, scale: float) -> Curve
 
 def _draw(ax: Axes, curve: Curve, colour: str, dash: Any) -> None:
     mean = curve.mean
-    ax.plot(mean.index, mean, color=colour, linestyle=dash)
+    ax.plot(mean.index, mean, color=colour, linestyle=dash, marker="." if len(mean) == 1 else None)
     together = curve.kept.dropna()
     if together.shape[1] > 1 and not together.empty:
         low, high = np.array([style.interval(row) for row in together.to_numpy()]).T
