@@ -167,7 +167,7 @@ def main() -> None:
                 extra[package] = version(package)
             except PackageNotFoundError:
                 extra[package] = "not installed"
-        about = {"date": stamp.isoformat(timespec="seconds"), "rounds": arguments.rounds, "command": " ".join(sys.argv)}
+        about = {"date": stamp.isoformat(timespec="seconds"), "rounds": arguments.rounds}
         record = about | {"machine": machine(), "versions": versions() | extra} | commit() | {"milliseconds": results}
         stem = HERE / "results" / f"steps-{stamp:%Y-%m-%d}"
         stem.parent.mkdir(exist_ok=True)
