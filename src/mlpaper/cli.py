@@ -44,6 +44,17 @@ def cli(threads: int) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
 
 
+def _of_item(command: Command) -> Command:
+    """Options of the commands that make one figure or table."""
+    for option in (
+        click.option("--config", default="", help="What follows the target in the command that makes it again."),
+        click.option("--stem", type=FILE, required=True, help="Output path without ending."),
+        click.option("--job", "job_json", required=True, help="ItemJob as JSON."),
+    ):
+        command = option(command)
+    return command
+
+
 def _of_run(command: Command) -> Command:
     """Options of the commands that work on a trained run."""
     for option in (
@@ -183,9 +194,7 @@ def study(runs_json: str, noisy: str, output: Path) -> None:
 
 
 @cli.command()
-@click.option("--job", "job_json", required=True, help="ItemJob as JSON.")
-@click.option("--stem", type=FILE, required=True, help="Output path without ending.")
-@click.option("--config", default="", help="What follows the target in the command that makes it again.")
+@_of_item
 def figure(job_json: str, stem: Path, config: str) -> None:
     """Draw one figure."""
     from mlpaper.digest import item_modules
@@ -199,9 +208,7 @@ def figure(job_json: str, stem: Path, config: str) -> None:
 
 
 @cli.command()
-@click.option("--job", "job_json", required=True, help="ItemJob as JSON.")
-@click.option("--stem", type=FILE, required=True, help="Output path without ending.")
-@click.option("--config", default="", help="What follows the target in the command that makes it again.")
+@_of_item
 def table(job_json: str, stem: Path, config: str) -> None:
     """Build one table."""
     from mlpaper.digest import item_modules

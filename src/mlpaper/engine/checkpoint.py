@@ -9,6 +9,7 @@ import json
 import logging
 import zipfile
 import zlib
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def save(path: Path, trainer: Trainer, identity: str) -> None:
     to_host = trainer.backend.to_host
     arrays = {
         "identity": np.array(identity),
-        "progress": np.array(json.dumps(trainer.progress.as_dict())),
+        "progress": np.array(json.dumps(asdict(trainer.progress))),
         "network": to_host(trainer.network.state),
     }
     arrays |= {f"optimizer.{name}": to_host(vector) for name, vector in trainer.optimizer.state.items()}

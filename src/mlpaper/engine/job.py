@@ -71,13 +71,12 @@ def train_run(
 
 def _outcome(spec: RunSpec, trainer: Trainer, code_digest: str) -> dict[str, object]:
     progress = trainer.progress
-    restored = spec.early_stopping is not None and spec.early_stopping.restore_best
     return {
         "id": spec.id,
         "outcome": progress.outcome,
         "diverged_at_step": progress.diverged_at_step,
         "epochs": len(progress.history),
-        "kept_epoch": progress.best_epoch if restored else len(progress.history) - 1,
+        "kept_epoch": progress.best_epoch if trainer.best_state is not None else len(progress.history) - 1,
         "steps": progress.step,
         "parameters": trainer.network.parameters.layout.size,
         "layout": [[name, list(shape)] for name, shape in trainer.network.parameters.layout.tensors],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -55,10 +55,6 @@ class Progress:
     """`running`, then `finished`, `stopped_early` or `diverged`."""
     diverged_at_step: int | None = None
 
-    def as_dict(self) -> dict[str, object]:
-        """Plain values, for a checkpoint."""
-        return asdict(self)
-
 
 class Trainer:
     """One run of `spec` on the images of a split.
@@ -104,8 +100,7 @@ class Trainer:
         while self.progress.outcome == "running":
             self.epoch()
             after_epoch(self)
-        restore = self.spec.early_stopping is not None and self.spec.early_stopping.restore_best
-        if restore and self.best_state is not None:
+        if self.best_state is not None:
             self.network.state[...] = self.best_state
         return self.progress
 

@@ -14,7 +14,7 @@ from mlpaper.engine.batches import Batches
 from mlpaper.engine.train import EVALUATION_ROWS
 from mlpaper.evaluate.metrics import confusion_matrix
 from mlpaper.evaluate.predict import evaluation, load_network, load_run, predict
-from mlpaper.evaluate.robustness import robustness
+from mlpaper.evaluate.robustness import COLUMNS, robustness
 from mlpaper.files import read_parquet, write_json, write_npz, write_parquet
 from mlpaper.spec import InputSpec
 
@@ -44,13 +44,12 @@ def robustness_of_run(
     """Write ``robustness.parquet`` into the folder `run`; a diverged run has an empty one."""
     dataset, split = Dataset.open(pool), Split.read(split_file)
     spec, outcome = load_run(run)
-    columns: dict[str, list[float]] = {"sigma": [], "noise_seed": [], "accuracy": [], "cross_entropy": []}
+    columns: dict[str, list[float]] = {name: [] for name in COLUMNS}
     if outcome["outcome"] != "diverged":
         backend = backends.select(device)
         network = load_network(run, spec, dataset, backend)
         pixels = Batches(backend, dataset.images, dataset.labels, InputSpec(), EVALUATION_ROWS)
         columns = robustness(network, pixels, spec.input, split.test, sigmas, noise_seeds)
-    types = {"sigma": np.float64, "noise_seed": np.int64, "accuracy": np.float64, "cross_entropy": np.float64}
     write_parquet(
-        run / "robustness.parquet", {name: np.asarray(column, types[name]) for name, column in columns.items()}
+        run / "robustness.parquet", {name: np.asarray(column, COLUMNS[name]) for name, column in columns.items()}
     )

@@ -17,6 +17,9 @@ from mlpaper.engine.train import EVALUATION_ROWS
 from mlpaper.engine.typing import Array
 from mlpaper.spec import InputSpec
 
+COLUMNS = {"sigma": np.float64, "noise_seed": np.int64, "accuracy": np.float64, "cross_entropy": np.float64}
+"""Columns of `robustness.parquet` and their types."""
+
 
 def robustness(
     network: Network,
@@ -34,7 +37,7 @@ def robustness(
         Batches scaled to [0, 1] and not standardised: noise is added before `options` are applied.
     """
     backend = network.backend
-    columns: dict[str, list[float]] = {"sigma": [], "noise_seed": [], "accuracy": [], "cross_entropy": []}
+    columns: dict[str, list[float]] = {name: [] for name in COLUMNS}
     for noise_seed in range(noise_seeds):
         totals = [backend.zeros((3,), np.float64) for _ in sigmas]
         for begin in range(0, len(index), EVALUATION_ROWS):

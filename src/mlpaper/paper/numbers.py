@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ import pandas as pd
 
 from mlpaper.data.dataset import Dataset
 from mlpaper.data.split import Split
-from mlpaper.files import read_json
 from mlpaper.machine import machine, versions
 from mlpaper.paper.job import NumbersJob, StudyJob
+from mlpaper.study.results import Results, RunFolder
 from mlpaper.study.schema import ALWAYS_KNOWN
 from mlpaper.study.stats import summarise
 
@@ -22,13 +22,13 @@ def numbers(job: NumbersJob) -> dict[str, Any]:
     """All numbers of the paper, by `<study>.<run>.<metric>`, with settings, datasets and provenance."""
     values: dict[str, Any] = {}
     settings: dict[str, Any] = {}
-    runs: dict[str, float] = {}
+    seconds: dict[str, float] = {}
     for study in job.studies:
         metrics = pd.read_parquet(study.table)
         values |= {f"{study.name}.{key}": value for key, value in _values(study, metrics).items()}
-        for run, folders in study.runs.items():
-            settings[f"{study.name}.{run}"] = read_json(Path(folders[0]) / "spec.json")
-        runs |= {Path(f).name: read_json(Path(f) / "run.json")["seconds"] for fs in study.runs.values() for f in fs}
+        for name, seeds in Results(study.runs).runs.items():
+            settings[f"{study.name}.{name}"] = seeds[0].spec
+            seconds |= {run.id: run.outcome["seconds"] for run in seeds}
     return {
         "studies": [study.name for study in job.studies],
         "numbers": values,
@@ -49,8 +49,8 @@ def numbers(job: NumbersJob) -> dict[str, Any]:
             "machine": machine(),
             "versions": versions(),
             "command": job.command,
-            "runs": len(runs),
-            "seconds": sum(runs.values()),
+            "runs": len(seconds),
+            "seconds": sum(seconds.values()),
         },
     }
 
@@ -64,7 +64,7 @@ def _values(study: StudyJob, metrics: pd.DataFrame) -> dict[str, Any]:
             values[f"{run}.{metric}"] = _value(str(metric), of_metric, lost)
     for key, value in study.published.items():
         run, metric = key.split(".", 1)
-        entry = values.setdefault(key, _missing(metric, study.runs[run]))
+        entry = values.setdefault(key, _missing(metric, Results({run: study.runs[run]}).runs[run]))
         entry["published"] = value
     return values
 
@@ -84,10 +84,9 @@ def _value(metric: str, rows: pd.DataFrame, diverged: int) -> dict[str, Any]:
     }
 
 
-def _missing(metric: str, folders: Sequence[str]) -> dict[str, Any]:
+def _missing(metric: str, seeds: Sequence[RunFolder]) -> dict[str, Any]:
     """The entry of a metric that no seed has: all of them diverged, or it was not measured."""
-    outcomes: Mapping[str, str] = {Path(f).name: read_json(Path(f) / "run.json")["outcome"] for f in folders}
-    diverged = [run for run, outcome in outcomes.items() if outcome == "diverged"]
+    diverged = [seed.id for seed in seeds if seed.outcome["outcome"] == "diverged"]
     nothing: dict[str, Any] = {"metric": metric, "mean": None, "half_width": None, "n": 0, "values": [], "seeds": []}
     return nothing | {"runs": diverged, "diverged": len(diverged)}
 
