@@ -47,11 +47,11 @@ def engine(spec: RunSpec, images: np.ndarray, labels: np.ndarray, classes: int, 
 
     index = np.arange(len(images))
     trainer = Trainer(spec, backend.select(device), images, labels, index, index[:10], classes)
-    following, totals, rate = _batches(spec, len(images)), np.zeros(3), spec.optimizer.learning_rate
+    following, totals = _batches(spec, len(images)), np.zeros(3)
 
     def steps(count: int) -> int:
-        for _ in range(count):
-            trainer.update(following(), rate, totals)
+        order = np.concatenate([following() for _ in range(count)])
+        trainer.updates(order, np.full(count, spec.optimizer.learning_rate), totals)
         return count
 
     return steps

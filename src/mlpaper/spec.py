@@ -252,6 +252,11 @@ class AugmentationSpec(Model):
     rotation: NonNegativeReal = 0.0
     """Largest rotation about the centre, in degrees, with bilinear interpolation."""
 
+    @property
+    def any(self) -> bool:
+        """Whether images are deformed at all."""
+        return bool(self.shift or self.rotation)
+
 
 class StoppingSpec(Model):
     """Stop when the monitored value has not improved by more than `min_delta` for `patience` epochs."""

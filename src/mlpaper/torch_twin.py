@@ -37,6 +37,7 @@ class TorchTrainer(Trainer):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self.program = None  # the updates are PyTorch's
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         self.tensors = {
             name: torch.nn.Parameter(torch.from_numpy(view)) for name, view in self.network.parameters.views.items()

@@ -110,13 +110,13 @@ def test_evaluation_changes_nothing_and_ignores_the_batch_size(trainer_of: Train
 def test_every_training_image_is_seen_once_an_epoch(trainer_of: TrainerOf) -> None:
     trainer = trainer_of(batch_size=96)  # 400 = 4 x 96 + 16: the last, smaller batch counts
     seen: list[int] = []
-    update = trainer.update
+    updates = trainer.updates
 
-    def spy(index: np.ndarray, rate: float, totals: np.ndarray) -> None:
-        seen.extend(index.tolist())
-        update(index, rate, totals)
+    def spy(order: np.ndarray, rates: np.ndarray, totals: np.ndarray) -> np.ndarray:
+        seen.extend(order.tolist())
+        return updates(order, rates, totals)
 
-    trainer.update = spy  # type: ignore[method-assign]
+    trainer.updates = spy  # type: ignore[method-assign]
     trainer.epoch()
     assert sorted(seen) == list(range(400))
     assert seen != sorted(seen)
@@ -188,8 +188,8 @@ def test_every_epoch_and_seed_has_its_own_order_and_every_seed_its_own_weights(t
     for seed in (0, 1):
         trainer = trainer_of(seed=seed, optimizer={"name": "sgd", "learning_rate": 1e-9})
         weights[seed], seen = _weights(trainer), []
-        update = trainer.update
-        trainer.update = lambda index, *rest, update=update, seen=seen: (seen.append(index), update(index, *rest))
+        updates = trainer.updates
+        trainer.updates = lambda order, *rest, do=updates, seen=seen: (seen.append(order), do(order, *rest))[1]
         for epoch in (0, 1):
             seen.clear()
             trainer.epoch()

@@ -29,6 +29,8 @@ class Backend:
     name: str
     ops: ModuleType
     dtype: np.dtype[Any]
+    compiled: bool = False
+    """Whether whole epochs can run in one compiled loop, `mlpaper.engine.program`."""
 
     def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
         """An array whose contents are not defined."""
@@ -69,4 +71,4 @@ def select(device: str = "auto", dtype: Any = np.float32) -> Backend:
         return Backend("reference", reference, np.dtype(dtype))
     from mlpaper.engine.ops import cpu  # compiles, or reads from numba's cache, so only where it is used
 
-    return Backend("cpu", cpu, np.dtype(dtype))
+    return Backend("cpu", cpu, np.dtype(dtype), compiled=True)

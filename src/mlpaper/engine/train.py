@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,8 +20,13 @@ from mlpaper.engine.schedules import learning_rate
 from mlpaper.engine.typing import Array
 from mlpaper.spec import RunSpec, StoppingSpec
 
+if TYPE_CHECKING:
+    from mlpaper.engine.program import Program
+
 EVALUATION_ROWS = 2048
 """Images per batch where nothing is trained."""
+CALL = 1e11
+"""Multiplications and additions in one call of compiled code, about a second: between calls, Ctrl-C is heard."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,7 @@ class Trainer:
         parameters, gradients = self.network.parameters, self.network.gradients
         self.decay = optim.Decay(backend, parameters, gradients, spec.decay, spec.clip_norm)
         self.optimizer = optim.build(backend, parameters, gradients, spec.optimizer)
+        self.program = self._program(images, labels) if backend.compiled and not spec.augmentation.any else None
         self.steps_per_epoch = -(-len(train) // self.batch_size)
         self.progress = Progress()
         self.best_state: Array | None = None
@@ -111,14 +118,9 @@ class Trainer:
         order = self.train_index[permutation(self.backend, len(self.train_index), self.spec.seed, epoch)]
         if self.spec.updates is not None:
             order = order[: (self.spec.updates - first_step) * self.batch_size]
-        totals, rate = self.backend.zeros((3,), np.float64), self.learning_rate()
-        records: list[tuple[int, float, float]] = []
-        for begin in range(0, len(order), self.batch_size):
-            rate, before = self.learning_rate(), self._recorded(totals)
-            index = order[begin : begin + self.batch_size]
-            self.update(index, rate, totals)
-            if self.spec.record_steps:
-                records.append((self.progress.step, (self._recorded(totals) - before) / len(index), rate))
+        totals = self.backend.zeros((3,), np.float64)
+        rates = self.learning_rates(-(-len(order) // self.batch_size))
+        step_losses = self.updates(order, rates, totals)
         loss_sum, correct, finite_steps = self.backend.to_host(totals)
         if finite_steps < self.progress.step - first_step:
             self._diverge(first_step + int(finite_steps) + 1)
@@ -127,12 +129,14 @@ class Trainer:
         if not math.isfinite(validation_loss):
             self._diverge(self.progress.step)
             return
-        self.progress.steps += records
+        if self.spec.record_steps:
+            numbers = range(first_step + 1, self.progress.step + 1)
+            self.progress.steps += zip(numbers, step_losses.tolist(), rates.tolist(), strict=True)
         self.progress.history.append(
             EpochRecord(
                 epoch=epoch + 1,
                 step=self.progress.step,
-                lr=rate,
+                lr=float(rates[-1]),
                 train_loss=float(loss_sum) / len(order),
                 train_accuracy=float(correct) / len(order),
                 validation_loss=validation_loss,
@@ -142,16 +146,37 @@ class Trainer:
         )
         self._decide()
 
-    def learning_rate(self) -> float:
-        """Learning rate of the next update."""
-        schedule, done = self.spec.schedule, len(self.progress.history)
+    def learning_rates(self, count: int) -> np.ndarray:
+        """Learning rates of the next `count` updates, all in one epoch."""
+        schedule, base, step = self.spec.schedule, self.spec.optimizer.learning_rate, self.progress.step
         if schedule.per == "epoch":
-            return learning_rate(schedule, self.spec.optimizer.learning_rate, done, self.spec.epochs)
+            return np.full(count, learning_rate(schedule, base, len(self.progress.history), self.spec.epochs))
         total = self.spec.updates or self.spec.epochs * self.steps_per_epoch
-        return learning_rate(schedule, self.spec.optimizer.learning_rate, self.progress.step, total)
+        return np.array([learning_rate(schedule, base, t, total) for t in range(step, step + count)])
+
+    def updates(self, order: Array, rates: np.ndarray, totals: Array) -> np.ndarray:
+        """An update for every batch of the images `order`; returns the mean loss of each, NaN where not recorded.
+
+        `totals` as in `losses.Loss.gradient`.
+        """
+        step_losses, size = np.full(len(rates), np.nan), self.batch_size
+        if self.program is not None:
+            work = 6 * self.network.parameters.layout.weight_size * size
+            calls = max(1, int(CALL / work))
+            for begin in range(0, len(rates), calls):
+                part = slice(begin, begin + calls)
+                images = order[begin * size : (begin + calls) * size]
+                self.program.train(images, self.progress.step, rates[part], step_losses[part], totals)
+                self.progress.step += len(rates[part])
+            return step_losses
+        for number, rate in enumerate(rates.tolist()):
+            index, before = order[number * size : (number + 1) * size], self._recorded(totals)
+            self.update(index, rate, totals)
+            step_losses[number] = (self._recorded(totals) - before) / len(index)
+        return step_losses
 
     def update(self, index: Array, rate: float, totals: Array) -> None:
-        """One update of the parameters from the images `index`."""
+        """One update of the parameters from the images `index`, in single operations: what `program` does in one."""
         self.progress.step += 1
         x, labels = self.batches.load(index)
         x = self.augmenter(x, self.progress.step)
@@ -162,11 +187,22 @@ class Trainer:
 
     def _recorded(self, totals: Array) -> float:
         """The running loss, where every step is recorded; reading it makes a device wait."""
-        return float(self.backend.to_host(totals)[0]) if self.spec.record_steps else 0.0
+        return float(self.backend.to_host(totals)[0]) if self.spec.record_steps else math.nan
+
+    def _program(self, images: np.ndarray, labels: np.ndarray) -> Program:
+        from mlpaper.engine.program import Program
+
+        return Program(
+            self.spec, self.backend, self.network, self.loss, self.optimizer.state, images, labels,
+            self.batches.table, self.batch_size,
+        )  # fmt: skip
 
     def evaluate(self, index: Array) -> tuple[float, float]:
         """Mean loss in nats and accuracy over the images `index`. Changes no parameter and no optimiser state."""
         totals = self.backend.zeros((3,), np.float64)
+        if self.program is not None:
+            self.program.evaluate(index, totals)
+            return float(totals[0]) / len(index), float(totals[1]) / len(index)
         for begin in range(0, len(index), EVALUATION_ROWS):
             x, labels = self.batches.load(index[begin : begin + EVALUATION_ROWS])
             self.loss.gradient(self.network.forward(x), labels, totals)

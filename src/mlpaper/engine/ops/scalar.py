@@ -1,0 +1,120 @@
+"""Functions of one number for compiled loops: without branches and calls, so that LLVM makes vector code of them.
+
+In single precision they are polynomials and quotients of polynomials, exact to a few units in the last place, as
+Cephes (Moshier) and Eigen have them; in double precision, which only proofs use, they are those of the C library.
+NaN stays NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+_SINGLE = np.float32
+_ONE, _HALF, _TWO = _SINGLE(1), _SINGLE(0.5), _SINGLE(2)
+_EXP_LOW, _EXP_HIGH = _SINGLE(-87.3), _SINGLE(88.3)
+_LOG2_E = _SINGLE(math.log2(math.e))
+_LN2_HIGH, _LN2_LOW = _SINGLE(0.693359375), _SINGLE(-2.12194440e-4)
+_EXP = tuple(map(_SINGLE, (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)))
+_BIAS, _SHIFT = np.int32(127), np.int32(23)
+
+_TANH_LIMIT = _SINGLE(7.90531110763549805)
+_TANH_OVER = tuple(
+    map(
+        _SINGLE,
+        (
+            -2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08,
+            1.48572235717979e-05, 6.37261928875436e-04, 4.89352455891786e-03,
+        ),
+    )
+)  # fmt: skip
+_TANH_UNDER = tuple(
+    map(_SINGLE, (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03))
+)
+_ERF_LIMIT = _SINGLE(4)
+_ERF_OVER = tuple(
+    map(
+        _SINGLE,
+        (
+            -2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.69250639462346e-05,
+            -7.34990630326855e-04, -2.95459980854025e-03, -1.60960333262415e-02,
+        ),
+    )
+)  # fmt: skip
+_ERF_UNDER = tuple(
+    map(
+        _SINGLE,
+        (-1.45660718464996e-05, -2.13374055278905e-04, -1.68282697438203e-03, -7.37332916720468e-03,
+         -1.42647390514189e-02),
+    )
+)  # fmt: skip
+
+
+def exp(x: Any) -> Any:
+    """e^x; beyond what single precision holds, the nearest it holds."""
+    raise NotImplementedError("only in compiled code")
+
+
+def tanh(x: Any) -> Any:
+    """Hyperbolic tangent."""
+    raise NotImplementedError("only in compiled code")
+
+
+def erf(x: Any) -> Any:
+    """Error function."""
+    raise NotImplementedError("only in compiled code")
+
+
+@overload(exp)
+def _exp(x):  # type: ignore[no-untyped-def]
+    if x is not types.float32:
+        return lambda x: math.exp(x)
+    a, b, c, d, e, f = _EXP
+
+    def single(x):  # type: ignore[no-untyped-def]
+        x = _EXP_LOW if x < _EXP_LOW else x
+        x = _EXP_HIGH if x > _EXP_HIGH else x
+        n = np.floor(x * _LOG2_E + _HALF)
+        r = x - n * _LN2_HIGH - n * _LN2_LOW
+        p = ((((a * r + b) * r + c) * r + d) * r + e) * r + f
+        return (p * r * r + r + _ONE) * np.int32((np.int32(n) + _BIAS) << _SHIFT).view(np.float32)
+
+    return single
+
+
+@overload(tanh)
+def _tanh(x):  # type: ignore[no-untyped-def]
+    if x is not types.float32:
+        return lambda x: math.tanh(x)
+    a, b, c, d, e, f, g = _TANH_OVER
+    p, q, r, s = _TANH_UNDER
+
+    def single(x):  # type: ignore[no-untyped-def]
+        x = -_TANH_LIMIT if x < -_TANH_LIMIT else x
+        x = _TANH_LIMIT if x > _TANH_LIMIT else x
+        z = x * x
+        over = x * ((((((a * z + b) * z + c) * z + d) * z + e) * z + f) * z + g)
+        return over / (((p * z + q) * z + r) * z + s)
+
+    return single
+
+
+@overload(erf)
+def _erf(x):  # type: ignore[no-untyped-def]
+    if x is not types.float32:
+        return lambda x: math.erf(x)
+    a, b, c, d, e, f, g = _ERF_OVER
+    p, q, r, s, t = _ERF_UNDER
+
+    def single(x):  # type: ignore[no-untyped-def]
+        x = -_ERF_LIMIT if x < -_ERF_LIMIT else x
+        x = _ERF_LIMIT if x > _ERF_LIMIT else x
+        z = x * x
+        over = x * ((((((a * z + b) * z + c) * z + d) * z + e) * z + f) * z + g)
+        return over / ((((p * z + q) * z + r) * z + s) * z + t)
+
+    return single

@@ -1,0 +1,148 @@
+"""The compiled loop against the readable layers, and the products it is made of against NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mlpaper.engine import backend
+from mlpaper.engine.ops import product
+from mlpaper.engine.program import aligned
+from mlpaper.engine.train import Trainer
+from mlpaper.spec import RunSpec
+
+RNG = np.random.default_rng(3)
+
+
+def _images(count: int, size: int) -> np.ndarray:
+    """Bytes of which two thirds are background; one image is empty."""
+    images = RNG.integers(1, 256, (count, size), dtype=np.uint8) * (RNG.random((count, size)) < 1 / 3)
+    images[5] = 0
+    return images.astype(np.uint8)
+
+
+IMAGES, LABELS = _images(700, 49), RNG.integers(0, 10, 700)
+ADAM, SGD = {"name": "adam", "learning_rate": 1e-3}, {"name": "sgd", "learning_rate": 0.05}
+STANDARD = {"mean": 0.1307, "std": 0.3081}
+CASES = {
+    **{f"{name}": {"network": {"hidden": [20, 13], "activation": name, "dropout": 0.3}}
+       for name in ("relu", "leaky_relu", "sigmoid", "tanh", "gelu", "silu")},
+    "linear": {"network": {"hidden": []}},
+    "wide": {"network": {"hidden": [150, 131]}, "optimizer": SGD},
+    "residual": {"network": {"hidden": [20] * 5, "residual": 1}},
+    "blocks of two": {
+        "network": {"hidden": [20] * 5, "residual": 2, "activation": "silu", "dropout": 0.2}, "optimizer": SGD,
+    },
+    "normalised": {"network": {"hidden": [20, 13], "batch_norm": True, "dropout": 0.1}, "optimizer": SGD},
+    "normalised blocks": {
+        "network": {"hidden": [20] * 4, "residual": 1, "batch_norm": True, "activation": "gelu"}, "optimizer": SGD,
+    },
+    "batch of one": {"batch_size": 1, "optimizer": SGD},
+    "full batch": {"batch_size": "full", "optimizer": SGD},
+    "larger than a block": {"batch_size": 600, "optimizer": SGD},
+    "standardised": {"input": STANDARD, "optimizer": SGD},
+    "momentum": {"optimizer": SGD | {"momentum": 0.9}},
+    "nesterov": {"optimizer": SGD | {"momentum": 0.9, "nesterov": True}, "input": STANDARD},
+    "decay": {"decay": {"l2": 1e-2, "decoupled": 1e-2}},
+    "decay of all, clipped": {"decay": {"l2": 1e-2, "parameters": "all"}, "clip_norm": 0.1, "optimizer": SGD},
+    "sums": {"loss": {"name": "cross_entropy", "reduction": "sum"}, "optimizer": SGD | {"learning_rate": 1e-3}},
+    "weighted": {"loss": {"name": "cross_entropy", "class_weights": "balanced", "label_smoothing": 0.1}},
+    "weighted sums": {
+        "loss": {"name": "cross_entropy", "class_weights": list(range(1, 11)), "reduction": "sum"},
+        "optimizer": SGD | {"learning_rate": 1e-4},
+    },
+    "squared error": {"loss": {"name": "squared_error"}},
+    "absolute error": {"loss": {"name": "absolute_error", "reduction": "sum"}},
+}  # fmt: skip
+
+
+def _trainer(device: str, dtype: type, values: dict) -> Trainer:
+    defaults = {"dataset": {"name": "digits"}, "network": {"hidden": [20, 13]}, "batch_size": 37, "epochs": 2}
+    spec = RunSpec.model_validate(defaults | {"optimizer": ADAM, "record_steps": True} | values)
+    train, validation = np.arange(650), np.arange(650, 700)
+    return Trainer(spec, backend.select(device, dtype), IMAGES, LABELS, train, validation, 10)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 2e-4)])
+def test_the_compiled_loop_does_what_the_layers_do(case: str, dtype: type, tolerance: float) -> None:
+    """Weights, statistics, optimiser state, history and losses of the steps, after two epochs."""
+    compiled, readable = (_trainer(device, dtype, CASES[case]) for device in ("cpu", "reference"))
+    assert compiled.program is not None
+    assert readable.program is None
+    for trainer in (compiled, readable):
+        trainer.run()
+    scale = np.abs(readable.network.state).max()
+    np.testing.assert_allclose(compiled.network.state, readable.network.state, rtol=0, atol=tolerance * scale)
+    for name, vector in readable.optimizer.state.items():
+        atol = tolerance * np.abs(vector).max()
+        np.testing.assert_allclose(compiled.optimizer.state[name], vector, rtol=0, atol=atol)
+    np.testing.assert_allclose(compiled.progress.steps, readable.progress.steps, rtol=tolerance, atol=tolerance)
+    for mine, other in zip(compiled.progress.history, readable.progress.history, strict=True):
+        assert (mine.epoch, mine.step, mine.lr) == (other.epoch, other.step, other.lr)
+        assert mine.train_loss == pytest.approx(other.train_loss, rel=tolerance)
+        assert mine.validation_loss == pytest.approx(other.validation_loss, rel=tolerance)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_divergence_is_seen_at_the_same_step() -> None:
+    values = {"optimizer": SGD | {"learning_rate": 1e30}}
+    runs = [_trainer(device, np.float32, values) for device in ("cpu", "reference")]
+    steps = [trainer.run().diverged_at_step for trainer in runs]
+    assert [trainer.progress.outcome for trainer in runs] == ["diverged"] * 2
+    assert steps[0] == steps[1] is not None
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(1, 10, 784), (5, 47, 33), (13, 64, 1), (7, 130, 0), (140, 70, 1100)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_products_equal_those_of_numpy(m: int, n: int, k: int, dtype: type) -> None:
+    """Each operand plain and transposed; the sum begins with a row, or with what is there; nothing else is written."""
+    a, b, start = (RNG.normal(size=shape).astype(dtype) for shape in ((m, k), (k, n), (n,)))
+    work, before = aligned(product.DEPTH * (m + 200), np.dtype(dtype)), RNG.normal(size=(m, n)).astype(dtype)
+    for a_flat, a_row, a_step in ((a.ravel(), k, 1), (a.T.ravel(), 1, m)):
+        for b_flat, b_row, b_step in ((b.ravel(), n, 1), (b.T.ravel(), 1, k)):
+            operands = (m, n, k, a_flat, 0, a_row, a_step, b_flat, 0, b_row, b_step)
+            c = np.full(m * n + 16, np.nan, dtype)
+            product.multiply(*operands, start, 0, 0, dtype(1), c, 8, n, work)
+            np.testing.assert_allclose(c[8:-8].reshape(m, n), a @ b + start, rtol=1e-4, atol=1e-4)
+            assert np.isnan(c[:8]).all()
+            assert np.isnan(c[-8:]).all()
+            c[8:-8] = before.ravel()
+            product.multiply(*operands, c, 8, n, dtype(-0.5), c, 8, n, work)
+            np.testing.assert_allclose(c[8:-8].reshape(m, n), before - 0.5 * (a @ b), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 784), (4, 49), (16, 64), (700, 50), (37, 3)])
+def test_background_is_left_out_of_products_without_a_trace(count: int, size: int) -> None:
+    """Bit for bit the products of all pixels: a term whose factor is 0 changes no sum."""
+    images, table = _images(max(count, 6), size), RNG.normal(size=256).astype(np.float32)
+    table[0], width, one = 0, 70, np.float32(1)
+    index = RNG.permutation(len(images))[:count]
+    x = np.ascontiguousarray(table[images[index]])
+    w, dy, start = (RNG.normal(size=shape).astype(np.float32) for shape in ((size, width), (count, width), width))
+    rows = product.IMAGES * (size + product.ROWS)
+    scratch = (np.empty(rows, np.float32), np.empty(rows, np.int32), np.empty(1000, np.int64))
+    work = aligned(product.DEPTH * (max(size, count) + 200), np.dtype(np.float32))
+    y, all_y, dw, all_dw = (np.empty(n * width, np.float32) for n in (count, count, size, size))
+    product.multiply_images(images, index, table, width, w.ravel(), 0, start, 0, y, 0, work, *scratch)
+    product.multiply(
+        count, width, size, x.ravel(), 0, size, 1, w.ravel(), 0, width, 1, start, 0, 0, one, all_y, 0, width, work
+    )
+    np.testing.assert_array_equal(y, all_y)
+    np.testing.assert_allclose(y.reshape(count, width), x @ w + start, rtol=1e-3, atol=1e-3)
+    product.multiply_pixels(images, index, table, width, dy.ravel(), 0, start, 0, False, one, dw, 0, work, *scratch)
+    product.multiply(
+        size, width, count, x.ravel(), 0, 1, size, dy.ravel(), 0, width, 1, start, 0, 0, one, all_dw, 0, width, work
+    )
+    np.testing.assert_allclose(dw.reshape(size, width), x.T @ dy + start, rtol=1e-3, atol=1e-3)
+    if count <= product.IMAGES:
+        np.testing.assert_array_equal(dw, all_dw)
+
+
+def test_evaluation_does_not_depend_on_the_company() -> None:
+    """Every image's loss is the same number alone, in a batch, and among all."""
+    trainer = _trainer("cpu", np.float32, {"network": {"hidden": [150, 131]}})
+    trainer.epoch()
+    together = trainer.evaluate(np.arange(600))[0]
+    alone = [trainer.evaluate(np.array([i]))[0] for i in range(600)]
+    assert np.mean(alone) == pytest.approx(together, rel=1e-12)
