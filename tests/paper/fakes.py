@@ -81,7 +81,19 @@ def run(
     facts = {"steps": 100 * length, "parameters": 111_791, "seconds": 60.0 + seed, "device": "cpu"}
     write_json(folder / "run.json", {"outcome": outcome} | summary | facts)
     _evaluate(folder, seed, classes, accuracy, outcome)
+    write_parquet(folder / "gradients.parquet", gradients(seed, diverged))
     return str(folder)
+
+
+def gradients(seed: int, diverged: bool, layers: int = 8) -> dict[str, list[Any]]:
+    """Norms that shrink towards the pixels; after training the first two are zero, or all are missing."""
+    initial = [10.0 ** (layer - layers - seed / 4) for layer in range(layers)]
+    trained = [float("nan")] * layers if diverged else [0.0, 0.0, *initial[2:]]
+    return {
+        "moment": ["initialisation"] * layers + ["trained"] * layers,
+        "layer": [*range(layers), *range(layers)],
+        "norm": initial + trained,
+    }
 
 
 def _evaluate(folder: Path, seed: int, classes: tuple[str, ...], accuracy: float, outcome: str) -> None:

@@ -37,6 +37,7 @@ figures:
   - {kind: confusion, name: a-confusion, title: Confusions, run: A, caption: Confusions of A.}
   - {kind: curves, name: curves, title: Curves, runs: [A, B], caption: Curves of both.}
   - {kind: noise, name: noise, title: Noise, runs: [A], caption: Noise.}
+  - {kind: gradient-norms, name: gradients, title: Gradients, runs: [A], caption: Gradients of A.}
 tables:
   - {kind: runs, name: test, title: Test, runs: [A, B], columns: [test_accuracy], caption: Test accuracies.}
 """

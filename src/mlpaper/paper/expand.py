@@ -124,6 +124,8 @@ def _run_files(item: schema.FigureSpec | schema.TableSpec) -> tuple[str, ...]:
             return ("spec.json", "run.json", "history.parquet")
         case "confusion":
             return ("spec.json", "evaluation.json", "confusion.npz")
+        case "gradient-norms":
+            return ("spec.json", "run.json", "gradients.parquet")
         case "noise":
             return (*METRIC_FILES, "robustness.parquet")
     metrics = getattr(item, "columns", None) or (getattr(item, "metric", ""),)

@@ -181,6 +181,13 @@ class NoiseFigure(Item):
     runs: tuple[RunName, ...] = Field(min_length=1)
 
 
+class GradientNormsFigure(Item):
+    """L2 norm of the gradient of every weight matrix, at initialisation and after training, for every seed."""
+
+    kind: Literal["gradient-norms"]
+    runs: tuple[RunName, ...] = Field(min_length=1)
+
+
 class MetricBarsFigure(Item):
     """One metric of several runs, every seed a dot, the published value beside it."""
 
@@ -190,7 +197,13 @@ class MetricBarsFigure(Item):
 
 
 FigureSpec = Annotated[
-    SamplesFigure | ClassDistributionFigure | CurvesFigure | ConfusionFigure | NoiseFigure | MetricBarsFigure,
+    SamplesFigure
+    | ClassDistributionFigure
+    | CurvesFigure
+    | ConfusionFigure
+    | NoiseFigure
+    | GradientNormsFigure
+    | MetricBarsFigure,
     Field(discriminator="kind"),
 ]
 
