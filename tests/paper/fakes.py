@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlpaper.files import write_json, write_npz, write_parquet
+from mlpaper.spec import NetworkSpec, PoolSpec, RunSpec
 
 BYMERGE = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt")
 FASHION = (
@@ -16,6 +17,7 @@ FASHION = (
 )  # fmt: skip
 SIGMAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 
+TWIN = RunSpec(dataset=PoolSpec(name="digits"), network=NetworkSpec(hidden=(400, 240, 120)), engine="torch")
 L2 = {"l2": 0.01, "decoupled": 0.0, "parameters": "weights"}
 
 

@@ -93,6 +93,16 @@ def test_what_diverged_stopped_or_was_published_is_said(
         assert text in words(stem)
 
 
+@pytest.mark.parametrize("kind", [kind for kind, item in ITEMS.items() if {"run", "runs"} & item.keys()])
+def test_runs_that_are_left_out_are_not_drawn(kind: str, make_job: Make, stem: Path) -> None:
+    if "runs" in ITEMS[kind]:
+        draw(make_job(kind=kind, **ITEMS[kind] | {"runs": ["M2", "M0"]}), stem)
+        assert "M2" not in words(stem)
+    alone = {"run": "M2"} if "run" in ITEMS[kind] else {"runs": ["M2"]}
+    draw(make_job(kind=kind, **ITEMS[kind] | alone), stem)
+    assert words(stem) == "Not run: M2 (PyTorch is not installed)."
+
+
 @pytest.mark.parametrize("kind", ["samples", "class-distribution"])
 def test_ten_classes_with_long_names(kind: str, make_job: Make, stem: Path) -> None:
     draw(make_job(kind=kind, classes=fakes.FASHION), stem)

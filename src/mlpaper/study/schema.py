@@ -93,6 +93,8 @@ class Settings(Model):
     """Where to train."""
     pdf: Literal["auto", "latex", "typst", "none"] = "auto"
     """How the PDF is made: `auto` takes LaTeX where it is installed, else Typst."""
+    twin: Literal["auto", "always", "never"] = "auto"
+    """Whether runs of the engine `torch` are made: `auto` makes them where PyTorch is installed."""
 
     @field_validator("seeds", "studies")
     @classmethod
