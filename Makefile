@@ -6,21 +6,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: demo paper plan test bench lint format types lock clean
+.PHONY: demo paper plan twin test bench lint format types lock clean
+.NOTPARALLEL:  # one pip at a time
 
 demo: $(VENV)/runtime  ## the whole pipeline within minutes, on scikit-learn's digits
 	$(SNAKEMAKE) --config scale=demo
 
-paper: $(VENV)/runtime  ## the full paper
+paper: $(VENV)/twin  ## the full paper, with the runs by PyTorch
 	$(SNAKEMAKE)
 
 plan: $(VENV)/runtime  ## what `make paper` would do
-	$(BIN)/snakemake --dry-run --quiet reason
+	$(BIN)/snakemake --dry-run --quiet reason --config twin=always
 
-test: $(VENV)/twin lint types  ## the whole test suite, with coverage
+twin: $(VENV)/twin  ## PyTorch, without which its runs are left out
+
+test: $(VENV)/dev $(VENV)/twin lint types  ## the whole test suite, with coverage
 	$(BIN)/python -m pytest --cov --cov-report=term --numprocesses=$(CORES) --dist=worksteal
 
-bench: $(VENV)/twin  ## training steps per second, beside scikit-learn, PyTorch and (where installed) JAX
+bench: $(VENV)/dev $(VENV)/twin  ## training steps per second, beside scikit-learn, PyTorch and (where installed) JAX
 	$(BIN)/python benchmarks/steps.py --write
 
 lint: $(VENV)/dev
@@ -54,8 +57,9 @@ $(VENV)/runtime: requirements.lock pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-# PyTorch, the referee of the tests, is in no lock: which build is right depends on the machine (pip's settings choose).
-$(VENV)/twin: $(VENV)/dev
+# PyTorch, the referee of the tests and of some runs, is in no lock: which build is right depends on the machine (pip's
+# settings choose).
+$(VENV)/twin: $(VENV)/runtime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
 	@touch $@
 

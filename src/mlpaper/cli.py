@@ -177,6 +177,15 @@ def robustness(run: Path, pool: Path, split: Path, sigmas: str, noise_seeds: int
 
 
 @cli.command()
+@_of_run
+def gradients(run: Path, pool: Path, split: Path, device: str) -> None:
+    """Measure the gradient of every weight matrix of a run, at initialisation and after training."""
+    from mlpaper.evaluate.gradients import gradients_of_run
+
+    gradients_of_run(run, pool, split, device)
+
+
+@cli.command()
 @click.option("--runs", "runs_json", required=True, help="Run folders by the study's names, as JSON.")
 @click.option("--noisy", default="", help="Names of the runs that were tested under noise, separated by commas.")
 @click.option("--output", type=FILE, required=True)

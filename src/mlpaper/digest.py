@@ -92,6 +92,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "evaluate": ("mlpaper.evaluate.job",),
     "confusion": ("mlpaper.evaluate.job",),
     "robustness": ("mlpaper.evaluate.job",),
+    "gradients": ("mlpaper.evaluate.gradients",),
     "study": ("mlpaper.study.results",),
     "numbers": ("mlpaper.paper.numbers",),
     "paper": ("mlpaper.paper.render",),

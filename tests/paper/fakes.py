@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlpaper.files import write_json, write_npz, write_parquet
+from mlpaper.spec import NetworkSpec, PoolSpec, RunSpec
 
 BYMERGE = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt")
 FASHION = (
@@ -16,6 +17,7 @@ FASHION = (
 )  # fmt: skip
 SIGMAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 
+TWIN = RunSpec(dataset=PoolSpec(name="digits"), network=NetworkSpec(hidden=(400, 240, 120)), engine="torch")
 L2 = {"l2": 0.01, "decoupled": 0.0, "parameters": "weights"}
 
 
@@ -81,7 +83,19 @@ def run(
     facts = {"steps": 100 * length, "parameters": 111_791, "seconds": 60.0 + seed, "device": "cpu"}
     write_json(folder / "run.json", {"outcome": outcome} | summary | facts)
     _evaluate(folder, seed, classes, accuracy, outcome)
+    write_parquet(folder / "gradients.parquet", gradients(seed, diverged))
     return str(folder)
+
+
+def gradients(seed: int, diverged: bool, layers: int = 8) -> dict[str, list[Any]]:
+    """Norms that shrink towards the pixels; after training the first two are zero, or all are missing."""
+    initial = [10.0 ** (layer - layers - seed / 4) for layer in range(layers)]
+    trained = [float("nan")] * layers if diverged else [0.0, 0.0, *initial[2:]]
+    return {
+        "moment": ["initialisation"] * layers + ["trained"] * layers,
+        "layer": [*range(layers), *range(layers)],
+        "norm": initial + trained,
+    }
 
 
 def _evaluate(folder: Path, seed: int, classes: tuple[str, ...], accuracy: float, outcome: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from mlpaper.paper import style
-from mlpaper.paper.figures import class_distribution, confusion, curves, draw
+from mlpaper.paper.figures import class_distribution, confusion, curves, draw, gradient_norms
 from mlpaper.paper.figures.samples import representative
 from mlpaper.paper.job import ItemJob
 
@@ -24,6 +24,7 @@ ITEMS: dict[str, dict[str, Any]] = {
     "curves": {"runs": ["M0", "M1g", "M1d", "M1a"]},
     "confusion": {"run": "M0"},
     "noise": {"runs": ["M0", "M1g", "M1d", "M1a"]},
+    "gradient-norms": {"runs": ["M0", "M1g", "M1d", "M1a"]},
     "samples": {"columns": 12},
     "class-distribution": {},
     "metric-dots": {"runs": ["M0", "M1g", "M1d", "M1a"], "metric": "test_accuracy"},
@@ -66,6 +67,19 @@ def test_same_results_give_the_same_bytes_and_small_sound_files(kind: str, make_
             ["M1d (diverged)", "M1a (1 of 3 diverged)", "chance (1/47)", "published"],
         ),
         ("noise", {"runs": ["M1d"]}, ["M1d (diverged)"]),
+        (
+            "gradient-norms",
+            {"runs": ["M0", "M1d", "M1a"]},
+            [
+                "M1d: diverged",
+                "M1a: 1 of 3 diverged",
+                "a norm of zero",
+                "one seed",
+                "at initialisation",
+                "after training",
+            ],
+        ),
+        ("gradient-norms", {"runs": ["M1d"]}, ["M1d: diverged", "after training"]),
         ("confusion", {"run": "M1d"}, ["Every seed of M1d diverged"]),
         ("metric-dots", {"runs": ["M0", "M1d"], "metric": "test_accuracy"}, ["87.00 ± 2.48", "diverged", "published"]),
         ("metric-dots", {"runs": ["M1d"], "metric": "validation_loss"}, ["validation loss (nats)", "diverged"]),
@@ -77,6 +91,16 @@ def test_what_diverged_stopped_or_was_published_is_said(
     draw(make_job(kind=kind, **item), stem)
     for text in said:
         assert text in words(stem)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, item in ITEMS.items() if {"run", "runs"} & item.keys()])
+def test_runs_that_are_left_out_are_not_drawn(kind: str, make_job: Make, stem: Path) -> None:
+    if "runs" in ITEMS[kind]:
+        draw(make_job(kind=kind, **ITEMS[kind] | {"runs": ["M2", "M0"]}), stem)
+        assert "M2" not in words(stem)
+    alone = {"run": "M2"} if "run" in ITEMS[kind] else {"runs": ["M2"]}
+    draw(make_job(kind=kind, **ITEMS[kind] | alone), stem)
+    assert words(stem) == "Not run: M2 (PyTorch is not installed)."
 
 
 @pytest.mark.parametrize("kind", ["samples", "class-distribution"])
@@ -93,6 +117,28 @@ def test_a_curve_averages_the_seeds_that_still_train(make_job: Make) -> None:
     assert both.mean[32] == pytest.approx(first[31])
     mixed = curves.read_curve(job.results.runs["M1a"], "train_loss", 1.0)
     assert (mixed.kept.shape[1], len(mixed.failed), mixed.failed[0].index[-1]) == (2, 1, 12)
+
+
+def test_gradient_norms_are_the_seeds_that_have_them_by_layer_from_one(make_job: Make) -> None:
+    folders = make_job(kind="gradient-norms", runs=["M1a"]).results.runs["M1a"]
+    initial, trained = (gradient_norms.norms_of(folders, moment) for moment in gradient_norms.PANELS)
+    assert list(initial.columns) == [0, 1, 2]
+    assert list(trained.columns) == [0, 2], "seed 1 diverged"
+    assert initial.index.tolist() == list(range(1, 9))
+    assert initial.loc[8, 0] == pytest.approx(0.1)
+    assert trained.loc[1, 0] == 0
+
+
+def test_gradient_norms_of_zero_stand_at_the_foot_and_the_panels_share_their_axis(make_job: Make) -> None:
+    job = make_job(kind="gradient-norms", runs=["M0"])
+    with style.applied():
+        initial, trained = gradient_norms.draw(job.item, job).axes
+    assert initial.get_yscale() == "log"
+    assert initial.get_ylim() == trained.get_ylim()
+    feet = [line for ax in (initial, trained) for line in ax.lines if line.get_marker() == "v"]
+    assert [list(line.get_xdata()) for line in feet] == [[1, 2]]
+    shown = [line for line in trained.lines if line.get_marker() == "."]
+    np.testing.assert_allclose(shown[0].get_ydata()[2:], [10.0 ** (k - 8.25) for k in range(2, 8)])
 
 
 def test_confusion_lists_the_largest_shares_off_the_diagonal() -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import fakes
 import pyarrow as pa
 import pytest
 
@@ -19,12 +20,16 @@ def document(runs: dict[str, tuple[str, ...]], digits: Path, tmp_path: Path) -> 
     table = tmp_path / "runs.parquet"
     metrics = Results(runs).metrics(noisy=["M0"])
     write_parquet(table, pa.Table.from_pandas(metrics, preserve_index=False))
+    published = {"M0.test_accuracy": 0.8745, "M1d.test_accuracy": 0.8, "M2.test_accuracy": 0.88}
     study = StudyJob(
-        name="s", title="T", summary="S", authors="A", year=2025, citation="c", code=None, runs=runs, descriptions={},
-        published={"M0.test_accuracy": 0.8745, "M1d.test_accuracy": 0.8}, figures=(), tables=(), table=str(table),
+        name="s", title="T", summary="S", authors="A", year=2025, citation="c", code=None, runs=runs | {"M2": ()},
+        left_out={"M2": fakes.TWIN}, descriptions={}, published=published, figures=(), tables=(), table=str(table),
         pool=str(digits), split=str(digits / "split.npz"),
     )  # fmt: skip
-    return numbers(NumbersJob(studies=(study,), scale="paper", watermark=None, seeds=(0, 1, 2), command="snakemake"))
+    job = NumbersJob(
+        studies=(study,), scale="paper", watermark=None, seeds=(0, 1, 2), command="snakemake", because="no PyTorch"
+    )
+    return numbers(job)
 
 
 def test_means_intervals_and_their_runs(document: dict[str, Any]) -> None:
@@ -51,3 +56,16 @@ def test_diverged_seeds_are_told_where_they_matter(document: dict[str, Any]) -> 
     assert "(over 2 of 3 seeds)" in prose.difference("s", "M0", "M1a", "test_accuracy")
     assert prose.relation("s", "M0", "M1d", "test_accuracy") == "diverged"
     assert prose.relation("s", "M0", "M1a", "test_accuracy") in ("above", "level")
+
+
+def test_a_run_that_is_left_out_is_told_and_breaks_no_sentence(document: dict[str, Any]) -> None:
+    prose, key = Numbers(document, "md"), "s.M2.test_accuracy"
+    assert prose.num(key) == prose.parameters("s.M2") == "not run (no PyTorch)"
+    assert prose.num("s.M2.noise_accuracy_0.1") == "not run (no PyTorch)"
+    assert prose.difference("s", "M0", "M2", "test_accuracy") == "not run (no PyTorch)"
+    assert prose.difference("s", "M2", "M1d", "test_accuracy") == "not run (no PyTorch)"
+    assert prose.published(key).split() == ["88.00", "%"]
+    assert (prose.relation("s", "M0", "M2", "test_accuracy"), prose.published_relation(key)) == ("missing", "missing")
+    assert (prose.value(key), prose.has_number(key), prose.reproduced(key)) == (None, False, False)
+    assert prose.setting("s.M2.network.hidden") == "[400, 240, 120]"
+    assert document["provenance"]["left_out"] == ["s.M2"]

@@ -68,6 +68,7 @@ def document() -> dict[str, Any]:
     provenance = {"commit": "a" * 40, "date": "2025-11-19T12:00:00+00:00", "dirty": False, "version": "0.1.0"}
     provenance |= {"scale": "paper", "watermark": None, "seeds": [0, 1, 2], "machine": {"processor": "A & B_C"}}
     provenance |= {"versions": {"python": "3.11"}, "command": "snakemake --cores all", "runs": 54, "seconds": 4000.0}
+    provenance |= {"left_out": [], "because": None}
     items = {"figures": [f"{STUDY}-{n}" for n in FIGURES], "tables": [f"{STUDY}-{n}" for n in TABLES]}
     pools = {STUDY: {"id": "emnist_bymerge.test", **sizes, **ends}}
     study = {STUDY: about | items}

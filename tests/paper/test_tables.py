@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fakes
 import pandas as pd
 import pypandoc
 import pytest
@@ -80,6 +82,32 @@ def test_settings_that_all_runs_share_move_into_the_note(make_job: Make, stem: P
     raw = pd.read_parquet(stem.with_suffix(".parquet")).set_index("run")
     assert raw.loc["M0", "optimizer.momentum"] == 0.9
     assert raw.loc["M1g", "early_stopping.patience"] == 5
+
+
+def test_a_run_that_is_left_out_keeps_its_row(make_job: Make, stem: Path) -> None:
+    item = {"runs": ["M2", "M0"], "columns": ["test_accuracy", "hidden", "outcome"], "baseline": "M2"}
+    m2, m0 = shown(make_job, stem, kind="runs", **item)
+    assert (m2["test accuracy (%)"], m2["hidden layers"], m2["outcome"]) == ("not run", "400, 240, 120", "not run")
+    assert (m0["test accuracy (%)"], m0["difference to M2 (points)"]) == ("87.00 ± 2.48", "–")
+    assert stem.with_suffix(".md").read_text().rstrip().endswith("Not run: M2 (PyTorch is not installed).")
+    assert "over 3 seeds" in stem.with_suffix(".md").read_text()
+    assert pd.read_parquet(stem.with_suffix(".parquet")).set_index("run").loc["M2", "seeds"] == 0
+    for kind in ("runs", "noise"):
+        (m2,) = shown(make_job, stem, kind=kind, runs=["M2"], **{"columns": ["macro_f1"]} if kind == "runs" else {})
+        assert next(iter(m2.values())) == "M2"
+    m2, *_ = shown(make_job, stem, kind="noise", runs=["M2", "M1d", "M0"])
+    assert set(list(m2.values())[1:]) == {"not run"}
+
+
+def test_settings_of_a_run_that_is_left_out_are_shown(
+    make_job: Make, stem: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(kind="settings")
+    left_out = {"runs": job.runs | {"M2": ()}, "left_out": {"M2": fakes.TWIN}, "because": "PyTorch is not installed"}
+    build(job.model_copy(update=left_out), stem)
+    text = stem.with_suffix(".md").read_text()
+    assert re.search(r"\| M2 \(not run\) +\| 400, 240, 120", text)
+    assert text.rstrip().endswith("Not run: M2 (PyTorch is not installed).")
 
 
 def test_entries_of_the_study_file_and_the_watermark(make_job: Make, stem: Path) -> None:

@@ -1,5 +1,6 @@
 """From the configuration to runs: what each key does, and what is said of a wrong one."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from mlpaper.errors import ConfigurationError
 from mlpaper.paper.expand import config_arguments, figure_jobs, inputs, numbers_job, table_jobs
 from mlpaper.spec import PoolSpec, RunSpec, canonical_json
-from mlpaper.study.plan import load_plan, merge, published
+from mlpaper.study.plan import left_out_notice, load_plan, merge, published
 from mlpaper.study.schema import Settings
 
 STUDY = "emnist-bymerge"
@@ -92,6 +93,38 @@ def test_jobs_name_what_they_depend_on(config: dict, workflow: Path) -> None:
         "M1c.validation_accuracy",
         "M1c.validation_loss",
     }
+
+
+def test_runs_of_the_twin_are_left_out_where_there_is_no_pytorch(
+    config: dict, workflow: Path, edit: Edit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    before = canonical_json(numbers_job(load_plan(config, workflow)))
+    edit(
+        "  M0:\n    description: Baseline, plain gradient descent\n    changes:\n",
+        "  M0:\n    description: x\n    changes:\n      engine: torch\n",
+    )
+    plan = load_plan(config, workflow)
+    assert plan.names[STUDY]["M0"] == plan.names[STUDY]["M0-as-coded"] == ()
+    assert {spec.engine for spec in plan.runs.values()} == {"mlpaper"}
+    assert (len(plan.runs), len(plan.left_out), len(plan.names[STUDY]["M1a"])) == (16 * 3, 2 * 3, 3)
+    assert plan.pool_runs(STUDY).dataset.name == "emnist_bymerge", "its first run is left out"
+    notice = left_out_notice(plan)
+    assert "6 of 54 runs are left out (M0, M0-as-coded): PyTorch is not installed. `make twin`" in notice
+    test, numbers = table_jobs(plan)[f"{STUDY}-test"], numbers_job(plan)
+    assert list(test.left_out) == list(numbers.studies[0].left_out) == ["M0", "M0-as-coded"]
+    assert (test.runs["M0"], test.left_out["M0"].engine) == ((), "torch")
+    assert type(test).model_validate_json(canonical_json(test)) == test
+    assert not any(run in path for path in inputs(test) for run in plan.left_out)
+    assert test.absence == "Not run: M0, M0-as-coded (PyTorch is not installed)."
+    assert table_jobs(plan)[f"{STUDY}-m1"].absence == ""
+
+    always = load_plan(config | {"twin": "always"}, workflow)
+    assert (len(always.runs), left_out_notice(always)) == (54, None)
+    never = load_plan(config | {"twin": "never"}, workflow)
+    assert set(never.left_out) == set(plan.left_out)
+    assert "the configuration leaves PyTorch's runs out" in left_out_notice(never)
+    assert '"because":null' in before, "without such runs it does not matter what is installed"
 
 
 def test_the_command_that_makes_a_paper_again_is_quoted() -> None:

@@ -37,8 +37,28 @@ figures:
   - {kind: confusion, name: a-confusion, title: Confusions, run: A, caption: Confusions of A.}
   - {kind: curves, name: curves, title: Curves, runs: [A, B], caption: Curves of both.}
   - {kind: noise, name: noise, title: Noise, runs: [A], caption: Noise.}
+  - {kind: gradient-norms, name: gradients, title: Gradients, runs: [A], caption: Gradients of A.}
 tables:
   - {kind: runs, name: test, title: Test, runs: [A, B], columns: [test_accuracy], caption: Test accuracies.}
+"""
+
+
+TWIN = """
+  T: {description: The first in PyTorch, based_on: A, noise: true, changes: {engine: torch}}
+figures:"""
+
+WITHOUT_TORCH = """
+import sys
+from importlib.machinery import PathFinder
+
+
+class WithoutTorch(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] == "torch" else super().find_spec(name, path, target)
+
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = WithoutTorch
 """
 
 
@@ -85,6 +105,20 @@ class Project:
         outcome = self.snakemake("--dry-run", *arguments, **options)
         assert outcome.code == 0, outcome.output
         return {rule: count for rule, count in outcome.jobs.items() if rule != "all"}
+
+    def add_twin(self) -> None:
+        """A run T by PyTorch, in all figures and tables of several runs."""
+        path = self.folder / "workflow" / "studies" / "tiny.yaml"
+        text = path.read_text().replace("\nfigures:", TWIN, 1).replace("runs: [A, B]", "runs: [A, B, T]")
+        path.write_text(text.replace("runs: [A]", "runs: [A, T]"))
+
+    def hide_torch(self) -> None:
+        """From now on no Python of this copy finds PyTorch."""
+        (self.folder / "src" / "sitecustomize.py").write_text(WITHOUT_TORCH)
+
+    def show_torch(self) -> None:
+        """Undo `hide_torch`."""
+        (self.folder / "src" / "sitecustomize.py").unlink()
 
     def edit(self, path: str, old: str, new: str) -> None:
         """Replace a text in a file of the copy."""

@@ -17,6 +17,10 @@ def test_everything_is_made_and_a_second_run_does_nothing(built: Project) -> Non
     metrics = pd.read_parquet(results / "studies" / "tiny" / "runs.parquet")
     assert set(metrics["run"]) == {"A", "B"}
     assert metrics["value"].notna().all()
+    gradients = [pd.read_parquet(path) for path in results.glob("runs/*/gradients.parquet")]
+    assert len(gradients) == 1, "only A is in a figure of gradients"
+    assert gradients[0].groupby("moment").size().to_dict() == {"initialisation": 2, "trained": 2}
+    assert (gradients[0]["norm"] > 0).all()
     again = built.snakemake()
     assert again.code == 0
     assert again.jobs == {}, again.output
@@ -50,6 +54,11 @@ def test_changing_one_run_trains_that_run_only_and_going_back_is_free(built: Pro
     assert "confusion" not in outcome.jobs
     built.edit("workflow/studies/tiny.yaml", "learning_rate: 0.004", "learning_rate: 0.002")
     assert not {"train", "evaluate", "confusion", "robustness"} & set(built.plan())
+
+
+def test_editing_how_gradients_are_measured_repeats_that_alone(built: Project) -> None:
+    built.edit("src/mlpaper/evaluate/gradients.py", "IMAGES = 2048", "IMAGES = 1024")
+    assert built.plan() == {"gradients": 1, "figure": 1, "paper": 3}
 
 
 def test_rerunning_one_rule_reruns_what_follows_and_nothing_else(built: Project) -> None:
@@ -118,7 +127,7 @@ def test_lint_has_only_the_remarks_that_are_justified(project: Project) -> None:
             remarks.add((rule, line.strip(" *:")))
     conda = {remark for remark in remarks if remark[1] == "Specify a conda environment or container for each rule."}
     config = {rule for rule, remark in remarks - conda if "directly uses variable" in remark}
-    assert config == {"fetch", "train", "evaluate", "robustness", "figure", "table"}
+    assert config == {"fetch", "train", "evaluate", "robustness", "gradients", "figure", "table"}
     assert len(remarks) == len(conda) + len(config), remarks
 
 

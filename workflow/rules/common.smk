@@ -3,8 +3,8 @@
 # `snakemake --lint` has two kinds of remarks here, both on purpose:
 # - No conda environment per rule: all rules call the same package, whose environment is locked and set up once
 #   (requirements.lock, envs/cpu.yaml).
-# - MIRROR, DEVICE and CONFIG in the shell commands of fetch, train, evaluate, robustness, figure and table: they do not
-#   change what is made (a download is fixed by its hash, devices agree up to rounding and are recorded with the run,
+# - MIRROR, DEVICE and CONFIG in the shell commands of fetch, train, evaluate, robustness, gradients, figure and table: they
+#   do not change what is made (a download is fixed by its hash, devices agree up to rounding and are recorded with the run,
 #   CONFIG only tells how to make it again), so they must not be parameters, whose change would make everything again.
 import json
 import os
@@ -22,7 +22,7 @@ from mlpaper.errors import MlpaperError
 from mlpaper.data.sources import fingerprint
 from mlpaper.paper.expand import arrays, config_arguments, figure_jobs, inputs, numbers_job, table_jobs
 from mlpaper.spec import PARTS, canonical_json
-from mlpaper.study.plan import load_plan, noise_levels
+from mlpaper.study.plan import left_out_notice, load_plan, noise_levels
 
 min_version("9.10")
 
@@ -34,6 +34,9 @@ try:
 except MlpaperError as error:
     raise WorkflowError(str(error)) from None
 
+if (notice := left_out_notice(PLAN)) and workflow.is_main_process:
+    print(notice, file=sys.stderr)
+
 STARTED = time.time()
 CONFIG = config_arguments(PLAN.settings)
 MIRROR = PLAN.settings.mirror or ""
@@ -44,8 +47,10 @@ TABLES = table_jobs(PLAN)
 FORMATS = ["html", "md", "tex"] + ([] if PLAN.settings.pdf == "none" else ["pdf"])
 PAPERS = [f"results/paper.{ending}" for ending in FORMATS]
 TEMPLATES = {".j2", ".bib", ".css", ".js", ".lua", ".html", ".md", ".tex", ".typ"}
-POOLS = {spec.dataset.id: spec.dataset for spec in PLAN.runs.values()}
-SPLITS = {paths.split_file(spec): spec.split for spec in PLAN.runs.values()}
+NUMBERS = numbers_job(PLAN)
+SPECS = PLAN.runs | PLAN.left_out
+POOLS = {spec.dataset.id: spec.dataset for spec in SPECS.values()}
+SPLITS = {paths.split_file(spec): spec.split for spec in SPECS.values()}
 NOISE = noise_levels(PLAN)
 CODE = {rule: digest(*modules) for rule, modules in RULES.items()}
 
@@ -62,10 +67,10 @@ wildcard_constraints:
 
 
 def spec_of(wildcards):
-    """The specification of a run of this configuration."""
-    if wildcards.run not in PLAN.runs:
+    """The specification of a run of this configuration; asked for by its target, one that is left out is run."""
+    if wildcards.run not in SPECS:
         raise WorkflowError(f"{wildcards.run} is not a run of this configuration; snakemake -n lists those that are")
-    return PLAN.runs[wildcards.run]
+    return SPECS[wildcards.run]
 
 
 def pool_of(wildcards):

@@ -1,4 +1,4 @@
-# runs --> evaluations on the test set
+# runs --> evaluations, on the test set and, for gradients, on training images
 rule evaluate:
     input:
         images_of,
@@ -62,3 +62,25 @@ rule robustness:
     shell:
         "mlpaper --threads {threads} robustness --run {params.folder:q} --pool {params.pool:q} --split {input.split:q}"
         " --sigmas {params.sigmas} --noise-seeds {params.seeds} --device {DEVICE} > {log:q} 2>&1"
+
+
+rule gradients:
+    input:
+        images_of,
+        meta=lambda wildcards: f"{pool_of(wildcards)}/meta.json",
+        split=lambda wildcards: paths.split_file(spec_of(wildcards)),
+        weights=f"{paths.RUN}/weights.npz",
+        outcome=f"{paths.RUN}/run.json",
+    output:
+        f"{paths.RUN}/gradients.parquet",
+    log:
+        "results/logs/gradients/{run}.log",
+    params:
+        pool=pool_of,
+        folder=lambda wildcards: paths.run_folder(wildcards.run),
+        code=CODE["gradients"],
+    message:
+        "gradients of {wildcards.run}"
+    shell:
+        "mlpaper --threads {threads} gradients --run {params.folder:q} --pool {params.pool:q} --split {input.split:q}"
+        " --device {DEVICE} > {log:q} 2>&1"

@@ -44,15 +44,15 @@ rule numbers:
     input:
         [paths.study_table(study) for study in PLAN.studies],
         [file for study in PLAN.studies for file in study_files(study, "spec.json", "run.json")],
-        [f"{paths.pool_folder(POOLS[pool])}/meta.json" for pool in POOLS],
-        list(SPLITS),
-        [ancient(file) for pool in POOLS.values() for file in paths.pool_arrays(paths.pool_folder(pool))],
+        [f"{study.pool}/meta.json" for study in NUMBERS.studies],
+        [study.split for study in NUMBERS.studies],
+        [ancient(file) for study in NUMBERS.studies for file in paths.pool_arrays(study.pool)],
     output:
         "results/numbers.json",
     log:
         "results/logs/numbers.log",
     params:
-        job=canonical_json(numbers_job(PLAN)),
+        job=canonical_json(NUMBERS),
         code=CODE["numbers"],
     message:
         "collect the numbers of the paper"

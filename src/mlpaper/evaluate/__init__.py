@@ -1,1 +1,1 @@
-"""What a trained network does on the test set: metrics, confusion matrices, robustness to noise."""
+"""What is measured of a trained network: metrics, confusion matrices, robustness to noise, norms of gradients."""

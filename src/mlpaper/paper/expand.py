@@ -36,6 +36,7 @@ def numbers_job(plan: Plan) -> NumbersJob:
         watermark=plan.scale.watermark,
         seeds=plan.seeds,
         command=f"snakemake --cores all{config_arguments(plan.settings)}",
+        because=plan.without_twin if plan.left_out else None,
     )
 
 
@@ -61,6 +62,7 @@ def _study_job(plan: Plan, study: schema.Study) -> StudyJob:
         citation=study.source.citation,
         code=study.source.code,
         runs={name: tuple(map(paths.run_folder, runs)) for name, runs in plan.names[study.name].items()},
+        left_out=plan.absent(study.name, study.runs),
         descriptions={name: entry.description for name, entry in study.runs.items()},
         published=published(study, study.runs),
         figures=tuple(f"{study.name}-{figure.name}" for figure in study.figures),
@@ -89,11 +91,13 @@ def arrays(job: ItemJob) -> list[str]:
 def _job(plan: Plan, study: schema.Study, item: schema.FigureSpec | schema.TableSpec) -> ItemJob:
     runs = tuple(study.runs) if item.kind == "settings" else referenced(item)
     about_data = item.kind in ("samples", "class-distribution", "split")
-    spec = plan.pool_runs(study.name)
+    spec, left_out = plan.pool_runs(study.name), plan.absent(study.name, runs)
     return ItemJob(
         study=study.name,
         item=item,
         runs={run: tuple(paths.run_folder(run_id) for run_id in plan.names[study.name][run]) for run in runs},
+        left_out=left_out,
+        because=plan.without_twin if left_out else None,
         pool=paths.pool_folder(spec.dataset) if about_data else None,
         split=paths.split_file(spec) if about_data else None,
         published=published(study, runs),
@@ -124,6 +128,8 @@ def _run_files(item: schema.FigureSpec | schema.TableSpec) -> tuple[str, ...]:
             return ("spec.json", "run.json", "history.parquet")
         case "confusion":
             return ("spec.json", "evaluation.json", "confusion.npz")
+        case "gradient-norms":
+            return ("spec.json", "run.json", "gradients.parquet")
         case "noise":
             return (*METRIC_FILES, "robustness.parquet")
     metrics = getattr(item, "columns", None) or (getattr(item, "metric", ""),)

@@ -14,6 +14,9 @@ from mlpaper.study.stats import Summary
 MISSING = "–"
 """Stands where there is no value."""
 
+NOT_RUN = "not run"
+"""Stands where a run is left out."""
+
 COUNTS = frozenset({"epochs", "parameters"})
 NO_BREAK_SPACE = "\u00a0"
 _NOISE = re.compile(r"noise_accuracy_(\d+\.\d+)")

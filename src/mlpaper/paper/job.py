@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlpaper.spec import Model
+from mlpaper.spec import Model, RunSpec
 from mlpaper.study.schema import FigureSpec, RunName, TableSpec
 
 if TYPE_CHECKING:
@@ -25,7 +25,11 @@ class ItemJob(Model):
     study: str
     item: FigureSpec | TableSpec
     runs: dict[RunName, tuple[str, ...]] = {}
-    """Run folders by the study's names, one per seed, in the order of the item."""
+    """Run folders by the study's names, one per seed, in the order of the item; none for a run that is left out."""
+    left_out: dict[RunName, RunSpec] = {}
+    """Runs of the item that are not made, with the specification of their first seed."""
+    because: str | None = None
+    """Why they are not made."""
     pool: str | None = None
     """Folder of the dataset."""
     split: str | None = None
@@ -47,6 +51,16 @@ class ItemJob(Model):
         from mlpaper.study.results import Results
 
         return Results(self.runs)
+
+    def spec(self, run: str) -> dict[str, Any]:
+        """Specification of a run's first seed, also of a run that is left out."""
+        folders = self.results.runs[run]
+        return folders[0].spec if folders else self.left_out[run].model_dump(mode="json")
+
+    @property
+    def absence(self) -> str:
+        """A sentence on the runs that are left out, or nothing."""
+        return f"Not run: {', '.join(self.left_out)} ({self.because})." if self.left_out else ""
 
     def dataset(self) -> Dataset:
         """The dataset, memory-mapped."""
@@ -74,7 +88,9 @@ class StudyJob(Model):
     citation: str
     code: str | None
     runs: dict[str, tuple[str, ...]]
-    """Run folders by the study's names, one per seed."""
+    """Run folders by the study's names, one per seed; none for a run that is left out."""
+    left_out: dict[str, RunSpec] = {}
+    """Runs that are not made, with the specification of their first seed."""
     descriptions: dict[str, str]
     published: dict[str, float]
     figures: tuple[str, ...]
@@ -93,3 +109,5 @@ class NumbersJob(Model):
     watermark: str | None
     seeds: tuple[int, ...]
     command: str
+    because: str | None = None
+    """Why runs are left out, where some are."""

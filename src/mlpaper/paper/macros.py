@@ -66,6 +66,8 @@ class Numbers:
         self.numbers: Mapping[str, dict[str, Any]] = document["numbers"]
         self.settings: Mapping[str, dict[str, Any]] = document["settings"]
         self.pools: Mapping[str, dict[str, Any]] = document["pools"]
+        self.left_out = frozenset(document["provenance"]["left_out"])
+        self.because: str | None = document["provenance"]["because"]
         self.target = target
 
     def macros(self) -> dict[str, Callable[..., Any]]:
@@ -90,7 +92,7 @@ class Numbers:
         entry = self._entry(key)
         metric, lost = entry["metric"], entry.get("diverged", 0)
         if entry["mean"] is None:
-            return self._marked(key, entry, "diverged" if lost else "not measured")
+            return self._marked(key, entry, self._absence(key))
         text = form.value(metric, Summary(entry["mean"], entry["half_width"], entry["n"]))
         if unit and form.unit(metric):
             text += form.NO_BREAK_SPACE + form.unit(metric)
@@ -128,7 +130,7 @@ class Numbers:
         entries = [self._entry(key) for key in keys]
         summary = self._paired(*entries)
         if summary is None:
-            return "diverged" if any(entry.get("diverged") for entry in entries) else "not measured"
+            return self._absence(*keys)
         text, seeds = _signed(metric, summary), max(entry["n"] + entry.get("diverged", 0) for entry in entries)
         if summary.n < seeds:
             text += f" (over {summary.n} of {seeds} seeds)"
@@ -217,6 +219,12 @@ class Numbers:
         if run not in self.settings or not (metric in METRICS or NOISE_METRIC.fullmatch(metric)):
             raise RenderError(f"there is no number `{key}`{nearest(key, self.numbers)}")
         return {"metric": metric, "mean": None, "diverged": self.numbers.get(f"{run}.epochs", {}).get("diverged", 0)}
+
+    def _absence(self, *keys: str) -> str:
+        """Why there is no value of these keys: a run is left out, has diverged, or was not measured."""
+        if any(key.startswith(f"{run}.") for key in keys for run in self.left_out):
+            return f"{form.NOT_RUN} ({self.because})"
+        return "diverged" if any(self._entry(key).get("diverged") for key in keys) else "not measured"
 
     def _metric(self, key: str) -> str:
         run = next((run for run in sorted(self.settings, key=len, reverse=True) if key.startswith(f"{run}.")), "")

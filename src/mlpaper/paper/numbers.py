@@ -27,7 +27,8 @@ def numbers(job: NumbersJob) -> dict[str, Any]:
         metrics = pd.read_parquet(study.table)
         values |= {f"{study.name}.{key}": value for key, value in _values(study, metrics).items()}
         for name, seeds in Results(study.runs).runs.items():
-            settings[f"{study.name}.{name}"] = seeds[0].spec
+            left_out = study.left_out.get(name)
+            settings[f"{study.name}.{name}"] = left_out.model_dump(mode="json") if left_out else seeds[0].spec
             seconds |= {run.id: run.outcome["seconds"] for run in seeds}
     return {
         "studies": [study.name for study in job.studies],
@@ -51,6 +52,8 @@ def numbers(job: NumbersJob) -> dict[str, Any]:
             "command": job.command,
             "runs": len(seconds),
             "seconds": sum(seconds.values()),
+            "left_out": [f"{study.name}.{name}" for study in job.studies for name in study.left_out],
+            "because": job.because,
         },
     }
 
@@ -85,7 +88,7 @@ def _value(metric: str, rows: pd.DataFrame, diverged: int) -> dict[str, Any]:
 
 
 def _missing(metric: str, seeds: Sequence[RunFolder]) -> dict[str, Any]:
-    """The entry of a metric that no seed has: all of them diverged, or it was not measured."""
+    """The entry of a metric that no seed has: all of them diverged, it was not measured, or the run is left out."""
     diverged = [seed.id for seed in seeds if seed.outcome["outcome"] == "diverged"]
     nothing: dict[str, Any] = {"metric": metric, "mean": None, "half_width": None, "n": 0, "values": [], "seeds": []}
     return nothing | {"runs": diverged, "diverged": len(diverged)}

@@ -25,7 +25,7 @@ def write_sidecar(job: ItemJob, kind: str, stem: Path, modules: Iterable[str], c
             "id": job.id,
             "kind": kind,
             "title": job.item.title,
-            "caption": job.item.caption,
+            "caption": f"{job.item.caption.rstrip()} {job.absence}".rstrip() if kind == "figure" else job.item.caption,
             "alt": job.item.title,
             "study": job.study,
             "runs": runs,

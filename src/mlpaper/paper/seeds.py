@@ -42,7 +42,12 @@ def summary(seeds: Sequence[RunFolder], metric: str) -> Summary | None:
 
 
 def cell(seeds: Sequence[RunFolder], metric: str) -> str:
-    """A metric as a table shows it: mean and interval, with a remark where seeds diverged; `diverged` where all did."""
+    """A metric as a table shows it: mean and interval, with a remark where seeds diverged; `diverged` where all did.
+
+    A run that is left out has no seeds: `not run`.
+    """
+    if not seeds:
+        return fmt.NOT_RUN
     found = summary(seeds, metric)
     text = "" if metric in ALWAYS_KNOWN else remark(seeds)
     if found is None:

@@ -5,10 +5,12 @@ The whole grid is known from the configuration, so Snakemake needs no checkpoint
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +32,44 @@ class Plan:
     scale: Scale
     seeds: tuple[int, ...]
     studies: dict[str, Study]
-    runs: dict[str, RunSpec]
-    """Every training run by its id; a run of two studies is there once."""
-    names: dict[str, dict[str, tuple[str, ...]]]
-    """Study to run name to the ids of its seeds."""
+    specs: dict[str, dict[str, tuple[RunSpec, ...]]]
+    """Study to run name to the specifications of its seeds, whether they are made or left out."""
+    without_twin: str | None = None
+    """Why runs of the engine `torch` are left out; None where they are made."""
+
+    @cached_property
+    def runs(self) -> dict[str, RunSpec]:
+        """Every training run by its id; a run of two studies is there once."""
+        return {spec.id: spec for spec in self._all() if not self.leaves_out(spec)}
+
+    @cached_property
+    def left_out(self) -> dict[str, RunSpec]:
+        """Every run that is left out, by its id. It is made only where it is asked for by its target."""
+        return {spec.id: spec for spec in self._all() if self.leaves_out(spec)}
+
+    @cached_property
+    def names(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """Study to run name to the ids of its seeds; none for a run that is left out."""
+        return {
+            study: {run: tuple(spec.id for spec in seeds if not self.leaves_out(spec)) for run, seeds in runs.items()}
+            for study, runs in self.specs.items()
+        }
+
+    def leaves_out(self, spec: RunSpec) -> bool:
+        """Whether this run is not to be made."""
+        return self.without_twin is not None and spec.engine == "torch"
+
+    def absent(self, study: str, runs: Iterable[str]) -> dict[str, RunSpec]:
+        """Those of a study's runs that are left out, by name, with the specification of their first seed."""
+        firsts = {run: self.specs[study][run][0] for run in runs}
+        return {run: spec for run, spec in firsts.items() if self.leaves_out(spec)}
 
     def pool_runs(self, study: str) -> RunSpec:
         """A run that stands for its study's dataset and split: the first."""
-        return self.runs[next(iter(self.names[study].values()))[0]]
+        return next(iter(self.specs[study].values()))[0]
+
+    def _all(self) -> Iterable[RunSpec]:
+        return (spec for runs in self.specs.values() for seeds in runs.values() for spec in seeds)
 
 
 def load_plan(config: Mapping[str, Any], workflow: Path) -> Plan:
@@ -58,15 +90,33 @@ def load_plan(config: Mapping[str, Any], workflow: Path) -> Plan:
     available = sorted(path.stem for path in (workflow / "studies").glob("*.yaml"))
     wanted = tuple(available) if settings.studies == "all" else settings.studies
     studies: dict[str, Study] = {}
-    runs: dict[str, RunSpec] = {}
-    names: dict[str, dict[str, tuple[str, ...]]] = {}
+    specs: dict[str, dict[str, tuple[RunSpec, ...]]] = {}
     for name in wanted:
         path = _existing("study", name, workflow / "studies")
         studies[name] = load_study(path)
-        specs = expand(studies[name], path, settings, scale, seeds)
-        names[name] = {run: tuple(spec.id for spec in over_seeds) for run, over_seeds in specs.items()}
-        runs |= {spec.id: spec for over_seeds in specs.values() for spec in over_seeds}
-    return Plan(settings, scale, tuple(seeds), studies, runs, names)
+        specs[name] = expand(studies[name], path, settings, scale, seeds)
+    return Plan(settings, scale, tuple(seeds), studies, specs, why_without_twin(settings))
+
+
+def why_without_twin(settings: Settings) -> str | None:
+    """Why runs of the engine `torch` are left out, or None: the one place that asks whether PyTorch is installed."""
+    if settings.twin == "never":
+        return "the configuration leaves PyTorch's runs out"
+    if settings.twin == "always" or importlib.util.find_spec("torch") is not None:
+        return None
+    return "PyTorch is not installed"
+
+
+def left_out_notice(plan: Plan) -> str | None:
+    """What to tell the user about runs that are left out, and how to mend it; None where there are none."""
+    if not plan.left_out:
+        return None
+    count, total = len(plan.left_out), len(plan.left_out) + len(plan.runs)
+    names = dict.fromkeys(run for study, runs in plan.specs.items() for run in plan.absent(study, runs))
+    notice = f"{count} of {total} runs are left out ({', '.join(names)}): {plan.without_twin}."
+    if plan.settings.twin == "never":
+        return f"{notice} twin=auto makes them where PyTorch is installed."
+    return f"{notice} `make twin` or `pip install torch` mends it; twin=always plans them for machines that have it."
 
 
 def load_study(path: Path) -> Study:

@@ -60,6 +60,10 @@ class RunFolder:
         """One row per noise level and noise seed: sigma, noise_seed, accuracy, cross_entropy."""
         return pd.read_parquet(self.path / "robustness.parquet").assign(run=self.name, seed=self.seed)
 
+    def gradients(self) -> pd.DataFrame:
+        """One row per moment and weight matrix: moment, layer, inputs, outputs, norm."""
+        return pd.read_parquet(self.path / "gradients.parquet").assign(run=self.name, seed=self.seed)
+
     def metric(self, name: str) -> float | None:
         """One metric, from the one file that has it; None where a diverged run has none.
 

@@ -93,6 +93,8 @@ class Settings(Model):
     """Where to train."""
     pdf: Literal["auto", "latex", "typst", "none"] = "auto"
     """How the PDF is made: `auto` takes LaTeX where it is installed, else Typst."""
+    twin: Literal["auto", "always", "never"] = "auto"
+    """Whether runs of the engine `torch` are made: `auto` makes them where PyTorch is installed."""
 
     @field_validator("seeds", "studies")
     @classmethod
@@ -181,6 +183,13 @@ class NoiseFigure(Item):
     runs: tuple[RunName, ...] = Field(min_length=1)
 
 
+class GradientNormsFigure(Item):
+    """L2 norm of the gradient of every weight matrix, at initialisation and after training, for every seed."""
+
+    kind: Literal["gradient-norms"]
+    runs: tuple[RunName, ...] = Field(min_length=1)
+
+
 class MetricBarsFigure(Item):
     """One metric of several runs, every seed a dot, the published value beside it."""
 
@@ -190,7 +199,13 @@ class MetricBarsFigure(Item):
 
 
 FigureSpec = Annotated[
-    SamplesFigure | ClassDistributionFigure | CurvesFigure | ConfusionFigure | NoiseFigure | MetricBarsFigure,
+    SamplesFigure
+    | ClassDistributionFigure
+    | CurvesFigure
+    | ConfusionFigure
+    | NoiseFigure
+    | GradientNormsFigure
+    | MetricBarsFigure,
     Field(discriminator="kind"),
 ]
 

@@ -13,7 +13,10 @@ from mlpaper.paper.job import ItemJob
 
 
 def draw(job: ItemJob, stem: Path) -> None:
-    """Draw the job's figure into ``stem.svg`` and ``stem.pdf``."""
+    """Draw the job's figure into ``stem.svg`` and ``stem.pdf``, without the runs that are left out."""
     kind = importlib.import_module(f"{__name__}.{job.item.kind.replace('-', '_')}")
+    made = tuple(run for run in job.runs if run not in job.left_out)
+    item = job.item.model_copy(update={"runs": made}) if hasattr(job.item, "runs") else job.item
     with style.applied():
-        style.save(kind.draw(job.item, job), stem, job.item.title, job.watermark)
+        figure = style.message(job.absence) if job.left_out and not made else kind.draw(item, job)
+        style.save(figure, stem, job.item.title, job.watermark)

@@ -17,6 +17,6 @@ def build(job: ItemJob, stem: Path) -> None:
     """Write the job's table as ``stem.md``, ``stem.tex`` and ``stem.parquet``."""
     kind = importlib.import_module(f"{__name__}.{job.item.kind.replace('-', '_')}")
     table: Table = kind.build(job.item, job)
-    if job.watermark:
-        table = replace(table, note=f"{job.watermark}. {table.note}".strip())
-    table.write(stem)
+    watermark = f"{job.watermark}." if job.watermark else ""
+    note = " ".join(filter(None, (watermark, table.note, job.absence)))
+    replace(table, note=note).write(stem)

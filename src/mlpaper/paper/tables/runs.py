@@ -23,7 +23,7 @@ def build(item: RunsTable, job: ItemJob) -> Table:
     columns = [Column("run", item.runs)]
     for name in item.columns:
         if name in SETTING_COLUMNS:
-            columns.append(_setting_column(name, folders))
+            columns.append(_setting_column(name, item.runs, job))
         else:
             columns += _metric_columns(name, item.runs, job)
     raw = [
@@ -50,7 +50,9 @@ def build(item: RunsTable, job: ItemJob) -> Table:
 
 def note(folders: Sequence[Sequence[RunFolder]], baseline: str | None = None) -> str:
     """What ± stands for."""
-    counts = sorted({len(seeds_of_run) for seeds_of_run in folders})
+    counts = sorted({len(seeds_of_run) for seeds_of_run in folders if seeds_of_run})
+    if not counts:
+        return ""
     if counts[-1] == 1:
         return "One seed, so no intervals."
     over = f"{counts[0]} seeds" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
@@ -58,15 +60,17 @@ def note(folders: Sequence[Sequence[RunFolder]], baseline: str | None = None) ->
     return f"{text} Differences to {baseline} are paired by seed." if baseline else text
 
 
-def _setting_column(name: str, folders: Sequence[Sequence[RunFolder]]) -> Column:
+def _setting_column(name: str, runs: Sequence[str], job: ItemJob) -> Column:
     if name == "hidden":
-        return Column("hidden layers", tuple(describe.hidden(run[0].spec) for run in folders))
+        return Column("hidden layers", tuple(describe.hidden(job.spec(run)) for run in runs))
     if name == "optimizer":
-        return Column("optimiser", tuple(describe.optimizer(run[0].spec) for run in folders))
-    return Column("outcome", tuple(_outcome(run) for run in folders))
+        return Column("optimiser", tuple(describe.optimizer(job.spec(run)) for run in runs))
+    return Column("outcome", tuple(_outcome(job.results.runs[run]) for run in runs))
 
 
 def _outcome(run: Sequence[RunFolder]) -> str:
+    if not run:
+        return fmt.NOT_RUN
     counts = Counter(seed.outcome["outcome"].replace("_", " ") for seed in run)
     if len(counts) == 1:
         return str(next(iter(counts)))

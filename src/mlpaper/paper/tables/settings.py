@@ -18,10 +18,13 @@ ADAM = "Adam has β₁ = 0.9, β₂ = 0.999 and ε = 1e-8 where nothing else is 
 
 
 def build(item: SettingsTable, job: ItemJob) -> Table:
-    """One row per run, read from the specification of its first seed."""
-    specs = {run: folders[0].spec for run, folders in job.results.runs.items()}
+    """One row per run, read from the specification of its first seed; a run that is left out says so by its name."""
+    specs = {run: job.spec(run) for run in job.runs}
     watch = {describe.watch(spec) for spec in specs.values()} - {""}
-    rows = [{"run": run} | _row(spec, brief=len(watch) == 1) for run, spec in specs.items()]
+    rows = [
+        {"run": f"{run} ({fmt.NOT_RUN})" if run in job.left_out else run} | _row(spec, brief=len(watch) == 1)
+        for run, spec in specs.items()
+    ]
     cells = {title: tuple(row[title] for row in rows) for title in rows[0]}
     shared = {title for title, texts in cells.items() if title not in KEPT and len(rows) > 1 and len(set(texts)) == 1}
     columns = [Column(title, texts, title in NUMERIC) for title, texts in cells.items() if title not in shared]

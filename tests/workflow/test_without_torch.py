@@ -1,0 +1,56 @@
+"""Runs of the engine `torch`, where PyTorch is not installed and where it is."""
+
+import importlib.util
+
+import pandas as pd
+import pytest
+from project import Project
+
+from mlpaper.study.plan import load_plan
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+
+NOTICE = "1 of 3 runs are left out (T): PyTorch is not installed."
+
+
+def test_without_pytorch_its_runs_are_marked_and_with_it_they_are_made(project: Project) -> None:
+    project.add_twin()
+    project.hide_torch()
+    outcome = project.snakemake()
+    assert outcome.code == 0, outcome.output
+    assert outcome.output.count(NOTICE) == 1
+    assert "`make twin` or `pip install torch` mends it" in outcome.output
+    assert (outcome.jobs["train"], outcome.jobs["robustness"], outcome.jobs["gradients"]) == (2, 1, 1)
+    results = project.folder / "results"
+    table = (results / "tables" / "tiny-test.md").read_text().replace("\u00a0", " ")
+    assert len([line for line in table.splitlines() if line.startswith("| T ") and "not run" in line]) == 1
+    assert "Not run: T (PyTorch is not installed)." in table
+    paper = (results / "paper.md").read_text()
+    for caption in ("Curves of both.", "Noise.", "Gradients of A."):
+        assert f"{caption} Not run: T (PyTorch is not installed)." in paper
+    assert "Left out are tiny.T: PyTorch is not installed." in paper
+    assert project.plan() == {}
+
+    config = {"scale": "tiny", "studies": ["tiny"], "twin": "always"}
+    (twin,) = load_plan(config, project.folder / "workflow").names["tiny"]["T"]
+    asked = project.snakemake(f"results/runs/{twin}/run.json")
+    assert asked.code != 0
+    log = results / "logs" / "train" / f"{twin}.log"
+    assert "this run is PyTorch's, which is not installed: pip install 'mlpaper[twin]'" in " ".join(
+        log.read_text().split()
+    )
+
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("PyTorch is not installed (pip install 'mlpaper[twin]')")
+    project.show_torch()
+    outcome = project.snakemake()
+    assert outcome.code == 0, outcome.output
+    assert "left out" not in outcome.output
+    assert (outcome.jobs["train"], outcome.jobs["robustness"], outcome.jobs["gradients"]) == (1, 1, 1)
+    metrics = pd.read_parquet(results / "studies" / "tiny" / "runs.parquet")
+    accuracy = metrics[metrics["metric"] == "test_accuracy"].set_index("run")["value"]
+    assert accuracy["T"] == pytest.approx(accuracy["A"], abs=0.02), "the same weights and batches"
+    assert "Not run" not in (results / "tables" / "tiny-test.md").read_text()
+    assert "Not run" not in (results / "paper.md").read_text()
+    initial = [pd.read_parquet(path).query("moment == 'initialisation'") for path in results.glob("runs/*/grad*")]
+    pd.testing.assert_frame_equal(*initial)
