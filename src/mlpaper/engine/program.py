@@ -20,7 +20,7 @@ from mlpaper.engine.layers import OF_INPUT, BatchNorm
 from mlpaper.engine.losses import Loss, WeightedCrossEntropy
 from mlpaper.engine.network import Network
 from mlpaper.engine.ops import cpu
-from mlpaper.engine.ops.compiled import compiled
+from mlpaper.engine.ops.compiled import compiled, inlined, part
 from mlpaper.engine.ops.denormals import flush_denormals, restore
 from mlpaper.engine.ops.product import (
     DEPTH,
@@ -58,6 +58,9 @@ INSTRUCTION = np.dtype(
     ],
     align=True,
 )
+
+LARGE = 1 << 20
+"""Weights of a layer from which BLAS multiplies faster than `ops.product`."""
 
 CROSS_ENTROPY, WEIGHTED_CROSS_ENTROPY, SQUARED_ERROR, ABSOLUTE_ERROR = range(4)
 LOSSES = ("cross_entropy", "weighted_cross_entropy", "squared_error", "absolute_error")
@@ -135,7 +138,7 @@ class Memory(NamedTuple):
     """int64."""
 
 
-@compiled
+@inlined
 def _forward(m, rows, index, step):  # type: ignore[no-untyped-def]
     """Values of all instructions for the images `index`; `step` 0 is evaluation."""
     settings, theta, space, row = m.settings[0], m.theta, m.space, m.row
@@ -155,9 +158,7 @@ def _forward(m, rows, index, step):  # type: ignore[no-untyped-def]
                 m.images, index, m.table, h, theta, i.w, bias, NONE, space, y_at, m.work, m.packed, m.places, m.counts
             )
         elif kind == DENSE:
-            multiply(
-                count, h, d, space, x_at, d, ONE, theta, i.w, h, ONE, theta, i.b, NONE, one, space, y_at, h, m.work
-            )
+            _dense(m, i, rows, count)
         elif kind == BATCH_NORM:
             running = m.statistics[:, i.number : i.number + h]
             gamma, beta = theta[i.w : i.w + h], theta[i.b : i.b + h]
@@ -189,7 +190,54 @@ def _forward(m, rows, index, step):  # type: ignore[no-untyped-def]
             cpu._silu(x, y)
 
 
-@compiled
+@inlined
+def _dense(m, i, rows, count):  # type: ignore[no-untyped-def]
+    """``y = x w + b``."""
+    d, h, x_at, y_at = i.inputs, i.outputs, i.x * rows, i.y * rows
+    if d * h >= LARGE:
+        w = m.theta[i.w : i.w + d * h].reshape(d, h)
+        y = m.space[y_at : y_at + count * h].reshape(count, h)
+        np.dot(m.space[x_at : x_at + count * d].reshape(count, d), w, y)
+        cpu._add_row(m.theta[i.b : i.b + h], y)
+        return
+    one = m.theta.dtype.type(1)
+    multiply(
+        count, h, d, m.space, x_at, d, ONE, m.theta, i.w, h, ONE, m.theta, i.b, NONE, one, m.space, y_at, h, m.work
+    )
+
+
+@inlined
+def _dense_backward(m, i, rows, count, direct, target, alpha):  # type: ignore[no-untyped-def]
+    """Gradients of x and b; that of w, or where `direct` w itself after the update."""
+    d, h, x_at, y_at = i.inputs, i.outputs, i.x * rows, i.y * rows
+    gradient, one = m.gradient_space, m.theta.dtype.type(1)
+    dy = gradient[y_at : y_at + count * h].reshape(count, h)
+    cpu._sum_rows(dy, m.gradient[i.b : i.b + h])
+    if d * h >= LARGE:
+        w, dw = m.theta[i.w : i.w + d * h], m.gradient[i.w : i.w + d * h]
+        dx = gradient[x_at : x_at + count * d]
+        np.dot(dy, w.reshape(d, h).T, dx.reshape(count, d))
+        if i.skip >= 0:
+            cpu._add_scaled(dx, gradient[i.skip * rows : i.skip * rows + count * d], one)
+        np.dot(m.space[x_at : x_at + count * d].reshape(count, d).T, dy, dw.reshape(d, h))
+        if direct:
+            cpu._add_scaled(w, dw, alpha)
+        return
+    start, start_at, start_row = m.zeros, NONE, NONE
+    if i.skip >= 0:
+        start, start_at, start_row = gradient, i.skip * rows, d
+    multiply(
+        count, d, h, gradient, y_at, h, ONE, m.theta, i.w, ONE, h, start, start_at, start_row, one, gradient, x_at, d,
+        m.work,
+    )  # fmt: skip
+    start, start_at, start_row = (m.theta, i.w, h) if direct else (m.zeros, NONE, NONE)
+    multiply(
+        d, h, count, m.space, x_at, ONE, d, gradient, y_at, h, ONE, start, start_at, start_row, alpha, target, i.w, h,
+        m.work,
+    )  # fmt: skip
+
+
+@part
 def _shifted_bias(w, b, background, out):  # type: ignore[no-untyped-def]
     """``x w + b = (x - background) w + out``."""
     cpu._sum_rows(w, out)
@@ -197,7 +245,7 @@ def _shifted_bias(w, b, background, out):  # type: ignore[no-untyped-def]
         out[j] = b[j] + background * out[j]
 
 
-@compiled
+@part
 def _running_norm(x, gamma, beta, running, epsilon, row, y):  # type: ignore[no-untyped-def]
     """Batch norm outside of training: by the running statistics, as one factor and one summand per column."""
     width = x.shape[1]
@@ -210,7 +258,7 @@ def _running_norm(x, gamma, beta, running, epsilon, row, y):  # type: ignore[no-
             y[n, j] = x[n, j] * factor[j] + summand[j]
 
 
-@compiled
+@part
 def _follow(running, batch, count, share):  # type: ignore[no-untyped-def]
     """The running statistics go a share of the way to the batch's; the variance to the unbiased one."""
     real = running.dtype.type
@@ -220,7 +268,7 @@ def _follow(running, batch, count, share):  # type: ignore[no-untyped-def]
         running[1, j] = stay * running[1, j] + unbiased * batch[1, j]
 
 
-@compiled
+@part
 def _dropout(y, mask, probability, seed, stream, step):  # type: ignore[no-untyped-def]
     """`ops.reference.dropout` in place, drawing its words on the way; `mask` (N, H) is 1 where a unit stays."""
     width = y.shape[1]
@@ -237,14 +285,14 @@ def _dropout(y, mask, probability, seed, stream, step):  # type: ignore[no-untyp
             y[n, j] *= factor * mask[n, j]
 
 
-@compiled
+@part
 def _dropout_backward(dy, mask, probability):  # type: ignore[no-untyped-def]
     factor = dy.dtype.type(1 / (1 - probability))
     for n in range(len(dy)):
         dy[n] *= factor * mask[n]
 
 
-@compiled
+@inlined
 def _loss_gradient(m, outputs, labels, doutputs, totals):  # type: ignore[no-untyped-def]
     """See `losses.Loss.gradient`."""
     settings, real = m.settings[0], outputs.dtype.type
@@ -264,7 +312,7 @@ def _loss_gradient(m, outputs, labels, doutputs, totals):  # type: ignore[no-unt
         cpu._absolute_error(outputs, labels, scale, doutputs, totals)
 
 
-@compiled
+@inlined
 def _backward(m, rows, index, rate):  # type: ignore[no-untyped-def]
     """Gradients of all parameters, from that of the outputs; where `direct`, the weights after the update instead."""
     settings, theta, gradient, space, gradient_space = m.settings[0], m.theta, m.gradient, m.space, m.gradient_space
@@ -290,19 +338,7 @@ def _backward(m, rows, index, rate):  # type: ignore[no-untyped-def]
                 m.work, m.packed, m.places, m.counts,
             )  # fmt: skip
         elif kind == DENSE:
-            cpu._sum_rows(dy.reshape(count, h), gradient[i.b : i.b + h])
-            start, start_at, start_row = m.zeros, NONE, NONE
-            if i.skip >= 0:
-                start, start_at, start_row = gradient_space, i.skip * rows, d
-            multiply(
-                count, d, h, gradient_space, y_at, h, ONE, theta, i.w, ONE, h, start, start_at, start_row, one,
-                gradient_space, x_at, d, m.work,
-            )  # fmt: skip
-            start, start_at, start_row = (theta, i.w, h) if direct else (m.zeros, NONE, NONE)
-            multiply(
-                d, h, count, space, x_at, ONE, d, gradient_space, y_at, h, ONE, start, start_at, start_row, alpha,
-                target, i.w, h, m.work,
-            )  # fmt: skip
+            _dense_backward(m, i, rows, count, direct, target, alpha)
         elif kind == BATCH_NORM:
             normal = space[i.kept * rows : i.kept * rows + count * h].reshape(count, h)
             cpu._batch_norm_backward(
@@ -327,7 +363,7 @@ def _backward(m, rows, index, rate):  # type: ignore[no-untyped-def]
         # ADD: the gradient of a sum is that of each of its terms; `skip` takes it to the beginning of the block
 
 
-@compiled
+@inlined
 def _update(m, rate, step):  # type: ignore[no-untyped-def]
     """`optim.Decay.apply`, then `optim.Optimizer.step`."""
     settings, theta, gradient = m.settings[0], m.theta, m.gradient

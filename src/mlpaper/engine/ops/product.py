@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlpaper.engine.ops.compiled import compiled
-from mlpaper.engine.ops.tile import ROWS, VECTOR_BYTES, VECTORS, address, copy, put, tile, word
+from mlpaper.engine.ops.compiled import part
+from mlpaper.engine.ops.tile import ROWS, VECTOR_BYTES, VECTORS, address, copy, put, take, tile, word
 
 DEPTH = 1024
 """Terms that are summed in one go: a panel of B of this depth stays in the second-level cache."""
@@ -20,6 +20,8 @@ IMAGES = 86 * ROWS
 """Images that are packed at a time."""
 FEW = 4 * ROWS
 """Rows for which it does not pay to copy B."""
+BLOCK = 16
+"""Rows and columns of a block in `transpose`."""
 NARROW = 128
 """Rows of a transposed A for which it does not pay to copy A."""
 ONE, NONE, STRIDE = np.int64(1), np.int64(0), np.int64(ROWS)
@@ -32,22 +34,24 @@ def panel_columns(itemsize: int) -> int:
     return VECTORS * (VECTOR_BYTES // itemsize)
 
 
-@compiled
+@part
 def _columns(array):  # type: ignore[no-untyped-def]
     return VECTORS * (VECTOR_BYTES // array.itemsize)
 
 
-@compiled
+@part
 def transpose(rows, columns, a, a_at, a_row, c, c_at, c_row):  # type: ignore[no-untyped-def]
     """``C[j, i] = A[i, j]``, in blocks that fit the first-level cache."""
-    for i0 in range(0, rows, 16):
-        for j0 in range(0, columns, 16):
-            for i in range(i0, min(i0 + 16, rows)):
-                for j in range(j0, min(j0 + 16, columns)):
-                    put(c, c_at + j * c_row + i, a[a_at + i * a_row + j])
+    for i0 in range(0, rows, BLOCK):
+        height = min(BLOCK, rows - i0)
+        for j0 in range(0, columns, BLOCK):
+            for j in range(j0, min(j0 + BLOCK, columns)):
+                source, target = a_at + i0 * a_row + j, c_at + j * c_row + i0
+                for i in range(height):
+                    put(c, target + i, take(a, source + i * a_row))
 
 
-@compiled
+@part
 def _tile(  # type: ignore[no-untyped-def]
     rows, count, a, a_row, a_step, index, b, b_row, start, start_row, alpha, c, c_row, columns, size
 ):
@@ -61,7 +65,7 @@ def _tile(  # type: ignore[no-untyped-def]
         rows -= height
 
 
-@compiled
+@part
 def multiply(  # type: ignore[no-untyped-def]
     m, n, k, a, a_at, a_row, a_step, b, b_at, b_row, b_step, start, start_at, start_row, alpha, c, c_at, c_row, work
 ):
@@ -100,13 +104,13 @@ def multiply(  # type: ignore[no-untyped-def]
                 )  # fmt: skip
 
 
-@compiled
+@part
 def _byte(eight, number):  # type: ignore[no-untyped-def]
     """One of the bytes of a `word`."""
     return (eight >> np.uint64(8 * number)) & np.uint64(255)
 
 
-@compiled
+@part
 def pack_images(images, index, first, count, table, packed, places, counts):  # type: ignore[no-untyped-def]
     """Tiles of `ROWS` images for `multiply_images`: for each, the pixels in which any of them is not background.
 
@@ -146,7 +150,7 @@ def pack_images(images, index, first, count, table, packed, places, counts):  # 
         counts[t] = found - t * size
 
 
-@compiled
+@part
 def pack_pixels(images, index, first, count, table, packed, places, counts):  # type: ignore[no-untyped-def]
     """Tiles of `ROWS` pixels for `multiply_pixels`: for each, the images in which any of them is not background."""
     size, base = images.shape[1], images.ctypes.data
@@ -180,7 +184,7 @@ def pack_pixels(images, index, first, count, table, packed, places, counts):  # 
                 counts[t] += 1
 
 
-@compiled
+@part
 def multiply_images(  # type: ignore[no-untyped-def]
     images, index, table, n, b, b_at, start, start_at, c, c_at, work, packed, places, counts,
 ):  # fmt: skip
@@ -203,7 +207,7 @@ def multiply_images(  # type: ignore[no-untyped-def]
                 )  # fmt: skip
 
 
-@compiled
+@part
 def multiply_pixels(  # type: ignore[no-untyped-def]
     images, index, table, n, b, b_at, start, start_at, add, alpha, c, c_at, work, packed, places, counts,
 ):  # fmt: skip

@@ -264,8 +264,19 @@ def copy(context, rows, columns, a, a_at, a_row, c, c_at, c_row):  # type: ignor
 
 
 @intrinsic
+def take(context, array, index):  # type: ignore[no-untyped-def]
+    """``array[index]`` for an index that is known not to be negative: a negative one would count from the end."""
+
+    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        data = context.make_array(signature.args[0])(context, builder, values[0]).data
+        return builder.load(builder.gep(data, [values[1]]))
+
+    return array.dtype(array, types.int64), emit
+
+
+@intrinsic
 def put(context, array, index, value):  # type: ignore[no-untyped-def]
-    """``array[index] = value`` for an index that is known to be none of the negative ones, which count from the end."""
+    """``array[index] = value``; see `take`."""
 
     def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
         data = context.make_array(signature.args[0])(context, builder, values[0]).data
