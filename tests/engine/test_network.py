@@ -5,7 +5,7 @@ import pytest
 
 from mlpaper.engine import backend
 from mlpaper.engine.network import Network
-from mlpaper.engine.params import Layout, Vector
+from mlpaper.engine.params import Layout
 from mlpaper.spec import NetworkSpec, UniformInitializer
 
 
@@ -14,15 +14,6 @@ from mlpaper.spec import NetworkSpec, UniformInitializer
 )
 def test_parameter_counts_are_the_published_ones(hidden: tuple[int, ...], parameters: int) -> None:
     assert Layout.of((784, *hidden, 47), batch_norm=False).size == parameters
-
-
-def test_views_share_the_flat_vector_and_weights_are_one_slice() -> None:
-    vector = Vector(backend.select("cpu"), Layout.of((3, 4, 2), batch_norm=False))
-    for name, view in vector.views.items():
-        assert np.shares_memory(view, vector.flat)
-        view[...] = 1 if name.endswith("weight") else 2
-    np.testing.assert_array_equal(vector.weights, 1)
-    np.testing.assert_array_equal(vector.flat[len(vector.weights) :], 2)
 
 
 INITIALIZERS = {
