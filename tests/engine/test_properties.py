@@ -409,3 +409,63 @@ def test_every_epoch_and_seed_has_its_own_order(device: str) -> None:
         assert np.mean(first == second) < 0.2
     drawn = [permutation(trainer.backend, 40, 1, epoch) for epoch in (0, 1)]
     np.testing.assert_array_equal(orders[2:4], drawn)
+
+
+RUNS = st.fixed_dictionaries(
+    {
+        "network": st.sampled_from(
+            [
+                {"hidden": []},
+                {"hidden": [9]},
+                {"hidden": [9, 6], "activation": "tanh"},
+                {"hidden": [9, 6], "batch_norm": True, "dropout": 0.2},
+                {"hidden": [7] * 3, "residual": 2, "activation": "gelu"},
+            ]
+        ),
+        "loss": st.one_of(CROSS_ENTROPIES, ERRORS),
+        "optimizer": st.sampled_from(
+            [
+                {"name": "sgd", "learning_rate": 0.01},
+                {"name": "sgd", "learning_rate": 0.005, "momentum": 0.9},
+                {"name": "sgd", "learning_rate": 0.005, "momentum": 0.9, "nesterov": True},
+                {"name": "adam", "learning_rate": 0.005, "epsilon": 1e-4},
+            ]
+        ),
+        "decay": st.sampled_from([{}, {"l2": 0.1}, {"decoupled": 0.1, "parameters": "all"}]),
+        "clip_norm": st.sampled_from([None, 0.5]),
+        "schedule": st.sampled_from([{"name": "constant"}, {"name": "cosine", "per": "step", "warmup": 2}]),
+        "augmentation": st.sampled_from([{}, {"shift": 1, "rotation": 10}]),
+        "batch_size": st.sampled_from([1, 7, 32, 64, "full"]),
+        "updates": st.sampled_from([None, 5]),
+        "record_steps": st.booleans(),
+        "seed": SEEDS,
+    }
+)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 1e-3)])
+@given(fields=RUNS)
+def test_any_run_is_the_same_on_every_backend(
+    images: tuple[np.ndarray, np.ndarray], dtype: type, tolerance: float, fields: dict
+) -> None:
+    """All that kernels do, alone or many at a time, is what the equations say, over two epochs."""
+    pixels, labels = images
+    index, runs = np.arange(120), []
+    for device in sorted(FLOAT64):
+        spec = spec_of(**fields | {"epochs": 2})
+        made = backend.select(device, dtype)
+        trainer = Trainer(spec, made, np.ascontiguousarray(pixels[:, :16]), labels, index[:80], index[80:], CLASSES)
+        trainer.run()
+        assert trainer.progress.outcome == "finished"
+        runs.append(trainer)
+    ours, theirs = runs
+    np.testing.assert_allclose(ours.network.state, theirs.network.state, rtol=tolerance, atol=tolerance)
+    assert ours.progress.step == theirs.progress.step
+    for mine, other in zip(ours.progress.history, theirs.progress.history, strict=True):
+        assert (mine.epoch, mine.step) == (other.epoch, other.step)
+        assert mine.lr == pytest.approx(other.lr)
+        assert mine.train_loss == pytest.approx(other.train_loss, rel=tolerance)
+        assert mine.validation_loss == pytest.approx(other.validation_loss, rel=tolerance)
+        if dtype == np.float64:
+            assert (mine.train_accuracy, mine.validation_accuracy) == (other.train_accuracy, other.validation_accuracy)
+    np.testing.assert_allclose(ours.progress.steps, theirs.progress.steps, rtol=tolerance)
