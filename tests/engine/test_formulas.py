@@ -43,6 +43,17 @@ def test_derivatives(name: str) -> None:
     np.testing.assert_allclose(dx, evaluate(formulas["dx"], names), rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("name", ["leaky_relu", "leaky_relu_backward"])
+def test_leaky_relu(name: str) -> None:
+    """One formula where x, or y, is positive, and another elsewhere."""
+    x, dy, result = real(50), real(50), np.empty(50)
+    getattr(reference, name)(*([x] if name == "leaky_relu" else [x, dy]), result)
+    text = getattr(reference, name).__doc__
+    (positive,), (other,) = re.findall(r"= (\w+)`` where", text), re.findall(r"else ``(.+?)``", text)
+    expected = [evaluate(formula, {"x": x, "dy": dy}) for formula in (positive, other)]
+    np.testing.assert_allclose(result, np.where(x > 0, *expected), rtol=1e-12)
+
+
 def test_batch_norm() -> None:
     x, dy, gamma, beta = real(9, 4), real(9, 4), real(4), real(4)
     normal, y, dx, statistics, dgamma, dbeta = (np.empty(s) for s in ((9, 4), (9, 4), (9, 4), (2, 4), 4, 4))

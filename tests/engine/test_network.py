@@ -62,3 +62,21 @@ def test_a_tensor_starts_the_same_whatever_comes_after_it() -> None:
         for hidden in ((8,), (8, 8))
     )
     np.testing.assert_array_equal(shallow.parameters["0.weight"], deep.parameters["0.weight"])
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_running_statistics_by_hand(device: str) -> None:
+    """A tenth of each batch's mean and unbiased variance is taken in, and evaluation normalises with what results."""
+    rng, float64 = np.random.default_rng(0), backend.select(device, np.float64)
+    network = Network(float64, NetworkSpec(hidden=(4,), batch_norm=True), inputs=3, classes=2, rows=8)
+    network.parameters.flat[...] = rng.normal(size=network.parameters.flat.shape)
+    mean, variance = np.zeros(4), np.ones(4)
+    w, b, gamma, beta = (network.parameters[f"0.{name}"] for name in ("weight", "bias", "gamma", "beta"))
+    for step, x in enumerate(rng.normal(size=(3, 8, 3)), start=1):
+        network.forward(x, step)
+        z = x @ w + b
+        mean, variance = 0.9 * mean + 0.1 * z.mean(axis=0), 0.9 * variance + 0.1 * z.var(axis=0, ddof=1)
+    np.testing.assert_allclose(network.statistics, [mean, variance], rtol=1e-12)
+    hidden = np.maximum(gamma * (z - mean) / np.sqrt(variance + 1e-5) + beta, 0)
+    expected = hidden @ network.parameters["1.weight"] + network.parameters["1.bias"]
+    np.testing.assert_allclose(network.forward(x), expected, rtol=1e-12)
