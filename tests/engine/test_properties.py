@@ -261,22 +261,29 @@ def test_a_clipped_gradient_is_short_enough_and_points_where_it_did(
         np.testing.assert_allclose(clipped * before, gradient * after, rtol=1e-9, atol=1e-300)
 
 
-@given(
-    DEVICES, st.sampled_from(["weights", "all"]), st.booleans(), st.floats(0, 1), st.floats(0, 1), st.floats(1e-3, 1)
-)
+FACTORS = st.floats(0, 1)
+CLIPS = st.one_of(st.none(), st.floats(0.01, 20))
+
+
+@given(DEVICES, st.sampled_from(["weights", "all"]), st.booleans(), FACTORS, FACTORS, CLIPS, st.floats(1e-3, 1))
 def test_decay_works_on_what_it_says_and_nothing_else(
-    device: str, parameters: str, batch_norm: bool, l2: float, decoupled: float, rate: float
+    device: str, parameters: str, batch_norm: bool, l2: float, decoupled: float, clip: float | None, rate: float
 ) -> None:
+    """The gradient of the loss is clipped, over all parameters; what L2 adds to it is not."""
     layout, rng = Layout.of((5, 4, 3), batch_norm), np.random.default_rng(2)
     theta, gradient = rng.normal(size=(2, layout.size))
     made, options = FLOAT64[device], DecaySpec(l2=l2, decoupled=decoupled, parameters=parameters)
     vectors = [Vector(made, layout, start.copy()) for start in (theta, gradient)]
-    optim.Decay(made, *vectors, options, None).apply(rate)
+    optim.Decay(made, *vectors, options, clip).apply(rate)
+    tolerance = 1e-12
+    if clip is not None:
+        gradient, tolerance = gradient * min(1.0, clip / np.linalg.norm(gradient)), 1e-5
     size = layout.size if parameters == "all" else layout.weight_size
-    np.testing.assert_allclose(vectors[0].flat[:size], (1 - rate * decoupled) * theta[:size], rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(vectors[1].flat[:size], (gradient + l2 * theta)[:size], rtol=1e-12, atol=1e-15)
-    np.testing.assert_array_equal(vectors[0].flat[size:], theta[size:])
-    np.testing.assert_array_equal(vectors[1].flat[size:], gradient[size:])
+    shrunk, pulled = theta.copy(), gradient.copy()
+    shrunk[:size] -= rate * decoupled * theta[:size]
+    pulled[:size] += l2 * theta[:size]
+    np.testing.assert_allclose(vectors[0].flat, shrunk, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(vectors[1].flat, pulled, rtol=tolerance, atol=tolerance)
 
 
 # Whole epochs. An image of one white pixel has a row of the first weights to itself, which tells how it was used.
