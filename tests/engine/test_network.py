@@ -52,6 +52,13 @@ def test_the_uniform_initializer_covers_its_range(biases: bool) -> None:
     assert np.abs(bias).max() == (pytest.approx(0.5, abs=0.01) if biases else 0)
 
 
+def test_batch_norm_starts_as_the_identity_of_what_it_normalises() -> None:
+    network = Network(backend.select("cpu"), NetworkSpec(hidden=(5, 4), batch_norm=True), inputs=3, classes=2, rows=1)
+    for i in (0, 1):
+        np.testing.assert_array_equal(network.parameters[f"{i}.gamma"], 1)
+        np.testing.assert_array_equal(network.parameters[f"{i}.beta"], 0)
+
+
 def test_the_published_size_with_batch_norm() -> None:
     assert Layout.of((784, 400, 400, 47), batch_norm=True).size == 494_847
 

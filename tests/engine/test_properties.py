@@ -329,6 +329,7 @@ def test_an_epoch_uses_every_training_image_once_in_batches_of_the_size_at_the_r
     expected = [rate * gamma**t / n for t, n in enumerate(sizes) for _ in range(n)]
     np.testing.assert_allclose(np.sort(uses(trainer)[places]), np.sort(expected), rtol=0.02, atol=2e-7)
     assert trainer.progress.step == len(sizes)
+    assert trainer.progress.history[0].lr == pytest.approx(expected[-1] * sizes[-1]), "the last update's"
     np.testing.assert_array_equal(np.delete(uses(trainer), places), 0)
 
 

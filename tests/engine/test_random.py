@@ -4,7 +4,9 @@ import numpy as np
 from scipy import stats
 
 from mlpaper.engine import backend
+from mlpaper.engine.augment import Augmenter
 from mlpaper.engine.random import Stream, normal, permutation
+from mlpaper.spec import AugmentationSpec, InputSpec
 
 CPU = backend.select("cpu")
 
@@ -13,6 +15,23 @@ def test_every_seed_and_epoch_has_its_own_permutation() -> None:
     first = permutation(CPU, 1000, seed=3, step=4)
     for other in (permutation(CPU, 1000, seed=4, step=4), permutation(CPU, 1000, seed=3, step=5)):
         assert np.mean(first == other) < 0.01
+
+
+def test_deformations_depend_on_seed_update_and_place_alone() -> None:
+    """An image is shifted otherwise in every update, by any whole number of pixels up to the largest."""
+    options, images = AugmentationSpec(shift=2), np.tile(np.arange(1, 50), (300, 1)).astype(np.float64)
+    float64 = backend.select("cpu", np.float64)
+    first, again, later, other = (
+        Augmenter(float64, options, InputSpec(), 49, seed)(images, step)
+        for seed, step in ((3, 1), (3, 1), (3, 2), (4, 1))
+    )
+    np.testing.assert_array_equal(first, again)
+    for different in (later, other):
+        assert np.mean((first == different).all(axis=1)) < 0.1  # 1 in 25 by chance
+    centres = first[:, 24].astype(int) - 1  # the pixel that came to the centre, which tells the shift
+    assert set(centres // 7) == set(centres % 7) == {1, 2, 3, 4, 5}
+    fewer = Augmenter(float64, options, InputSpec(), 49, 3)(images[:10], 1)
+    np.testing.assert_array_equal(fewer, first[:10])
 
 
 def test_normal_numbers_are_normal_and_independent_between_streams() -> None:
