@@ -155,6 +155,16 @@ def test_kernels_keep_a_nan() -> None:
         np.testing.assert_array_equal(x, [[np.nan, 0, 1]])
 
 
+@pytest.mark.parametrize("name", ["cross_entropy", "weighted_cross_entropy", "squared_error", "absolute_error"])
+def test_the_first_of_equal_outputs_is_the_prediction(name: str) -> None:
+    outputs, labels = np.array([[1.0, 2.0, 2.0]] * 4), np.array([0, 1, 1, 2])
+    more = [np.eye(3)] if name == "weighted_cross_entropy" else []
+    for ops in (cpu, reference):
+        totals = np.zeros(3)
+        getattr(ops, name)(outputs.copy(), labels, *more, 1.0, np.zeros((4, 3)), totals)
+        assert totals[1] == 2
+
+
 def test_philox_gives_the_published_answers() -> None:
     """Known answers of Philox4x32-10 from the Random123 distribution (Salmon et al. 2011)."""
     answers = {

@@ -1,10 +1,13 @@
 """Randomness as a function: same arguments, same numbers; other arguments, other numbers; right distributions."""
 
+import itertools
+
 import numpy as np
 from scipy import stats
 
 from mlpaper.engine import backend
 from mlpaper.engine.augment import Augmenter
+from mlpaper.engine.layers import Dropout
 from mlpaper.engine.random import Stream, normal, permutation
 from mlpaper.spec import AugmentationSpec, InputSpec
 
@@ -15,6 +18,16 @@ def test_every_seed_and_epoch_has_its_own_permutation() -> None:
     first = permutation(CPU, 1000, seed=3, step=4)
     for other in (permutation(CPU, 1000, seed=4, step=4), permutation(CPU, 1000, seed=3, step=5)):
         assert np.mean(first == other) < 0.01
+
+
+def test_dropout_masks_depend_on_seed_layer_update_and_place_alone() -> None:
+    masks = {}
+    for seed, number, step in ((3, 0, 1), (4, 0, 1), (3, 1, 1), (3, 0, 2)):
+        layer = Dropout(CPU, 0.5, seed, number, rows=50, width=30)
+        masks[seed, number, step] = layer.forward(np.ones((50, 30), np.float32), step).copy()
+        np.testing.assert_array_equal(layer.forward(np.ones((9, 30), np.float32), step), masks[seed, number, step][:9])
+    for first, second in itertools.combinations(masks.values(), 2):
+        assert 0.4 < np.mean(first == second) < 0.6
 
 
 def test_deformations_depend_on_seed_update_and_place_alone() -> None:
