@@ -47,6 +47,19 @@ def test_deformations_depend_on_seed_update_and_place_alone() -> None:
     np.testing.assert_array_equal(fewer, first[:10])
 
 
+def test_deformations_bring_in_black_and_turn_by_up_to_the_largest_angle() -> None:
+    float64, pixels = backend.select("cpu", np.float64), InputSpec(mean=0.25, std=0.5)
+    black = np.full((300, 441), -0.5)  # pixels of 0, standardised
+    np.testing.assert_allclose(Augmenter(float64, AugmentationSpec(shift=3), pixels, 441, 0)(black, 1), -0.5)
+    images = np.zeros((300, 21, 21))
+    images[:, 10, 18] = 1  # 8 places right of the centre
+    turned = Augmenter(float64, AugmentationSpec(rotation=15), InputSpec(), 441, 0)(images.reshape(300, 441), 1)
+    rows, columns = (turned.reshape(300, 21, 21).sum(axis=axis) @ (np.arange(21) - 10) for axis in (2, 1))
+    angles = np.degrees(np.arctan2(rows, columns))
+    assert 13 < -angles.min() < 16
+    assert 13 < angles.max() < 16
+
+
 def test_normal_numbers_are_normal_and_independent_between_streams() -> None:
     numbers = {stream: normal(40_000, seed=0, stream=stream, step=0) for stream in Stream}
     for drawn in numbers.values():

@@ -159,3 +159,15 @@ def test_dropout_is_for_training_only(trainer_of: TrainerOf, device: str) -> Non
     assert (record.validation_loss, record.validation_accuracy) == pytest.approx(expected, rel=1e-6)
     without.epoch()
     assert without.progress.history[0].train_loss < record.train_loss, "there was dropout in training"
+
+
+def test_deformations_are_for_training_only(images: Images) -> None:
+    pixels, index, losses = np.ascontiguousarray(images[0][:, :16]), np.arange(600), []
+    for augmentation in ({}, {"shift": 1, "rotation": 20}):
+        spec, chosen = spec_of(augmentation=augmentation), backend.select("cpu")
+        trainer = Trainer(spec, chosen, pixels, images[1], index[:400], index[400:], CLASSES)
+        losses.append(trainer.evaluate(index))
+        trainer.epoch()
+        losses.append(trainer.progress.history[0].train_loss)
+    assert losses[0] == losses[2]
+    assert losses[1] != losses[3]
