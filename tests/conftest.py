@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from mlpaper.data.dataset import Dataset
 from mlpaper.data.prepare import prepare
@@ -11,6 +12,17 @@ from mlpaper.data.split import make_split
 from mlpaper.spec import PoolSpec, PoolSplit
 
 ROOT = Path(__file__).parents[1]
+
+# The same examples at every run, whatever the machine's speed: a test that fails fails for all.
+settings.register_profile(
+    "suite",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=100,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ def images() -> tuple[np.ndarray, np.ndarray]:
     return pixels.astype(np.uint8), labels
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def trainer_of(images: tuple[np.ndarray, np.ndarray]) -> Callable[..., Trainer]:
     """Make a trainer: 400 training and 200 validation images; keyword arguments are fields of the specification."""
 

@@ -5,7 +5,7 @@ import pytest
 
 from mlpaper.engine import backend
 from mlpaper.engine.network import Network
-from mlpaper.engine.params import Layout, Vector
+from mlpaper.engine.params import Layout
 from mlpaper.spec import NetworkSpec, UniformInitializer
 
 
@@ -14,15 +14,6 @@ from mlpaper.spec import NetworkSpec, UniformInitializer
 )
 def test_parameter_counts_are_the_published_ones(hidden: tuple[int, ...], parameters: int) -> None:
     assert Layout.of((784, *hidden, 47), batch_norm=False).size == parameters
-
-
-def test_views_share_the_flat_vector_and_weights_are_one_slice() -> None:
-    vector = Vector(backend.select("cpu"), Layout.of((3, 4, 2), batch_norm=False))
-    for name, view in vector.views.items():
-        assert np.shares_memory(view, vector.flat)
-        view[...] = 1 if name.endswith("weight") else 2
-    np.testing.assert_array_equal(vector.weights, 1)
-    np.testing.assert_array_equal(vector.flat[len(vector.weights) :], 2)
 
 
 INITIALIZERS = {
@@ -61,6 +52,13 @@ def test_the_uniform_initializer_covers_its_range(biases: bool) -> None:
     assert np.abs(bias).max() == (pytest.approx(0.5, abs=0.01) if biases else 0)
 
 
+def test_batch_norm_starts_as_the_identity_of_what_it_normalises() -> None:
+    network = Network(backend.select("cpu"), NetworkSpec(hidden=(5, 4), batch_norm=True), inputs=3, classes=2, rows=1)
+    for i in (0, 1):
+        np.testing.assert_array_equal(network.parameters[f"{i}.gamma"], 1)
+        np.testing.assert_array_equal(network.parameters[f"{i}.beta"], 0)
+
+
 def test_the_published_size_with_batch_norm() -> None:
     assert Layout.of((784, 400, 400, 47), batch_norm=True).size == 494_847
 
@@ -71,3 +69,21 @@ def test_a_tensor_starts_the_same_whatever_comes_after_it() -> None:
         for hidden in ((8,), (8, 8))
     )
     np.testing.assert_array_equal(shallow.parameters["0.weight"], deep.parameters["0.weight"])
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_running_statistics_by_hand(device: str) -> None:
+    """A tenth of each batch's mean and unbiased variance is taken in, and evaluation normalises with what results."""
+    rng, float64 = np.random.default_rng(0), backend.select(device, np.float64)
+    network = Network(float64, NetworkSpec(hidden=(4,), batch_norm=True), inputs=3, classes=2, rows=8)
+    network.parameters.flat[...] = rng.normal(size=network.parameters.flat.shape)
+    mean, variance = np.zeros(4), np.ones(4)
+    w, b, gamma, beta = (network.parameters[f"0.{name}"] for name in ("weight", "bias", "gamma", "beta"))
+    for step, x in enumerate(rng.normal(size=(3, 8, 3)), start=1):
+        network.forward(x, step)
+        z = x @ w + b
+        mean, variance = 0.9 * mean + 0.1 * z.mean(axis=0), 0.9 * variance + 0.1 * z.var(axis=0, ddof=1)
+    np.testing.assert_allclose(network.statistics, [mean, variance], rtol=1e-12)
+    hidden = np.maximum(gamma * (z - mean) / np.sqrt(variance + 1e-5) + beta, 0)
+    expected = hidden @ network.parameters["1.weight"] + network.parameters["1.bias"]
+    np.testing.assert_allclose(network.forward(x), expected, rtol=1e-12)

@@ -1,6 +1,5 @@
 """Training: what one update does, when a run ends, and the traps that training loops fall into."""
 
-import itertools
 import math
 from collections.abc import Callable
 
@@ -16,44 +15,6 @@ TrainerOf = Callable[..., Trainer]
 
 def _weights(trainer: Trainer) -> np.ndarray:
     return np.copy(trainer.network.parameters.flat)
-
-
-@pytest.mark.parametrize(
-    "optimizer",
-    [
-        {"name": "sgd", "learning_rate": 0.1},
-        {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9},
-        {"name": "adam", "learning_rate": 0.01},
-    ],
-)
-def test_duplicating_a_batch_leaves_the_mean_gradient_unchanged(trainer_of: TrainerOf, optimizer: dict) -> None:
-    """And doubles the summed one: the size of the batch enters in one place."""
-    index = np.arange(80)
-    results = {}
-    for reduction in ("mean", "sum"):
-        for copies in (1, 2):
-            trainer = trainer_of(
-                dtype=np.float64, optimizer=optimizer, loss={"name": "cross_entropy", "reduction": reduction}
-            )
-            trainer.update(np.tile(index, copies), 0.1, np.zeros(3))
-            results[reduction, copies] = (np.copy(trainer.network.gradients.flat), _weights(trainer))
-    for value in (0, 1):
-        np.testing.assert_allclose(results["mean", 2][value], results["mean", 1][value], rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(results["sum", 2][0], 2 * results["sum", 1][0], rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(results["sum", 1][0], 80 * results["mean", 1][0], rtol=1e-12, atol=1e-15)
-
-
-def test_l2_decays_weights_and_not_biases(trainer_of: TrainerOf) -> None:
-    plain, decayed = (trainer_of(dtype=np.float64, decay={"l2": l2}, optimizer={"name": "sgd"}) for l2 in (0.0, 0.5))
-    for trainer in (plain, decayed):
-        trainer.network.parameters.flat[...] += 1  # biases start at zero, where nothing would be seen
-    before = _weights(plain)
-    for trainer in (plain, decayed):
-        trainer.update(np.arange(64), 0.1, np.zeros(3))
-    size = plain.network.parameters.layout.weight_size
-    difference = _weights(plain) - _weights(decayed)
-    np.testing.assert_allclose(difference[:size], 0.1 * 0.5 * before[:size], rtol=1e-9)
-    np.testing.assert_array_equal(difference[size:], 0)
 
 
 def test_optimisers_by_hand(trainer_of: TrainerOf) -> None:
@@ -91,36 +52,6 @@ def test_everything_stays_float32(trainer_of: TrainerOf) -> None:
     vectors = [trainer.network.parameters.flat, trainer.network.gradients.flat, *trainer.optimizer.state.values()]
     assert {vector.dtype for vector in vectors} == {np.dtype(np.float32)}
     assert trainer.network.forward(trainer.batches.load(np.arange(3))[0]).dtype == np.float32
-
-
-def test_evaluation_changes_nothing_and_ignores_the_batch_size(trainer_of: TrainerOf) -> None:
-    trainer = trainer_of()
-    trainer.run()
-    before, state = _weights(trainer), {k: np.copy(v) for k, v in trainer.optimizer.state.items()}
-    loss, accuracy = trainer.evaluate(np.arange(600))
-    np.testing.assert_array_equal(_weights(trainer), before)
-    for name, vector in trainer.optimizer.state.items():
-        np.testing.assert_array_equal(vector, state[name])
-    parts = [trainer.evaluate(part) for part in np.array_split(np.arange(600), 7)]
-    sizes = [len(part) for part in np.array_split(np.arange(600), 7)]
-    np.testing.assert_allclose(np.average([part[0] for part in parts], weights=sizes), loss, rtol=1e-6)
-    np.testing.assert_allclose(np.average([part[1] for part in parts], weights=sizes), accuracy, rtol=1e-12)
-
-
-def test_every_training_image_is_seen_once_an_epoch(trainer_of: TrainerOf) -> None:
-    trainer = trainer_of(batch_size=96)  # 400 = 4 x 96 + 16: the last, smaller batch counts
-    seen: list[int] = []
-    updates = trainer.updates
-
-    def spy(order: np.ndarray, rates: np.ndarray, totals: np.ndarray) -> np.ndarray:
-        seen.extend(order.tolist())
-        return updates(order, rates, totals)
-
-    trainer.updates = spy  # type: ignore[method-assign]
-    trainer.epoch()
-    assert sorted(seen) == list(range(400))
-    assert seen != sorted(seen)
-    assert trainer.progress.step == 5
 
 
 def test_running_means_are_over_samples(trainer_of: TrainerOf) -> None:
@@ -183,22 +114,6 @@ def test_early_stopping_on_accuracy_waits_for_larger_values(trainer_of: TrainerO
     assert len(trainer.progress.history) == 3
 
 
-def test_every_epoch_and_seed_has_its_own_order_and_every_seed_its_own_weights(trainer_of: TrainerOf) -> None:
-    orders, weights = {}, {}
-    for seed in (0, 1):
-        trainer = trainer_of(seed=seed, optimizer={"name": "sgd", "learning_rate": 1e-9})
-        weights[seed], seen = _weights(trainer), []
-        updates = trainer.updates
-        trainer.updates = lambda order, *rest, do=updates, seen=seen: (seen.append(order), do(order, *rest))[1]
-        for epoch in (0, 1):
-            seen.clear()
-            trainer.epoch()
-            orders[seed, epoch] = np.concatenate(seen)
-    pairs = itertools.combinations(orders.values(), 2)
-    assert all(np.mean(first == second) < 0.05 for first, second in pairs)
-    assert np.mean(weights[0] == weights[1]) < 0.2
-
-
 def test_schedules_run_on_for_the_whole_training(trainer_of: TrainerOf) -> None:
     schedule = {"name": "linear", "alpha": 0.01, "minimum": 0.0}
     trainer = trainer_of(optimizer={"name": "sgd", "learning_rate": 0.1}, schedule=schedule, epochs=6)
@@ -212,17 +127,6 @@ def test_evaluation_sees_every_image_of_many_batches(trainer_of: TrainerOf, monk
     whole = trainer.evaluate(np.arange(600))
     monkeypatch.setattr("mlpaper.engine.train.EVALUATION_ROWS", 97)
     assert trainer.evaluate(np.arange(600)) == pytest.approx(whole, rel=1e-6)
-
-
-def test_updates_end_a_run_within_an_epoch(trainer_of: TrainerOf) -> None:
-    trainer = trainer_of(epochs=50, updates=10, batch_size=64)  # 7 updates an epoch
-    progress = trainer.run()
-    assert (progress.outcome, progress.step, len(progress.history)) == ("finished", 10, 2)
-
-
-def test_a_full_batch_is_one_update_an_epoch(trainer_of: TrainerOf) -> None:
-    progress = trainer_of(batch_size="full", epochs=3).run()
-    assert [record.step for record in progress.history] == [1, 2, 3]
 
 
 def test_every_step_is_recorded_where_asked(trainer_of: TrainerOf) -> None:
