@@ -1,10 +1,10 @@
 """How the fast operations are compiled, and where the compiled code is kept.
 
 numba's own cache looks at one source file at a time, so a change in a function that others have taken in would go
-unseen. Here the folder's name holds a digest of all the sources and of numba's version, wherever they are installed. It
-lies in the user's own cache (or in `NUMBA_CACHE_DIR`), never beside the sources: an installation may be read-only or
-shared, and compiled code that others can write is not to be trusted. numba writes its files whole or not at all, so many
-jobs may start at once.
+unseen. Here the folder's name holds a digest of numba's version and of all modules that hold compiled code (`ops` and
+`engine.program`), wherever they are installed. It lies in the user's own cache (or in `NUMBA_CACHE_DIR`), never beside
+the sources: an installation may be read-only or shared, and compiled code that others can write is not to be trusted.
+numba writes its files whole or not at all, so many jobs may start at once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ intrinsic: Any = extending.intrinsic
 def cache_folder() -> Path:
     """Folder of the compiled code of exactly these sources."""
     digest = hashlib.sha256(numba.__version__.encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    here = Path(__file__).parent
+    for source in (*sorted(here.glob("*.py")), here.parent / "program.py"):
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
     root = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("mlpaper")
     return Path(root) / f"compiled-{digest.hexdigest()[:16]}"
