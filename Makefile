@@ -23,8 +23,9 @@ twin: $(VENV)/twin  ## PyTorch, without which its runs are left out
 test: $(VENV)/dev $(VENV)/twin lint types  ## the whole test suite, with coverage
 	$(BIN)/python -m pytest --cov --cov-report=term --numprocesses=$(CORES) --dist=worksteal
 
-bench: $(VENV)/dev $(VENV)/twin  ## training steps per second, beside scikit-learn, PyTorch and (where installed) JAX
+bench: $(VENV)/dev $(VENV)/twin  ## training steps per second, beside scikit-learn, PyTorch and (where installed) JAX; costs of a job
 	$(BIN)/python benchmarks/steps.py --write
+	$(BIN)/python benchmarks/jobs.py --write
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check

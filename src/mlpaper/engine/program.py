@@ -532,7 +532,7 @@ class Program:
             chosen=np.empty(self.rows, np.int64),
             row=np.empty(2 * widest, real),
             zeros=np.zeros(widest, real),
-            work=aligned(DEPTH * (widest + ROWS + panel_columns(real.itemsize)), real),
+            work=aligned(max(DEPTH, widths[0]) * (widest + ROWS + panel_columns(real.itemsize)), real),
             packed=aligned(IMAGES * (widths[0] + ROWS), real),
             places=np.empty(IMAGES * (widths[0] + ROWS), np.int32),
             counts=np.empty(max(IMAGES, widths[0]) // ROWS + 1, np.int64),

@@ -188,7 +188,10 @@ def pack_pixels(images, index, first, count, table, packed, places, counts):  # 
 def multiply_images(  # type: ignore[no-untyped-def]
     images, index, table, n, b, b_at, start, start_at, c, c_at, work, packed, places, counts,
 ):  # fmt: skip
-    """``C = S + X B`` with X the images `index` as numbers, (N, D); B (D, n), C (N, n), S one row (n,)."""
+    """``C = S + X B`` with X the images `index` as numbers, (N, D); B (D, n), C (N, n), S one row (n,).
+
+    `work` holds D rows of a tile's columns; `packed`, `places` and `counts` are those of `pack_images`.
+    """
     size, width, one = images.shape[1], _columns(c), c.dtype.type(1)
     for first in range(0, len(index), IMAGES):
         count = min(IMAGES, len(index) - first)
