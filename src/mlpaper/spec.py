@@ -293,6 +293,13 @@ class RunSpec(Model):
     """Seeds initialisation, shuffling, dropout and augmentation; the split has its own seed."""
     engine: Literal["mlpaper", "torch"] = "mlpaper"
 
+    @model_validator(mode="after")
+    def _schedules_fall(self) -> RunSpec:
+        minimum, start = getattr(self.schedule, "minimum", 0.0), self.optimizer.learning_rate
+        if minimum > start:
+            raise ValueError(f"schedule.minimum {minimum:g} is above optimizer.learning_rate {start:g}")
+        return self
+
     def canonical(self) -> str:
         """The one JSON text of this specification: what differs from the defaults, sorted keys, no spaces.
 

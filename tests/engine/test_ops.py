@@ -1,6 +1,7 @@
 """Fast operations against the readable reference, and the reference against known answers."""
 
 import inspect
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -163,6 +164,16 @@ def test_the_first_of_equal_outputs_is_the_prediction(name: str) -> None:
         totals = np.zeros(3)
         getattr(ops, name)(outputs.copy(), labels, *more, 1.0, np.zeros((4, 3)), totals)
         assert totals[1] == 2
+
+
+@pytest.mark.parametrize("ops", [cpu, reference])
+def test_a_gradient_may_take_the_place_of_the_logits(ops: ModuleType) -> None:
+    logits, labels = _real(37, 11), RNG.integers(0, 11, 37)
+    apart, together, totals = np.zeros_like(logits), logits.copy(), np.zeros((2, 3))
+    ops.cross_entropy(logits, labels, 1.0, apart, totals[0])
+    ops.cross_entropy(together, labels, 1.0, together, totals[1])
+    np.testing.assert_array_equal(together, apart)
+    np.testing.assert_array_equal(totals[0], totals[1])
 
 
 def test_philox_gives_the_published_answers() -> None:

@@ -307,8 +307,9 @@ def _cross_entropy(logits, labels, scale, dlogits, totals):  # type: ignore[no-u
                 largest = row[k]
                 argmax = k
         correct += argmax == label
+        own = row[label] - largest
         total = _exponentials(row, largest, drow)
-        loss_sum += math.log(total) - (row[label] - largest)
+        loss_sum += math.log(total) - own
         factor = scale / total
         for k in range(row.shape[0]):
             drow[k] *= factor

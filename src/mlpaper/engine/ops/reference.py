@@ -191,7 +191,7 @@ def cross_entropy(logits: Array, labels: Array, scale: float, dlogits: Array, to
     With p = softmax(z) computed after subtracting the row's maximum, the loss of a sample is
     ``-log p[label] = log(sum_k exp(z_k)) - z[label]`` and its gradient is ``p - onehot(label)``.
 
-    Shape: logits and dlogits (N, K), labels int64 (N,). `scale` multiplies the gradient: 1 / N for the mean over
+    Shape: logits and dlogits (N, K), which may be one array; labels int64 (N,). `scale` multiplies the gradient: 1 / N for the mean over
     the batch, 1 for the sum. `totals` float64 (3,) is added to: the sum of the losses in nats, the number of samples
     whose largest logit (the first, in a tie) is the label's, and 1 while the running sum is finite.
     """
