@@ -126,7 +126,7 @@ def report(results: dict) -> str:
         f"- start-up, from the call of Python to the end of the first update: {results['start-up']:.2f} s",
         f"- private memory of M1g on {EMNIST:,} images, after an epoch: {results['memory']['private']:.0f} MB "
         f"(and {results['memory']['mapped']:.0f} MB of files that jobs share)",
-        f"- an epoch's evaluation, on a seventh as many images, takes {results['evaluation']['part']:.3f} of its training",
+        f"- an epoch's evaluation (a seventh as many images) takes {results['evaluation']['part']:.3f} of its training",
         "",
         "| what grows | s | per 1,000 images, per 1,000 parameters, per epoch |",
         "|---|--:|--:|",

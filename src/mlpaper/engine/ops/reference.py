@@ -191,20 +191,21 @@ def cross_entropy(logits: Array, labels: Array, scale: float, dlogits: Array, to
     With p = softmax(z) computed after subtracting the row's maximum, the loss of a sample is
     ``-log p[label] = log(sum_k exp(z_k)) - z[label]`` and its gradient is ``p - onehot(label)``.
 
-    Shape: logits and dlogits (N, K), which may be one array; labels int64 (N,). `scale` multiplies the gradient: 1 / N for the mean over
-    the batch, 1 for the sum. `totals` float64 (3,) is added to: the sum of the losses in nats, the number of samples
-    whose largest logit (the first, in a tie) is the label's, and 1 while the running sum is finite.
+    Shape: logits and dlogits (N, K), which may be one array; labels int64 (N,). `scale` multiplies the gradient: 1 / N
+    for the mean over the batch, 1 for the sum. `totals` float64 (3,) is added to: the sum of the losses in nats, the
+    number of samples whose largest logit (the first, in a tie) is the label's, and 1 while the running sum is finite.
     """
     rows = np.arange(len(labels), like=labels)
     shifted = logits - logits.max(axis=1, keepdims=True)
     exponentials = np.exp(shifted)
     sums = exponentials.sum(axis=1, keepdims=True)
     losses = np.log(sums[:, 0]) - shifted[rows, labels]
+    correct = (logits.argmax(axis=1) == labels).sum()
     np.divide(exponentials, sums, out=dlogits)
     dlogits[rows, labels] -= 1
     dlogits *= scale
     totals[0] += losses.sum(dtype=np.float64)
-    totals[1] += (logits.argmax(axis=1) == labels).sum()
+    totals[1] += correct
     totals[2] += np.isfinite(totals[0])
 
 
