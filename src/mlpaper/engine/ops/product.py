@@ -211,11 +211,25 @@ def multiply_images(  # type: ignore[no-untyped-def]
 
 
 @part
+def _add_outer(images, index, table, n, b, alpha, c, c_at, packed, places, counts):  # type: ignore[no-untyped-def]
+    """`multiply_pixels` of one image: only the rows of C whose pixel is not background are touched."""
+    pack_images(images, index, 0, 1, table, packed, places, counts)
+    for q in range(counts[0]):
+        factor, begin = alpha * packed[q * ROWS], c_at + places[q] * n
+        row = c[begin : begin + n]
+        for j in range(n):
+            row[j] += factor * b[j]
+
+
+@part
 def multiply_pixels(  # type: ignore[no-untyped-def]
     images, index, table, n, b, b_at, start, start_at, add, alpha, c, c_at, work, packed, places, counts,
 ):  # fmt: skip
     """``C = S + alpha X^T B`` with B (N, n), C (D, n) and S one row (n,); where `add`, ``C <- C + alpha X^T B``."""
     size, width = images.shape[1], _columns(c)
+    if add and len(index) == 1:
+        _add_outer(images, index, table, n, b[b_at : b_at + n], alpha, c, c_at, packed, places, counts)
+        return
     tiles = (size + ROWS - 1) // ROWS
     for first in range(0, len(index), IMAGES):
         count = min(IMAGES, len(index) - first)
