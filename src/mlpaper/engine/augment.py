@@ -25,7 +25,7 @@ class Augmenter:
         self.backend, self.options, self.seed = backend, options, seed
         self.side = math.isqrt(inputs)
         self.background = (0.0 - pixels.mean) / pixels.std
-        self.active = bool(options.shift or options.rotation)
+        self.active = options.any
         if self.active and self.side**2 != inputs:
             raise ValueError(f"augmentation needs square images, not {inputs} pixels")
 

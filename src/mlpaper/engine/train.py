@@ -202,10 +202,10 @@ class Trainer:
         totals = self.backend.zeros((3,), np.float64)
         if self.program is not None:
             self.program.evaluate(index, totals)
-            return float(totals[0]) / len(index), float(totals[1]) / len(index)
-        for begin in range(0, len(index), EVALUATION_ROWS):
-            x, labels = self.batches.load(index[begin : begin + EVALUATION_ROWS])
-            self.loss.gradient(self.network.forward(x), labels, totals)
+        else:
+            for begin in range(0, len(index), EVALUATION_ROWS):
+                x, labels = self.batches.load(index[begin : begin + EVALUATION_ROWS])
+                self.loss.gradient(self.network.forward(x), labels, totals)
         loss_sum, correct, _ = self.backend.to_host(totals)
         return float(loss_sum) / len(index), float(correct) / len(index)
 

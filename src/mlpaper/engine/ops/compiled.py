@@ -14,6 +14,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +47,22 @@ class Locator:
     @classmethod
     def from_function(cls, function: Callable[..., Any], source: str) -> Locator | None:
         """The place for a function, or None where nothing can be written."""
-        locator = cls(function.__code__.co_firstlineno)
+        return cls(function.__code__.co_firstlineno) if cls.writable() else None
+
+    @classmethod
+    @cache
+    def writable(cls) -> bool:
+        """Whether the folder is there, or can be made, and can be written to; one answer for all functions."""
         try:
-            locator.ensure_cache_path()
+            cls.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            tempfile.TemporaryFile(dir=cls.folder).close()
         except OSError:
-            return None
-        return locator
+            return False
+        return True
 
     def ensure_cache_path(self) -> None:
-        """Make the folder, and see that it can be written to."""
+        """Make the folder, should it have gone since."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        tempfile.TemporaryFile(dir=self.folder).close()
 
     def get_cache_path(self) -> str:
         """The folder."""

@@ -34,9 +34,7 @@ def panel_columns(itemsize: int) -> int:
     return VECTORS * (VECTOR_BYTES // itemsize)
 
 
-@part
-def _columns(array):  # type: ignore[no-untyped-def]
-    return VECTORS * (VECTOR_BYTES // array.itemsize)
+_panel_columns = part(panel_columns)
 
 
 @part
@@ -74,7 +72,7 @@ def multiply(  # type: ignore[no-untyped-def]
     One of A's and one of B's steps is 1: a transposed matrix is one whose row step is 1. `work` holds
     ``DEPTH * (m + ROWS + columns of a tile)`` elements, aligned to a vector.
     """
-    width = _columns(c)
+    width = _panel_columns(c.itemsize)
     size = c.itemsize
     panel = DEPTH * width
     identity = address(IDENTITY, 0)
@@ -192,7 +190,7 @@ def multiply_images(  # type: ignore[no-untyped-def]
 
     `work` holds D rows of a tile's columns; `packed`, `places` and `counts` are those of `pack_images`.
     """
-    size, width, one = images.shape[1], _columns(c), c.dtype.type(1)
+    size, width, one = images.shape[1], _panel_columns(c.itemsize), c.dtype.type(1)
     for first in range(0, len(index), IMAGES):
         count = min(IMAGES, len(index) - first)
         pack_images(images, index, first, count, table, packed, places, counts)
@@ -226,7 +224,7 @@ def multiply_pixels(  # type: ignore[no-untyped-def]
     images, index, table, n, b, b_at, start, start_at, add, alpha, c, c_at, work, packed, places, counts,
 ):  # fmt: skip
     """``C = S + alpha X^T B`` with B (N, n), C (D, n) and S one row (n,); where `add`, ``C <- C + alpha X^T B``."""
-    size, width = images.shape[1], _columns(c)
+    size, width = images.shape[1], _panel_columns(c.itemsize)
     if add and len(index) == 1:
         _add_outer(images, index, table, n, b[b_at : b_at + n], alpha, c, c_at, packed, places, counts)
         return
