@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 DatasetName = Literal["mnist", "fashion_mnist", "emnist_bymerge", "emnist_balanced", "digits"]
 Part = Literal["train", "test"]
@@ -98,14 +99,25 @@ class UniformInitializer(Model):
     biases: bool = False
 
 
+def widths(value: Any) -> Any:
+    """Widths of hidden layers; `30 x 32` stands for thirty layers of 32. Anything else is left to the validation.
+
+    >>> widths("3 x 32"), widths([128, 64])
+    ([32, 32, 32], [128, 64])
+    """
+    if isinstance(value, str) and (found := re.fullmatch(r"([1-9]\d{0,3}) x ([1-9]\d*)", value)):
+        return [int(found[2])] * int(found[1])
+    return value
+
+
 class NetworkSpec(Model):
     """A multilayer perceptron from the pixels to the logits of the classes.
 
     A hidden layer is dense -> batch norm -> activation -> dropout, each of them where asked.
     """
 
-    hidden: tuple[Positive, ...] = (128, 64)
-    """Widths of the hidden layers; empty for a linear classifier."""
+    hidden: Annotated[tuple[Positive, ...], BeforeValidator(widths)] = (128, 64)
+    """Widths of the hidden layers, or `30 x 32` for thirty layers of 32; empty for a linear classifier."""
     activation: Activation = "relu"
     initializer: Initializer | UniformInitializer = "he_normal"
     batch_norm: bool = False

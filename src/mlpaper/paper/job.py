@@ -84,7 +84,7 @@ class StudyJob(Model):
     title: str
     summary: str
     authors: str
-    year: int
+    year: int | None
     citation: str
     code: str | None
     runs: dict[str, tuple[str, ...]]

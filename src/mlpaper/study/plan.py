@@ -15,13 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from mlpaper.errors import ConfigurationError, nearest
-from mlpaper.spec import PARTS, PoolSpec, RunSpec
+from mlpaper.spec import PARTS, Model, PoolSpec, RunSpec, widths
 from mlpaper.study import schema, yaml
-from mlpaper.study.schema import Scale, Settings, Study
+from mlpaper.study.schema import RunEntry, Scale, Settings, Study, Sweep
 from mlpaper.study.validate import validate
 
 SPEC_DEFAULTS = RunSpec(dataset=PoolSpec(name="digits")).model_dump(mode="json", exclude={"dataset", "seed"})
 """What a run is where nobody says otherwise."""
+
+
+class LeftOut(Model):
+    """A run that is not made."""
+
+    spec: RunSpec
+    """Of its first seed."""
+    because: str
 
 
 @dataclass(frozen=True)
@@ -40,36 +48,47 @@ class Plan:
     @cached_property
     def runs(self) -> dict[str, RunSpec]:
         """Every training run by its id; a run of two studies is there once."""
-        return {spec.id: spec for spec in self._all() if not self.leaves_out(spec)}
+        return {spec.id: spec for study, run, spec in self._all() if self.why_absent(study, run) is None}
 
     @cached_property
     def left_out(self) -> dict[str, RunSpec]:
         """Every run that is left out, by its id. It is made only where it is asked for by its target."""
-        return {spec.id: spec for spec in self._all() if self.leaves_out(spec)}
+        return {spec.id: spec for _, _, spec in self._all() if spec.id not in self.runs}
 
     @cached_property
     def names(self) -> dict[str, dict[str, tuple[str, ...]]]:
         """Study to run name to the ids of its seeds; none for a run that is left out."""
         return {
-            study: {run: tuple(spec.id for spec in seeds if not self.leaves_out(spec)) for run, seeds in runs.items()}
+            study: {
+                run: () if self.why_absent(study, run) else tuple(spec.id for spec in seeds)
+                for run, seeds in runs.items()
+            }
             for study, runs in self.specs.items()
         }
 
-    def leaves_out(self, spec: RunSpec) -> bool:
-        """Whether this run is not to be made."""
-        return self.without_twin is not None and spec.engine == "torch"
+    def why_absent(self, study: str, run: str) -> str | None:
+        """Why a study's run is not made, or None."""
+        if self.without_twin is not None and self.specs[study][run][0].engine == "torch":
+            return self.without_twin
+        heavy = self.scale.heavy and self.settings.heavy == "none" and self.studies[study].runs[run].heavy
+        return "the configuration leaves heavy runs out" if heavy else None
 
-    def absent(self, study: str, runs: Iterable[str]) -> dict[str, RunSpec]:
-        """Those of a study's runs that are left out, by name, with the specification of their first seed."""
-        firsts = {run: self.specs[study][run][0] for run in runs}
-        return {run: spec for run, spec in firsts.items() if self.leaves_out(spec)}
+    def absent(self, study: str, runs: Iterable[str]) -> dict[str, LeftOut]:
+        """Those of a study's runs that are left out, by name."""
+        return {
+            run: LeftOut(spec=self.specs[study][run][0], because=because)
+            for run in runs
+            if (because := self.why_absent(study, run)) is not None
+        }
 
     def pool_runs(self, study: str) -> RunSpec:
         """A run that stands for its study's dataset and split: the first."""
         return next(iter(self.specs[study].values()))[0]
 
-    def _all(self) -> Iterable[RunSpec]:
-        return (spec for runs in self.specs.values() for seeds in runs.values() for spec in seeds)
+    def _all(self) -> Iterable[tuple[str, str, RunSpec]]:
+        return (
+            (study, run, spec) for study, runs in self.specs.items() for run, seeds in runs.items() for spec in seeds
+        )
 
 
 def load_plan(config: Mapping[str, Any], workflow: Path) -> Plan:
@@ -111,17 +130,23 @@ def left_out_notice(plan: Plan) -> str | None:
     """What to tell the user about runs that are left out, and how to mend it; None where there are none."""
     if not plan.left_out:
         return None
-    count, total = len(plan.left_out), len(plan.left_out) + len(plan.runs)
-    names = dict.fromkeys(run for study, runs in plan.specs.items() for run in plan.absent(study, runs))
-    notice = f"{count} of {total} runs are left out ({', '.join(names)}): {plan.without_twin}."
+    by_reason: dict[str, dict[str, None]] = {}
+    for study, runs in plan.specs.items():
+        for run, absent in plan.absent(study, runs).items():
+            by_reason.setdefault(absent.because, {})[run] = None
+    reasons = "; ".join(f"{because} ({', '.join(runs)})" for because, runs in by_reason.items())
+    notice = f"{len(plan.left_out)} of {len(plan.left_out) + len(plan.runs)} runs are left out: {reasons}."
+    if plan.without_twin not in by_reason:
+        return f"{notice} heavy=first makes the heavy ones with one seed."
     if plan.settings.twin == "never":
-        return f"{notice} twin=auto makes them where PyTorch is installed."
+        return f"{notice} twin=auto makes PyTorch's where it is installed."
     return f"{notice} `make twin` or `pip install torch` mends it; twin=always plans them for machines that have it."
 
 
 def load_study(path: Path) -> Study:
     """The study in a file, with every reference to a run checked."""
     study = validate(Study, yaml.load(path), str(path), path)
+    study = with_sweeps(study, path)
     if study.name != path.stem:
         raise ConfigurationError(f"{path}: `name`: must be `{path.stem}`, the file's name, not `{study.name}`")
     validate(RunSpec, study.defaults, str(path), path, ("defaults",))
@@ -176,11 +201,65 @@ def expand(
 ) -> dict[str, tuple[RunSpec, ...]]:
     """Every run of a study at a scale: its name to its specifications, one per seed."""
     expanded = {}
-    for name in study.runs:
+    for name, entry in study.runs.items():
         values = at_scale(_values(study, name, path), settings, scale)
-        prefix = ("runs", name, "changes")
-        expanded[name] = tuple(validate(RunSpec, values | {"seed": seed}, str(path), path, prefix) for seed in seeds)
+        few = entry.heavy and scale.heavy and settings.heavy != "all"
+        prefix = _keys(study, name)
+        expanded[name] = tuple(
+            validate(RunSpec, values | {"seed": seed}, str(path), path, prefix) for seed in seeds[: 1 if few else None]
+        )
     return expanded
+
+
+def with_sweeps(study: Study, path: Path) -> Study:
+    """The study with a run for every point of its sweeps, and with sweeps over another's points completed."""
+    runs, sweeps = dict(study.runs), dict(study.sweeps)
+    for name, sweep in study.sweeps.items():
+        like = sweeps.get(sweep.based_on or "")
+        if like is not None:
+            inherited = {key: getattr(like, key) for key in ("points", "vary", "logarithmic")}
+            sweep = sweep.model_copy(update=inherited | {"label": sweep.label or like.label})
+        if not sweep.points or not sweep.vary:
+            raise ConfigurationError(
+                f"{path}: `sweeps.{name}`: needs `vary` and `points`, or a sweep before it as `based_on`"
+            )
+        if unknown := sweep.heavy.keys() - sweep.points.keys():
+            raise ConfigurationError(f"{path}: `sweeps.{name}.heavy`: {', '.join(sorted(unknown))} is no point of it")
+        sweeps[name] = sweep
+        for point in sweep.points:
+            run = sweep.run(name, point)
+            if run in runs:
+                raise ConfigurationError(f"{path}: `sweeps.{name}`: there is already a run `{run}`")
+            base = like.run(str(sweep.based_on), point) if like is not None else sweep.based_on
+            runs[run] = _swept(sweep, point, base, varied=like is None)
+    if not runs:
+        raise ConfigurationError(f"{path}: has neither `runs` nor `sweeps`")
+    return study.model_copy(update={"runs": runs, "sweeps": sweeps})
+
+
+def _swept(sweep: Sweep, point: str, base: str | None, varied: bool) -> RunEntry:
+    changes: dict[str, Any] = dict(sweep.changes)
+    if varied:
+        value: Any = sweep.points[point]
+        for key in reversed(sweep.vary.split(".")):
+            value = {key: value}
+        changes = merge(changes, value)
+    return RunEntry(
+        description=sweep.description.replace("{}", point),
+        based_on=base,
+        changes=changes,
+        noise=sweep.noise,
+        gradients=sweep.gradients,
+        heavy=sweep.heavy.get(point),
+    )
+
+
+def _keys(study: Study, run: str) -> tuple[str, str, str]:
+    """Where in its file a run's changes stand."""
+    for name, sweep in study.sweeps.items():
+        if any(sweep.run(name, point) == run for point in sweep.points):
+            return ("sweeps", name, "changes")
+    return ("runs", run, "changes")
 
 
 def _values(study: Study, name: str, path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -228,11 +307,11 @@ def at_scale(values: dict[str, Any], settings: Settings, scale: Scale) -> dict[s
         changed["split"] = {key: value for key, value in values["split"].items() if key != "withhold_per_class"}
     if scale.epochs_divisor > 1:
         changed["epochs"] = max(2, math.ceil(values["epochs"] / scale.epochs_divisor))
-    if scale.max_batch_size is not None:
+    if scale.max_batch_size is not None and isinstance(values["batch_size"], int):
         changed["batch_size"] = min(values["batch_size"], scale.max_batch_size)
-    if scale.max_width is not None:
-        hidden = [min(width, scale.max_width) for width in values["network"]["hidden"]]
-        changed["network"] = values["network"] | {"hidden": hidden}
+    if scale.max_width is not None and isinstance(hidden := widths(values["network"]["hidden"]), list):
+        narrow = [min(width, scale.max_width) for width in hidden]
+        changed["network"] = values["network"] | {"hidden": narrow}
     return values | changed
 
 

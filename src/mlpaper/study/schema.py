@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from mlpaper.errors import nearest
 from mlpaper.spec import DatasetName, Model, NonNegativeReal, Part, Positive, PositiveReal, Seed
@@ -18,6 +18,11 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
 
 RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+([-_][A-Za-z0-9]+)*$", max_length=60)]
 """A run as its study calls it, such as `M1a` or `M1a-as-coded`."""
+
+PointName = Annotated[
+    str, BeforeValidator(lambda key: str(key) if isinstance(key, int) else key), Field(pattern=r"^[A-Za-z0-9-]+$")
+]
+"""A point of a sweep; the sweep's name, a hyphen and this make the name of its run."""
 
 
 METRICS = {
@@ -95,6 +100,8 @@ class Settings(Model):
     """How the PDF is made: `auto` takes LaTeX where it is installed, else Typst."""
     twin: Literal["auto", "always", "never"] = "auto"
     """Whether runs of the engine `torch` are made: `auto` makes them where PyTorch is installed."""
+    heavy: Literal["first", "all", "none"] = "first"
+    """Runs that their study marks as heavy: made with the first seed, with all of them, or left out."""
 
     @field_validator("seeds", "studies")
     @classmethod
@@ -132,6 +139,8 @@ class Scale(Model):
     max_width: Positive | None = None
     withhold: bool = True
     """Whether studies' `withhold_per_class` is applied."""
+    heavy: bool = True
+    """Whether runs that a study marks as heavy are heavy at this scale."""
 
 
 # --- figures and tables
@@ -268,7 +277,7 @@ class Source(Model):
     """Key in `report/references.bib`."""
     authors: Prose
     title: Prose
-    year: int
+    year: int | None = None
     code: str | None = None
     """Where the authors' own code is published."""
 
@@ -284,6 +293,47 @@ class RunEntry(Model):
     """Fields of `RunSpec`, nested as there; a mapping changes only the keys that it names."""
     noise: bool = False
     """Whether the run is tested under noise."""
+    gradients: bool = False
+    """Whether norms of its gradients are among its metrics."""
+    heavy: Prose | None = None
+    """Why this run is too heavy for many seeds, and whether it is made is for the configuration's `heavy` to say."""
+
+
+class Sweep(Model):
+    """Runs that differ in one field: the sweep `width` over 2 and 4 has the runs `width-2` and `width-4`."""
+
+    label: Prose = ""
+    """What varies, as the label of an axis. That of the other sweep where none is given."""
+    description: Prose
+    """Of every run; `{}` stands for the name of its point."""
+    based_on: RunName | None = None
+    """A run that all points start from, or another sweep: then the points are that sweep's, each based on its run."""
+    changes: dict[str, Any] = {}
+    """What all points change."""
+    vary: str = ""
+    """The field of `RunSpec` that varies, such as `network.hidden`."""
+    points: dict[PointName, Any] = {}
+    """Point to the value of that field, in the order of the axis."""
+    logarithmic: bool = False
+    """Whether the axis is logarithmic."""
+    noise: bool = False
+    gradients: bool = False
+    heavy: dict[PointName, Prose] = {}
+    """Points whose runs are heavy, and why."""
+
+    def run(self, name: str, point: str) -> str:
+        """Name of the run at a point of this sweep, which is called `name`."""
+        return f"{name}-{point}"
+
+    def position(self, point: str) -> float | None:
+        """Where a point stands on a numerical axis: its value, or the number that is its name; None for neither."""
+        value = self.points[point]
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        try:
+            return float(point)
+        except ValueError:
+            return None
 
 
 class OpenChoice(Model):
@@ -327,7 +377,9 @@ class Study(Model):
     """One paragraph: what the study asks and how. Markdown."""
     defaults: dict[str, Any]
     """The `RunSpec` that every run starts from, without seed."""
-    runs: dict[RunName, RunEntry] = Field(min_length=1)
+    runs: dict[RunName, RunEntry] = {}
+    """Runs by name; those of the sweeps are added where the study is loaded."""
+    sweeps: dict[Name, Sweep] = {}
     noise: Noise = Noise()
     published: dict[str, PositiveReal] = {}
     """Published values by `<run>.<metric>`; accuracies and F1 as fractions, losses in nats."""
