@@ -14,6 +14,7 @@ rule all:
     default_target: True
     input:
         PAPERS,
+        paths.LEDGER,
         [f"{paths.run_folder(run)}/run.json" for run in PLAN.runs],
 
 

@@ -17,6 +17,7 @@ import click
 
 from mlpaper import __version__
 from mlpaper.errors import MlpaperError
+from mlpaper.paths import LEDGER
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -187,9 +188,9 @@ def gradients(run: Path, pool: Path, split: Path, device: str) -> None:
 
 @cli.command()
 @click.option("--runs", "runs_json", required=True, help="Run folders by the study's names, as JSON.")
-@click.option("--noisy", default="", help="Names of the runs that were tested under noise, separated by commas.")
+@click.option("--measured", default="{}", help="Which of robustness and gradients were measured, by run, as JSON.")
 @click.option("--output", type=FILE, required=True)
-def study(runs_json: str, noisy: str, output: Path) -> None:
+def study(runs_json: str, measured: str, output: Path) -> None:
     """Collect the metrics of a study's runs into one tidy table."""
     import json
 
@@ -198,8 +199,45 @@ def study(runs_json: str, noisy: str, output: Path) -> None:
     from mlpaper.files import write_parquet
     from mlpaper.study.results import Results
 
-    metrics = Results(json.loads(runs_json)).metrics(noisy.split(","))
+    metrics = Results(json.loads(runs_json)).metrics(json.loads(measured))
     write_parquet(output, pa.Table.from_pandas(metrics, preserve_index=False))
+
+
+@cli.command()
+@click.option("--job", "job_json", required=True, help="ClaimsJob as JSON.")
+@click.option("--output", type=FILE, required=True)
+def judge(job_json: str, output: Path) -> None:
+    """Decide the claims of one study."""
+    from mlpaper.files import write_parquet
+    from mlpaper.study.claims import ClaimsJob, as_table, ledger_of
+
+    write_parquet(output, as_table(ledger_of(ClaimsJob.model_validate_json(job_json))))
+
+
+@cli.command()
+@click.option("--output", type=FILE, required=True)
+@click.argument("studies", type=FILE, nargs=-1, required=True)
+def ledger(output: Path, studies: tuple[Path, ...]) -> None:
+    """Join the claims of studies into one ledger."""
+    import pyarrow as pa
+
+    from mlpaper.files import read_parquet, write_parquet
+
+    write_parquet(output, pa.concat_tables(read_parquet(path) for path in studies))
+
+
+@cli.command()
+@click.option("--study", "only", multiple=True, help="Only these studies.")
+@click.option("--verdict", "verdicts", multiple=True, help="Only these verdicts, such as contradicted.")
+@click.argument("file", type=FILE, default=Path(LEDGER))
+def claims(file: Path, only: tuple[str, ...], verdicts: tuple[str, ...]) -> None:
+    """Print the claims of the sources with their verdicts."""
+    from mlpaper.files import read_parquet
+    from mlpaper.paper.claims import show
+
+    if not file.exists():
+        raise MlpaperError(f"{file} is missing: snakemake --cores 4 {LEDGER} makes it, and the runs behind it")
+    show(read_parquet(file).to_pylist(), only, verdicts)
 
 
 @cli.command()

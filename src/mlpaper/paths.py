@@ -37,3 +37,12 @@ def run_folder(run: str) -> str:
 def study_table(study: str) -> str:
     """Metrics of all runs of a study, tidy."""
     return f"results/studies/{study}/runs.parquet"
+
+
+def study_claims(study: str) -> str:
+    """The claims of a study with their verdicts."""
+    return f"results/studies/{study}/claims.parquet"
+
+
+LEDGER = "results/claims.parquet"
+"""The claims of all studies."""

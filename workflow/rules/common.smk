@@ -20,7 +20,16 @@ from mlpaper import paths
 from mlpaper.digest import RULES, digest, item_modules
 from mlpaper.errors import MlpaperError
 from mlpaper.data.sources import fingerprint
-from mlpaper.paper.expand import arrays, config_arguments, figure_jobs, inputs, numbers_job, table_jobs
+from mlpaper.paper.expand import (
+    arrays,
+    claims_job,
+    config_arguments,
+    figure_jobs,
+    inputs,
+    measured_runs,
+    numbers_job,
+    table_jobs,
+)
 from mlpaper.spec import PARTS, canonical_json
 from mlpaper.study.plan import left_out_notice, load_plan, noise_levels
 
@@ -44,6 +53,7 @@ DEVICE = PLAN.settings.device
 REPORT = Path(os.path.relpath(Path(workflow.basedir) / "report"))
 FIGURES = figure_jobs(PLAN)
 TABLES = table_jobs(PLAN)
+CLAIMS = {name: claims_job(PLAN, study) for name, study in PLAN.studies.items()}
 FORMATS = ["html", "md", "tex"] + ([] if PLAN.settings.pdf == "none" else ["pdf"])
 PAPERS = [f"results/paper.{ending}" for ending in FORMATS]
 TEMPLATES = {".j2", ".bib", ".css", ".js", ".lua", ".html", ".md", ".tex", ".typ"}

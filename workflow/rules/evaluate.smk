@@ -8,6 +8,7 @@ rule evaluate:
         outcome=f"{paths.RUN}/run.json",
     output:
         predictions=f"{paths.RUN}/predictions.parquet",
+        calibration=f"{paths.RUN}/calibration.parquet",
         evaluation=f"{paths.RUN}/evaluation.json",
     log:
         "results/logs/evaluate/{run}.log",

@@ -42,7 +42,7 @@ rule table:
 
 rule numbers:
     input:
-        [paths.study_table(study) for study in PLAN.studies],
+        [path(study) for study in PLAN.studies for path in (paths.study_table, paths.study_claims)],
         [file for study in PLAN.studies for file in study_files(study, "spec.json", "run.json")],
         [f"{study.pool}/meta.json" for study in NUMBERS.studies],
         [study.split for study in NUMBERS.studies],

@@ -1,12 +1,12 @@
-# evaluations --> one tidy table per study
+# evaluations --> one tidy table per study --> claims with their verdicts
 rule study:
     input:
         lambda wildcards: study_files(wildcards.study, "spec.json", "run.json", "history.parquet", "evaluation.json"),
         lambda wildcards: [
-            f"{paths.run_folder(run)}/robustness.parquet"
-            for name, entry in PLAN.studies[wildcards.study].runs.items()
-            if entry.noise
+            f"{paths.run_folder(run)}/{file}.parquet"
+            for name, files in measured_runs(PLAN.studies[wildcards.study]).items()
             for run in PLAN.names[wildcards.study][name]
+            for file in files
         ],
     output:
         paths.study_table("{study}"),
@@ -16,9 +16,44 @@ rule study:
         runs=lambda wildcards: json.dumps(
             {name: [paths.run_folder(run) for run in runs] for name, runs in PLAN.names[wildcards.study].items()}
         ),
-        noisy=lambda wildcards: ",".join(n for n, run in PLAN.studies[wildcards.study].runs.items() if run.noise),
+        measured=lambda wildcards: json.dumps(measured_runs(PLAN.studies[wildcards.study])),
         code=CODE["study"],
     message:
         "collect {wildcards.study}"
     shell:
-        "mlpaper study --runs {params.runs:q} --noisy {params.noisy:q} --output {output:q} > {log:q} 2>&1"
+        "mlpaper study --runs {params.runs:q} --measured {params.measured:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule claims:
+    input:
+        paths.study_table("{study}"),
+        lambda wildcards: [
+            f"{folder}/{name}"
+            for folders in CLAIMS[wildcards.study].histories.values()
+            for folder in folders
+            for name in ("spec.json", "run.json", "history.parquet")
+        ],
+    output:
+        paths.study_claims("{study}"),
+    log:
+        "results/logs/claims/{study}.log",
+    params:
+        job=lambda wildcards: canonical_json(CLAIMS[wildcards.study]),
+        code=CODE["claims"],
+    message:
+        "decide the claims of {wildcards.study}"
+    shell:
+        "mlpaper judge --job {params.job:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule ledger:
+    input:
+        [paths.study_claims(study) for study in PLAN.studies],
+    output:
+        paths.LEDGER,
+    log:
+        "results/logs/ledger.log",
+    message:
+        "join the claims of all studies"
+    shell:
+        "mlpaper ledger --output {output:q} {input:q} > {log:q} 2>&1"

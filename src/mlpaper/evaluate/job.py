@@ -13,14 +13,17 @@ from mlpaper.engine import backend as backends
 from mlpaper.engine.batches import Batches
 from mlpaper.engine.train import EVALUATION_ROWS
 from mlpaper.evaluate.metrics import confusion_matrix
-from mlpaper.evaluate.predict import evaluation, load_network, load_run, predict
+from mlpaper.evaluate.predict import calibration_columns, evaluation, load_network, load_run, predict
 from mlpaper.evaluate.robustness import COLUMNS, robustness
 from mlpaper.files import read_parquet, write_json, write_npz, write_parquet
 from mlpaper.spec import InputSpec
 
 
 def evaluate_run(run: Path, pool: Path, split_file: Path, device: str = "auto") -> None:
-    """Write ``predictions.parquet`` and ``evaluation.json`` of the test set into the folder `run`."""
+    """Write ``predictions.parquet``, ``calibration.parquet`` and ``evaluation.json`` of the test set into `run`.
+
+    The predictions of a diverged run mean nothing, and its calibration has no rows.
+    """
     dataset, split = Dataset.open(pool), Split.read(split_file)
     spec, outcome = load_run(run)
     backend = backends.select(device)
@@ -28,6 +31,10 @@ def evaluate_run(run: Path, pool: Path, split_file: Path, device: str = "auto") 
     batches = Batches(backend, dataset.images, dataset.labels, spec.input, EVALUATION_ROWS)
     columns = predict(network, batches, split.test)
     write_parquet(run / "predictions.parquet", columns)
+    bins = calibration_columns(columns)
+    if outcome["outcome"] == "diverged":
+        bins = {name: column[:0] for name, column in bins.items()}
+    write_parquet(run / "calibration.parquet", bins)
     write_json(run / "evaluation.json", evaluation(columns, dataset.classes, outcome["outcome"]))
 
 

@@ -1,4 +1,7 @@
-"""Classification metrics. Conventions are scikit-learn's with `labels=range(K)` and `zero_division=0`."""
+"""Classification metrics. Conventions are scikit-learn's with `labels=range(K)` and `zero_division=0`.
+
+Calibration follows Guo et al. (2017), equation 3, with bins of equal width.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +52,53 @@ def accuracy(confusion: np.ndarray) -> float:
 def macro_f1(confusion: np.ndarray) -> float:
     """Unweighted mean of F1 over all K classes."""
     return float(class_scores(confusion).f1.mean())
+
+
+BINS = 15
+"""Bins of the expected calibration error."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Confidence and accuracy in bins of equal width over (0, 1], float64 (BINS,); NaN where a bin is empty."""
+
+    count: np.ndarray
+    """Samples of every bin, int64."""
+    confidence: np.ndarray
+    accuracy: np.ndarray
+
+    @property
+    def edges(self) -> np.ndarray:
+        """Bounds of the bins, (BINS + 1,); a bin holds its upper bound."""
+        return np.linspace(0.0, 1.0, len(self.count) + 1)
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: sum over bins of count / N times |accuracy - confidence|."""
+        filled = self.count > 0
+        gaps = np.abs(self.accuracy - self.confidence)[filled]
+        return float(np.sum(self.count[filled] * gaps) / self.count.sum())
+
+
+def calibration(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Calibration:
+    """Bin predictions by their confidence.
+
+    Parameters
+    ----------
+    confidence
+        Probability of the predicted class, (N,), in (0, 1].
+    correct
+        Whether the prediction is right, bool (N,).
+
+    >>> calibration(np.array([0.9, 0.9, 0.3]), np.array([True, False, True]), bins=2).accuracy
+    array([1. , 0.5])
+    """
+    confidence = confidence.astype(np.float64)
+    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        means = [np.bincount(place, weights=values, minlength=bins) / count for values in (confidence, correct)]
+    return Calibration(count, *means)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

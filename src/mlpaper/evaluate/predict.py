@@ -12,7 +12,7 @@ from mlpaper.engine.backend import Backend
 from mlpaper.engine.batches import Batches
 from mlpaper.engine.network import Network
 from mlpaper.engine.train import EVALUATION_ROWS
-from mlpaper.evaluate.metrics import accuracy, class_scores, confusion_matrix, macro_f1
+from mlpaper.evaluate.metrics import Calibration, accuracy, calibration, class_scores, confusion_matrix, macro_f1
 from mlpaper.files import read_json, read_npz
 from mlpaper.spec import RunSpec
 
@@ -62,7 +62,7 @@ def predict(network: Network, batches: Batches, index: np.ndarray) -> dict[str, 
 def evaluation(columns: dict[str, np.ndarray], classes: tuple[str, ...], outcome: str) -> dict[str, Any]:
     """Content of `evaluation.json`; a diverged run has no metrics."""
     if outcome == "diverged":
-        nothing = {"accuracy": None, "macro_f1": None, "cross_entropy": None}
+        nothing = {"accuracy": None, "macro_f1": None, "cross_entropy": None, "calibration_error": None}
         return {"outcome": outcome, "test": nothing | {"samples": len(columns["label"])}, "per_class": []}
     confusion = confusion_matrix(columns["label"], columns["prediction"], len(classes))
     scores = class_scores(confusion)
@@ -72,6 +72,7 @@ def evaluation(columns: dict[str, np.ndarray], classes: tuple[str, ...], outcome
             "accuracy": accuracy(confusion),
             "macro_f1": macro_f1(confusion),
             "cross_entropy": float(-columns["log_probability"].astype(np.float64).mean()),
+            "calibration_error": calibrated(columns).error,
             "samples": len(columns["label"]),
         },
         "per_class": [
@@ -84,4 +85,21 @@ def evaluation(columns: dict[str, np.ndarray], classes: tuple[str, ...], outcome
             }
             for k, name in enumerate(classes)
         ],
+    }
+
+
+def calibrated(columns: dict[str, np.ndarray]) -> Calibration:
+    """Confidence and accuracy of predictions, binned by confidence."""
+    return calibration(columns["confidence"], columns["prediction"] == columns["label"])
+
+
+def calibration_columns(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Columns of `calibration.parquet`: a row per bin, its bounds, count, mean confidence and accuracy."""
+    bins = calibrated(columns)
+    return {
+        "low": bins.edges[:-1],
+        "high": bins.edges[1:],
+        "count": bins.count,
+        "confidence": bins.confidence,
+        "accuracy": bins.accuracy,
     }

@@ -9,11 +9,9 @@ from typing import Any
 
 from mlpaper import paths
 from mlpaper.paper.job import ItemJob, NumbersJob, StudyJob
-from mlpaper.study import schema
-from mlpaper.study.plan import Plan, published, referenced
-
-METRIC_FILES = ("spec.json", "run.json", "history.parquet", "evaluation.json")
-"""Files of a run that its metrics are read from, besides `robustness.parquet` where noise is asked for."""
+from mlpaper.study import metrics, schema
+from mlpaper.study.claims import ClaimsJob
+from mlpaper.study.plan import Plan, measured_files, published, referenced
 
 
 def figure_jobs(plan: Plan) -> dict[str, ItemJob]:
@@ -36,7 +34,6 @@ def numbers_job(plan: Plan) -> NumbersJob:
         watermark=plan.scale.watermark,
         seeds=plan.seeds,
         command=f"snakemake --cores all{config_arguments(plan.settings)}",
-        because=plan.without_twin if plan.left_out else None,
     )
 
 
@@ -68,6 +65,7 @@ def _study_job(plan: Plan, study: schema.Study) -> StudyJob:
         figures=tuple(f"{study.name}-{figure.name}" for figure in study.figures),
         tables=tuple(f"{study.name}-{table.name}" for table in study.tables),
         table=paths.study_table(study.name),
+        claims=paths.study_claims(study.name),
         pool=paths.pool_folder(spec.dataset),
         split=paths.split_file(spec),
     )
@@ -75,7 +73,11 @@ def _study_job(plan: Plan, study: schema.Study) -> StudyJob:
 
 def inputs(job: ItemJob) -> list[str]:
     """Files that a figure or table is made from."""
-    found = [f"{folder}/{name}" for folders in job.runs.values() for folder in folders for name in _run_files(job.item)]
+    found = [
+        f"{folder}/{name}" for run, folders in job.runs.items() for folder in folders for name in run_files(job, run)
+    ]
+    if job.claims is not None:
+        found.append(job.claims)
     if job.pool is not None:
         found.append(f"{job.pool}/meta.json")
     if job.split is not None:
@@ -88,18 +90,47 @@ def arrays(job: ItemJob) -> list[str]:
     return [] if job.pool is None else paths.pool_arrays(job.pool)
 
 
+def run_files(job: ItemJob, run: str) -> tuple[str, ...]:
+    """Files of a run that a figure or table reads."""
+    if not job.item.metric_names:
+        return job.item.files
+    needed = {f"{metrics.get(metric).file}.parquet" for metric in job.item.metric_names}
+    measured = (f"{name}.parquet" for name in job.measured.get(run, ()))
+    return tuple(dict.fromkeys((*job.item.files, *schema.METRIC_FILES, *(name for name in measured if name in needed))))
+
+
+def claims_job(plan: Plan, study: schema.Study) -> ClaimsJob:
+    """The job of a study's ledger of claims."""
+    names = plan.names[study.name]
+    timed = {run for claim in study.claims if claim.rule == "speed" for run in claim.named_runs}
+    return ClaimsJob(
+        study=study.name,
+        claims=study.claims,
+        runs=tuple(study.runs),
+        left_out={run: absent.because for run, absent in plan.absent(study.name, study.runs).items()},
+        published=published(study, study.runs),
+        table=paths.study_table(study.name),
+        histories={run: tuple(map(paths.run_folder, names[run])) for run in study.runs if run in timed},
+    )
+
+
+def measured_runs(study: schema.Study) -> dict[str, tuple[str, ...]]:
+    """Which of robustness and gradients are measured, by run; runs without either are left out."""
+    return {run: files for run, entry in study.runs.items() if (files := measured_files(entry))}
+
+
 def _job(plan: Plan, study: schema.Study, item: schema.FigureSpec | schema.TableSpec) -> ItemJob:
-    runs = tuple(study.runs) if item.kind == "settings" else referenced(item)
-    about_data = item.kind in ("samples", "class-distribution", "split")
-    spec, left_out = plan.pool_runs(study.name), plan.absent(study.name, runs)
+    runs = referenced(item)
+    spec, measured = plan.pool_runs(study.name), measured_runs(study)
     return ItemJob(
         study=study.name,
         item=item,
-        runs={run: tuple(paths.run_folder(run_id) for run_id in plan.names[study.name][run]) for run in runs},
-        left_out=left_out,
-        because=plan.without_twin if left_out else None,
-        pool=paths.pool_folder(spec.dataset) if about_data else None,
-        split=paths.split_file(spec) if about_data else None,
+        runs={run: tuple(map(paths.run_folder, plan.names[study.name][run])) for run in runs},
+        left_out=plan.absent(study.name, runs),
+        measured={run: measured[run] for run in runs if run in measured},
+        pool=paths.pool_folder(spec.dataset) if item.about_data else None,
+        split=paths.split_file(spec) if item.about_data else None,
+        claims=paths.study_claims(study.name) if item.kind == "claims" else None,
         published=published(study, runs),
         entries=tuple(_entries(study, item, runs)),
         watermark=plan.scale.watermark,
@@ -117,21 +148,18 @@ def _entries(
             return (difference.model_dump(mode="json") for difference in study.differences)
         case "settings" | "runs":
             return ({"run": run, "description": study.runs[run].description} for run in runs)
+        case "sweep":
+            return (
+                {
+                    "sweep": name,
+                    "label": sweep.label,
+                    "logarithmic": sweep.logarithmic,
+                    "run": sweep.run(name, point),
+                    "point": point,
+                    "position": sweep.position(point),
+                }
+                for name in item.sweeps
+                for sweep in [study.sweeps[name]]
+                for point in sweep.points
+            )
     return ()
-
-
-def _run_files(item: schema.FigureSpec | schema.TableSpec) -> tuple[str, ...]:
-    match item.kind:
-        case "settings":
-            return ("spec.json",)
-        case "curves":
-            return ("spec.json", "run.json", "history.parquet")
-        case "confusion":
-            return ("spec.json", "evaluation.json", "confusion.npz")
-        case "gradient-norms":
-            return ("spec.json", "run.json", "gradients.parquet")
-        case "noise":
-            return (*METRIC_FILES, "robustness.parquet")
-    metrics = getattr(item, "columns", None) or (getattr(item, "metric", ""),)
-    noisy = any(schema.NOISE_METRIC.fullmatch(metric) for metric in metrics)
-    return (*METRIC_FILES, "robustness.parquet") if noisy else METRIC_FILES

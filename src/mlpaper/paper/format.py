@@ -1,6 +1,6 @@
 """How numbers are written: the one place that decides decimals, units and signs, for tables, figures and prose.
 
-Metrics are fractions, nats, seconds or counts (`mlpaper.study.schema.METRICS`). Fractions are shown in per cent.
+Metrics are stored as `mlpaper.study.metrics` says. Fractions are shown in per cent.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from mlpaper.errors import RenderError, nearest
-from mlpaper.study.schema import FRACTIONS, METRICS
+from mlpaper.study import metrics
 from mlpaper.study.stats import Summary
 
 MISSING = "–"
@@ -17,9 +17,9 @@ MISSING = "–"
 NOT_RUN = "not run"
 """Stands where a run is left out."""
 
-COUNTS = frozenset({"epochs", "parameters"})
 NO_BREAK_SPACE = "\u00a0"
-_NOISE = re.compile(r"noise_accuracy_(\d+\.\d+)")
+DECIMALS = {"%": 2, "nats": 4, "s": 1, "MiB": 0, "decades": 2, "": 1}
+"""Decimals of a metric by its unit; counts have one where they are means."""
 
 
 def scale(metric: str) -> float:
@@ -28,18 +28,17 @@ def scale(metric: str) -> float:
     >>> scale("macro_f1"), scale("test_cross_entropy")
     (100.0, 1.0)
     """
-    return 100.0 if FRACTIONS.search(metric) else 1.0
+    return 100.0 if metrics.get(metric).unit == "%" else 1.0
 
 
 def unit(metric: str) -> str:
-    """Unit of a metric's numbers; empty for counts, and for times, which carry their own.
+    """Unit of a metric's numbers; empty for counts, decades, and for times, which carry their own.
 
     >>> unit("test_accuracy"), unit("validation_loss"), unit("epochs")
     ('%', 'nats', '')
     """
-    if FRACTIONS.search(metric):
-        return "%"
-    return "" if metric in COUNTS or metric == "seconds" else "nats"
+    found = metrics.get(metric).unit
+    return "" if found in ("s", "decades") else found
 
 
 def label(metric: str) -> str:
@@ -53,11 +52,10 @@ def label(metric: str) -> str:
     >>> label("validation_accuracy"), label("noise_accuracy_0.1")
     ('validation accuracy', 'accuracy at σ = 0.1')
     """
-    if noise := _NOISE.fullmatch(metric):
-        return f"accuracy at σ = {noise[1]}"
-    if metric not in METRICS:
-        raise RenderError(f"there is no metric `{metric}`{nearest(metric, METRICS)}")
-    return METRICS[metric]
+    if not metrics.known(metric):
+        raise RenderError(f"there is no metric `{metric}`{nearest(metric, metrics.METRICS)}")
+    found = metrics.get(metric)
+    return f"log₁₀ of the {found.label}" if found.unit == "decades" else found.label
 
 
 def heading(metric: str) -> str:
@@ -79,11 +77,12 @@ def number(metric: str, value: float | None) -> str:
     """
     if value is None:
         return MISSING
-    if metric == "seconds":
+    unit = metrics.get(metric).unit
+    if unit == "s":
         return duration(value)
-    if metric in COUNTS:
-        return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
-    return f"{scale(metric) * value:.{_decimals(metric)}f}"
+    if unit in ("", "MiB"):
+        return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.{DECIMALS[unit]}f}"
+    return f"{scale(metric) * value:.{DECIMALS[unit]}f}".replace("-", "−")
 
 
 def quantity(metric: str, value: float | None) -> str:
@@ -106,10 +105,12 @@ def value(metric: str, summary: Summary | None) -> str:
     """
     if summary is None:
         return MISSING
-    if summary.half_width is None or (metric in COUNTS and summary.half_width == 0):
+    unit = metrics.get(metric).unit
+    if summary.half_width is None or (unit == "" and summary.half_width == 0):
         return number(metric, summary.mean)
-    if metric in COUNTS:
-        return f"{summary.mean:,.1f} ± {summary.half_width:,.1f}"
+    if unit in ("", "MiB"):
+        decimals = DECIMALS[unit]
+        return f"{summary.mean:,.{decimals}f} ± {summary.half_width:,.{decimals}f}"
     return f"{number(metric, summary.mean)} ± {number(metric, summary.half_width)}"
 
 
@@ -123,18 +124,21 @@ def difference(metric: str, summary: Summary | None) -> str:
     """
     if summary is None:
         return MISSING
-    mean = f"{scale(metric) * summary.mean:+z.{_decimals(metric)}f}".replace("-", "−")
+    decimals = DECIMALS[metrics.get(metric).unit]
+    mean = f"{scale(metric) * summary.mean:+z.{decimals}f}".replace("-", "−")
     if summary.half_width is None:
         return mean
-    return f"{mean} ± {scale(metric) * summary.half_width:.{_decimals(metric)}f}"
+    return f"{mean} ± {scale(metric) * summary.half_width:.{decimals}f}"
 
 
 def duration(seconds: float) -> str:
     """A time in seconds, from a minute on in minutes and seconds, from an hour on in hours and minutes.
 
-    >>> duration(12.34), duration(59.97), duration(245), duration(7322)
-    ('12.3 s', '1 min 00 s', '4 min 05 s', '2 h 02 min')
+    >>> duration(0.0123), duration(12.34), duration(59.97), duration(245), duration(7322)
+    ('12 ms', '12.3 s', '1 min 00 s', '4 min 05 s', '2 h 02 min')
     """
+    if 0 < seconds < 0.1:
+        return f"{1000 * seconds:.2g} ms"
     if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -151,9 +155,3 @@ def short(value: float) -> str:
     """
     text = f"{value:.12g}"
     return re.sub(r"e([+-])0*", lambda match: "e" + match[1].replace("+", ""), text)
-
-
-def _decimals(metric: str) -> int:
-    if metric in COUNTS or metric == "seconds":
-        return 1
-    return 2 if FRACTIONS.search(metric) else 4

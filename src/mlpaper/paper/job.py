@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlpaper.spec import Model, RunSpec
-from mlpaper.study.schema import FigureSpec, RunName, TableSpec
+from mlpaper.spec import Model
+from mlpaper.study.schema import FigureSpec, LeftOut, RunName, TableSpec
 
 if TYPE_CHECKING:
     from mlpaper.data.dataset import Dataset
@@ -26,14 +26,16 @@ class ItemJob(Model):
     item: FigureSpec | TableSpec
     runs: dict[RunName, tuple[str, ...]] = {}
     """Run folders by the study's names, one per seed, in the order of the item; none for a run that is left out."""
-    left_out: dict[RunName, RunSpec] = {}
-    """Runs of the item that are not made, with the specification of their first seed."""
-    because: str | None = None
-    """Why they are not made."""
+    left_out: dict[RunName, LeftOut] = {}
+    """Runs of the item that are not made."""
     pool: str | None = None
     """Folder of the dataset."""
     split: str | None = None
     """File of the split."""
+    measured: dict[RunName, tuple[str, ...]] = {}
+    """Which of robustness and gradients were measured, by run."""
+    claims: str | None = None
+    """File of the study's ledger."""
     published: dict[str, float] = {}
     """Published values of the runs shown, by `<run>.<metric>`."""
     entries: tuple[dict[str, Any], ...] = ()
@@ -55,12 +57,16 @@ class ItemJob(Model):
     def spec(self, run: str) -> dict[str, Any]:
         """Specification of a run's first seed, also of a run that is left out."""
         folders = self.results.runs[run]
-        return folders[0].spec if folders else self.left_out[run].model_dump(mode="json")
+        return folders[0].spec if folders else self.left_out[run].spec.model_dump(mode="json")
 
     @property
     def absence(self) -> str:
         """A sentence on the runs that are left out, or nothing."""
-        return f"Not run: {', '.join(self.left_out)} ({self.because})." if self.left_out else ""
+        by_reason: dict[str, list[str]] = {}
+        for run, absent in self.left_out.items():
+            by_reason.setdefault(absent.because, []).append(run)
+        reasons = (f"{', '.join(runs)} ({because})" for because, runs in by_reason.items())
+        return f"Not run: {'; '.join(reasons)}." if self.left_out else ""
 
     def dataset(self) -> Dataset:
         """The dataset, memory-mapped."""
@@ -89,14 +95,16 @@ class StudyJob(Model):
     code: str | None
     runs: dict[str, tuple[str, ...]]
     """Run folders by the study's names, one per seed; none for a run that is left out."""
-    left_out: dict[str, RunSpec] = {}
-    """Runs that are not made, with the specification of their first seed."""
+    left_out: dict[str, LeftOut] = {}
+    """Runs that are not made."""
     descriptions: dict[str, str]
     published: dict[str, float]
     figures: tuple[str, ...]
     tables: tuple[str, ...]
     table: str
     """The study's table of metrics."""
+    claims: str
+    """The study's ledger."""
     pool: str
     split: str
 
@@ -107,7 +115,7 @@ class NumbersJob(Model):
     studies: tuple[StudyJob, ...]
     scale: str
     watermark: str | None
-    seeds: tuple[int, ...]
+    seeds: dict[str, tuple[int, ...]]
+    """Study to the seeds of its runs."""
     command: str
-    because: str | None = None
     """Why runs are left out, where some are."""

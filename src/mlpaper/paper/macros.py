@@ -16,8 +16,8 @@ from typing import Any, Literal
 from mlpaper.errors import RenderError, nearest
 from mlpaper.files import read_json
 from mlpaper.paper import format as form
-from mlpaper.study.schema import FRACTIONS, METRICS, NOISE_METRIC
-from mlpaper.study.stats import Summary, summarise
+from mlpaper.study import metrics
+from mlpaper.study.stats import Summary, paired
 
 Target = Literal["md", "html", "tex", "typ"]
 """What the templates are rendered for; a PDF is rendered from `tex` or `typ`."""
@@ -66,8 +66,7 @@ class Numbers:
         self.numbers: Mapping[str, dict[str, Any]] = document["numbers"]
         self.settings: Mapping[str, dict[str, Any]] = document["settings"]
         self.pools: Mapping[str, dict[str, Any]] = document["pools"]
-        self.left_out = frozenset(document["provenance"]["left_out"])
-        self.because: str | None = document["provenance"]["because"]
+        self.left_out: Mapping[str, str] = document["provenance"]["left_out"]
         self.target = target
 
     def macros(self) -> dict[str, Callable[..., Any]]:
@@ -128,7 +127,7 @@ class Numbers:
         """``first`` minus ``second``, paired by seed, with its interval: `+6.11 ± 0.20 points`."""
         keys = [f"{study}.{run}.{metric}" for run in (first, second)]
         entries = [self._entry(key) for key in keys]
-        summary = self._paired(*entries)
+        summary = paired(*map(_by_seed, entries))
         if summary is None:
             return self._absence(*keys)
         text, seeds = _signed(metric, summary), max(entry["n"] + entry.get("diverged", 0) for entry in entries)
@@ -146,7 +145,7 @@ class Numbers:
     def relation(self, study: str, first: str, second: str, metric: str) -> Relation:
         """How ``first`` lies to ``second``; with one seed, by the sign alone."""
         entries = [self._entry(f"{study}.{run}.{metric}") for run in (first, second)]
-        summary = self._paired(*entries)
+        summary = paired(*map(_by_seed, entries))
         lost = any(entry.get("diverged") for entry in entries)
         if summary is None or (summary.n == 1 and lost):
             return "diverged" if lost else "missing"
@@ -216,14 +215,15 @@ class Numbers:
             return {"metric": self._metric(key), **self.numbers[key]}
         metric = self._metric(key)
         run = key.removesuffix(f".{metric}")
-        if run not in self.settings or not (metric in METRICS or NOISE_METRIC.fullmatch(metric)):
+        if run not in self.settings or not metrics.known(metric):
             raise RenderError(f"there is no number `{key}`{nearest(key, self.numbers)}")
         return {"metric": metric, "mean": None, "diverged": self.numbers.get(f"{run}.epochs", {}).get("diverged", 0)}
 
     def _absence(self, *keys: str) -> str:
         """Why there is no value of these keys: a run is left out, has diverged, or was not measured."""
-        if any(key.startswith(f"{run}.") for key in keys for run in self.left_out):
-            return f"{form.NOT_RUN} ({self.because})"
+        for run, because in self.left_out.items():
+            if any(key.startswith(f"{run}.") for key in keys):
+                return f"{form.NOT_RUN} ({because})"
         return "diverged" if any(self._entry(key).get("diverged") for key in keys) else "not measured"
 
     def _metric(self, key: str) -> str:
@@ -234,11 +234,6 @@ class Numbers:
         if study not in self.pools:
             raise RenderError(f"there are no data of a study `{study}`{nearest(study, self.pools)}")
         return self.pools[study]
-
-    def _paired(self, first: Mapping[str, Any], second: Mapping[str, Any]) -> Summary | None:
-        minuends, subtrahends = _by_seed(first), _by_seed(second)
-        seeds = sorted(minuends.keys() & subtrahends.keys())
-        return summarise([minuends[seed] - subtrahends[seed] for seed in seeds]) if seeds else None
 
     def _marked(self, key: str, entry: Mapping[str, Any], text: str) -> str:
         """``text`` as a span that says where it comes from, in HTML; else ``text`` itself."""
@@ -262,7 +257,7 @@ def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
 
 
 def _signed(metric: str, summary: Summary) -> str:
-    suffix = "points" if FRACTIONS.search(metric) else form.unit(metric)
+    suffix = form.unit(metric).replace("%", "points")
     return form.difference(metric, summary) + (form.NO_BREAK_SPACE + suffix if suffix else "")
 
 

@@ -11,10 +11,11 @@ import pandas as pd
 
 from mlpaper.data.dataset import Dataset
 from mlpaper.data.split import Split
+from mlpaper.files import read_parquet
 from mlpaper.machine import machine, versions
 from mlpaper.paper.job import NumbersJob, StudyJob
+from mlpaper.study.metrics import ALWAYS_KNOWN
 from mlpaper.study.results import Results, RunFolder
-from mlpaper.study.schema import ALWAYS_KNOWN
 from mlpaper.study.stats import summarise
 
 
@@ -28,11 +29,12 @@ def numbers(job: NumbersJob) -> dict[str, Any]:
         values |= {f"{study.name}.{key}": value for key, value in _values(study, metrics).items()}
         for name, seeds in Results(study.runs).runs.items():
             left_out = study.left_out.get(name)
-            settings[f"{study.name}.{name}"] = left_out.model_dump(mode="json") if left_out else seeds[0].spec
+            settings[f"{study.name}.{name}"] = left_out.spec.model_dump(mode="json") if left_out else seeds[0].spec
             seconds |= {run.id: run.outcome["seconds"] for run in seeds}
     return {
         "studies": [study.name for study in job.studies],
         "numbers": values,
+        "claims": [row for study in job.studies for row in read_parquet(Path(study.claims)).to_pylist()],
         "settings": settings,
         "pools": {study.name: _pool(study) for study in job.studies},
         "study": {
@@ -46,14 +48,17 @@ def numbers(job: NumbersJob) -> dict[str, Any]:
             "version": versions()["mlpaper"],
             "scale": job.scale,
             "watermark": job.watermark,
-            "seeds": list(job.seeds),
+            "seeds": sorted({seed for seeds in job.seeds.values() for seed in seeds}),
             "machine": machine(),
             "versions": versions(),
             "command": job.command,
             "runs": len(seconds),
             "seconds": sum(seconds.values()),
-            "left_out": [f"{study.name}.{name}" for study in job.studies for name in study.left_out],
-            "because": job.because,
+            "left_out": {
+                f"{study.name}.{name}": absent.because
+                for study in job.studies
+                for name, absent in study.left_out.items()
+            },
         },
     }
 

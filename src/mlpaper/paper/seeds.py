@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mlpaper.paper import format as fmt
+from mlpaper.study.metrics import ALWAYS_KNOWN
 from mlpaper.study.results import RunFolder
-from mlpaper.study.schema import ALWAYS_KNOWN
-from mlpaper.study.stats import Summary, summarise
+from mlpaper.study.stats import Summary, paired, summarise
 
 
 def converged(seeds: Sequence[RunFolder]) -> list[RunFolder]:
@@ -57,6 +57,4 @@ def cell(seeds: Sequence[RunFolder], metric: str) -> str:
 
 def paired_difference(seeds: Sequence[RunFolder], others: Sequence[RunFolder], metric: str) -> Summary | None:
     """Mean and 95 % interval of (seed - other) over the seeds that both have."""
-    first, second = by_seed(seeds, metric), by_seed(others, metric)
-    pairs = [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
-    return summarise(pairs) if pairs else None
+    return paired(by_seed(seeds, metric), by_seed(others, metric))

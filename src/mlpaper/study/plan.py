@@ -10,26 +10,19 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mlpaper.errors import ConfigurationError, nearest
-from mlpaper.spec import PARTS, Model, PoolSpec, RunSpec, widths
-from mlpaper.study import schema, yaml
-from mlpaper.study.schema import RunEntry, Scale, Settings, Study, Sweep
+from mlpaper.spec import PARTS, PoolSpec, RunSpec, widths
+from mlpaper.study import metrics, schema, yaml
+from mlpaper.study.schema import LeftOut, RunEntry, Scale, Settings, Study, Sweep
 from mlpaper.study.validate import validate
 
 SPEC_DEFAULTS = RunSpec(dataset=PoolSpec(name="digits")).model_dump(mode="json", exclude={"dataset", "seed"})
 """What a run is where nobody says otherwise."""
-
-
-class LeftOut(Model):
-    """A run that is not made."""
-
-    spec: RunSpec
-    """Of its first seed."""
-    because: str
 
 
 @dataclass(frozen=True)
@@ -38,8 +31,9 @@ class Plan:
 
     settings: Settings
     scale: Scale
-    seeds: tuple[int, ...]
     studies: dict[str, Study]
+    seeds: dict[str, tuple[int, ...]]
+    """Study to the seeds of its runs; of a heavy run only the first."""
     specs: dict[str, dict[str, tuple[RunSpec, ...]]]
     """Study to run name to the specifications of its seeds, whether they are made or left out."""
     without_twin: str | None = None
@@ -105,16 +99,31 @@ def load_plan(config: Mapping[str, Any], workflow: Path) -> Plan:
     _check_mirror(settings.mirror)
     scale_file = _existing("scale", settings.scale, workflow / "scales")
     scale = validate(Scale, yaml.load(scale_file), str(scale_file), scale_file)
-    seeds = scale.seeds if settings.seeds == "auto" else settings.seeds
     available = sorted(path.stem for path in (workflow / "studies").glob("*.yaml"))
     wanted = tuple(available) if settings.studies == "all" else settings.studies
+    seeds = {name: seeds_of(name, settings, scale) for name in wanted}
+    _check_seeds(settings, wanted, available)
     studies: dict[str, Study] = {}
     specs: dict[str, dict[str, tuple[RunSpec, ...]]] = {}
     for name in wanted:
         path = _existing("study", name, workflow / "studies")
         studies[name] = load_study(path)
-        specs[name] = expand(studies[name], path, settings, scale, seeds)
-    return Plan(settings, scale, tuple(seeds), studies, specs, why_without_twin(settings))
+        specs[name] = expand(studies[name], path, settings, scale, seeds[name])
+    return Plan(settings, scale, studies, seeds, specs, why_without_twin(settings))
+
+
+def seeds_of(study: str, settings: Settings, scale: Scale) -> tuple[int, ...]:
+    """Seeds that the runs of a study are repeated over."""
+    asked = settings.seeds.get(study, "auto") if isinstance(settings.seeds, dict) else settings.seeds
+    return scale.seeds if isinstance(asked, str) else asked
+
+
+def _check_seeds(settings: Settings, wanted: Iterable[str], available: Iterable[str]) -> None:
+    for name in settings.seeds if isinstance(settings.seeds, dict) else ():
+        if name not in {*wanted, *available}:
+            raise ConfigurationError(
+                f"config.yaml or --config: `seeds`: there is no study `{name}`{nearest(name, available)}"
+            )
 
 
 def why_without_twin(settings: Settings) -> str | None:
@@ -150,10 +159,13 @@ def load_study(path: Path) -> Study:
     if study.name != path.stem:
         raise ConfigurationError(f"{path}: `name`: must be `{path.stem}`, the file's name, not `{study.name}`")
     validate(RunSpec, study.defaults, str(path), path, ("defaults",))
+    study = _resolved(study, path)
     for number, item in enumerate(study.figures + study.tables):
         kind = "figures" if number < len(study.figures) else "tables"
         for run in referenced(item):
             _check_run(study, run, path, f"{kind}: `{item.name}`")
+    for claim in study.claims:
+        _check_claim(study, claim, path)
     for run, entry in study.runs.items():
         if entry.reproduces is not None:
             _check_run(study, entry.reproduces, path, f"`runs.{run}.reproduces`")
@@ -164,6 +176,62 @@ def load_study(path: Path) -> Study:
     for key in study.published:
         _check_run(study, key.split(".", 1)[0], path, f"published: `{key}`")
     return study
+
+
+def _resolved(study: Study, path: Path) -> Study:
+    """The study with the runs that patterns and sweeps stand for in its figures, tables and claims."""
+
+    def runs(patterns: Iterable[str], where: str) -> tuple[str, ...]:
+        found: dict[str, None] = {}
+        for pattern in patterns:
+            matching = [run for run in study.runs if fnmatchcase(run, pattern)] if "*" in pattern else [pattern]
+            if not matching:
+                raise ConfigurationError(f"{path}: {where}: no run of this study is like `{pattern}`")
+            found |= dict.fromkeys(matching)
+        return tuple(found)
+
+    def resolved(entry: Any, where: str) -> Any:
+        if isinstance(entry, schema.SweepFigure):
+            return entry.model_copy(update={"runs": tuple(_swept_runs(study, entry.sweeps, path, where))})
+        patterns = {name: getattr(entry, name, None) for name in ("runs", "best", "wide", "narrow")}
+        return entry.model_copy(update={name: runs(value, where) for name, value in patterns.items() if value})
+
+    return study.model_copy(
+        update={
+            "figures": tuple(resolved(figure, f"figures: `{figure.name}`") for figure in study.figures),
+            "tables": tuple(resolved(table, f"tables: `{table.name}`") for table in study.tables),
+            "claims": tuple(resolved(claim, f"claims: `{claim.id}`") for claim in study.claims),
+        }
+    )
+
+
+def _swept_runs(study: Study, sweeps: Iterable[str], path: Path, where: str) -> Iterable[str]:
+    for name in sweeps:
+        if name not in study.sweeps:
+            raise ConfigurationError(f"{path}: {where}: there is no sweep `{name}`{nearest(name, study.sweeps)}")
+        yield from (study.sweeps[name].run(name, point) for point in study.sweeps[name].points)
+
+
+def measured_files(entry: RunEntry) -> tuple[str, ...]:
+    """What is measured of a run besides what is measured of all, by the names of the files."""
+    return tuple(name for name, asked in (("robustness", entry.noise), ("gradients", entry.gradients)) if asked)
+
+
+def _check_claim(study: Study, claim: schema.ClaimSpec, path: Path) -> None:
+    """The runs of a claim exist, its metrics are measured of them, and a value has something to be compared with."""
+    where = f"claims: `{claim.id}`"
+    for run in claim.named_runs:
+        _check_run(study, run, path, where)
+        for metric in claim.metric_names:
+            file = metrics.get(metric).file
+            if file in ("robustness", "gradients") and file not in measured_files(study.runs[run]):
+                flag = {"robustness": "noise", "gradients": "gradients"}[file]
+                raise ConfigurationError(
+                    f"{path}: {where}: `{metric}` of `{run}` is not measured; it needs `{flag}: true`"
+                )
+    key = f"{claim.run}.{claim.metric}" if isinstance(claim, schema.ValueClaim) and claim.published is None else None
+    if key is not None and key not in published(study, [key.split(".")[0]]):
+        raise ConfigurationError(f"{path}: {where}: needs `published`, or `{key}` among the published values")
 
 
 def noise_levels(plan: Plan) -> dict[str, tuple[float, ...]]:

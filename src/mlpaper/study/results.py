@@ -8,13 +8,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mlpaper.files import read_json
-from mlpaper.study.schema import ALWAYS_KNOWN, METRICS
+from mlpaper.study.metrics import METRICS, NOISE_METRIC
 
-TEST = {"test_accuracy": "accuracy", "macro_f1": "macro_f1", "test_cross_entropy": "cross_entropy"}
+TEST = {
+    "test_accuracy": "accuracy",
+    "macro_f1": "macro_f1",
+    "test_cross_entropy": "cross_entropy",
+    "calibration_error": "calibration_error",
+}
 """Metrics of the test set, by their names in `evaluation.json`."""
+
+STRONG_NOISE = 0.3
+"""Least standard deviation of the noise that counts as strong."""
+
+LEAST_NORM = 1e-30
+"""Norms of gradients below this, zero among them, count as this, so that they have a logarithm."""
 
 
 @dataclass(frozen=True)
@@ -65,35 +77,90 @@ class RunFolder:
         return pd.read_parquet(self.path / "gradients.parquet").assign(run=self.name, seed=self.seed)
 
     def metric(self, name: str) -> float | None:
-        """One metric, from the one file that has it; None where a diverged run has none.
+        """One metric, from the one file that has it; None where the run has none.
 
-        Training and validation metrics are those of the epoch whose weights were kept.
+        A diverged run has only what `run.json` says; a network of two weight matrices has none between them.
         """
-        if name in ALWAYS_KNOWN:
-            return float(self.outcome[name])
-        if self.outcome["outcome"] == "diverged":
+        if NOISE_METRIC.fullmatch(name):
+            return self._noise_metrics.get(name) if self.converged else None
+        file = METRICS[name].file
+        if file == "outcome":
+            return float(self.outcome["peak_memory_bytes"] / 2**20 if name == "peak_memory" else self.outcome[name])
+        if not self.converged:
             return None
-        if name in TEST:
+        if file == "evaluation":
             value: float | None = self.evaluation["test"][TEST[name]]
             return value
-        if name.startswith("noise_accuracy_"):
-            return self._noise_accuracy.get(name)
-        return float(self._kept_epoch[name])
+        found = {
+            "history": self._history_metrics,
+            "robustness": self._noise_metrics,
+            "gradients": self._gradient_metrics,
+        }[file]
+        return found.get(name)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the run did not diverge."""
+        return bool(self.outcome["outcome"] != "diverged")
 
     @cached_property
-    def _kept_epoch(self) -> pd.Series:
-        return self.history().iloc[int(self.outcome["kept_epoch"])]
+    def _history_metrics(self) -> dict[str, float]:
+        return history_metrics(self.history(), int(self.outcome["kept_epoch"]))
 
     @cached_property
-    def _noise_accuracy(self) -> dict[str, float]:
+    def _noise_metrics(self) -> dict[str, float]:
+        if not (self.path / "robustness.parquet").exists():
+            return {}
         means = self.robustness().groupby("sigma")["accuracy"].mean()
-        return {f"noise_accuracy_{sigma:.1f}": float(mean) for sigma, mean in means.items()}
+        found = {f"noise_accuracy_{sigma:.1f}": float(mean) for sigma, mean in means.items()}
+        strong = means[means.index >= STRONG_NOISE - 1e-9]
+        return found | ({"strong_noise_accuracy": float(strong.mean())} if len(strong) else {})
 
-    def metrics(self, noisy: bool) -> dict[str, float]:
-        """All metrics that the run has; those under noise where it was tested `noisy`."""
-        names = [*METRICS, *(self._noise_accuracy if noisy and self.outcome["outcome"] != "diverged" else ())]
-        found = {name: self.metric(name) for name in names}
+    @cached_property
+    def _gradient_metrics(self) -> dict[str, float]:
+        if not (self.path / "gradients.parquet").exists():
+            return {}
+        return gradient_metrics(self.gradients())
+
+    def metrics(self, measured: Collection[str]) -> dict[str, float]:
+        """All metrics that the run has; those of the files `robustness` and `gradients` where they were `measured`."""
+        noise = self._noise_metrics if "robustness" in measured and self.converged else {}
+        missing = {"robustness", "gradients"} - set(measured)
+        names = [name for name, metric in METRICS.items() if metric.file not in missing]
+        found = {name: self.metric(name) for name in dict.fromkeys([*names, *noise])}
         return {name: value for name, value in found.items() if value is not None}
+
+
+def history_metrics(history: pd.DataFrame, kept: int) -> dict[str, float]:
+    """Metrics of the epochs of a run that did not diverge; `kept` is the row of the epoch whose weights were kept."""
+    row, loss, accuracy = history.iloc[kept], history["validation_loss"], history["validation_accuracy"]
+    found = {
+        name: float(row[name]) for name in ("train_accuracy", "train_loss", "validation_accuracy", "validation_loss")
+    }
+    found["accuracy_gap"] = found["train_accuracy"] - found["validation_accuracy"]
+    found["best_epoch"] = float(history["epoch"].iloc[int(loss.argmin())])
+    found["loss_rise"] = float(loss.iloc[-1] - loss.min())
+    found["epochs_to_90"] = float(history["epoch"][accuracy >= 0.9 * accuracy.iloc[-1]].iloc[0])
+    found["seconds_per_epoch"] = float(history["seconds"].mean())
+    late = accuracy.iloc[len(accuracy) // 2 :]
+    if len(late) > 1:
+        found["validation_jitter"] = float(late.diff().abs().mean())
+    return found
+
+
+def gradient_metrics(gradients: pd.DataFrame) -> dict[str, float]:
+    """Decimal logarithms of gradient norms, at both moments; between first and last only where there are matrices."""
+    found = {}
+    for moment, word in (("initialisation", "initial"), ("trained", "trained")):
+        norms = gradients[gradients["moment"] == moment].sort_values("layer")["norm"].to_numpy(dtype=float)
+        if not len(norms) or not np.isfinite(norms).all():
+            continue
+        logs = np.log10(np.maximum(norms, LEAST_NORM))
+        found[f"gradient_first_{word}"], found[f"gradient_last_{word}"] = float(logs[0]), float(logs[-1])
+        if len(logs) > 2:
+            found[f"gradient_middle_{word}"] = float(np.median(logs[1:-1]))
+            found[f"gradient_peaks_{word}"] = float(min(logs[0], logs[-1]) - logs[1:-1].max())
+    return found
 
 
 class Results:
@@ -119,8 +186,14 @@ class Results:
         """Noise levels of all seeds of a run, with columns `run` and `seed`."""
         return pd.concat([run.robustness() for run in self.runs[name]], ignore_index=True)
 
-    def metrics(self, noisy: Collection[str] = ()) -> pd.DataFrame:
-        """Tidy metrics: columns run, seed, run_id, outcome, metric, value; `noisy` runs were tested under noise."""
+    def metrics(self, measured: Mapping[str, Collection[str]]) -> pd.DataFrame:
+        """Tidy metrics: columns run, seed, run_id, outcome, metric, value.
+
+        Parameters
+        ----------
+        measured
+            Run name to which of `robustness` and `gradients` were measured of it; a run that is not there has neither.
+        """
         rows = [
             {
                 "run": run.name,
@@ -132,6 +205,6 @@ class Results:
             }
             for runs in self.runs.values()
             for run in runs
-            for metric, value in run.metrics(run.name in noisy).items()
+            for metric, value in run.metrics(measured.get(run.name, ())).items()
         ]
         return pd.DataFrame(rows, columns=["run", "seed", "run_id", "outcome", "metric", "value"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,3 +35,13 @@ def summarise(values: Sequence[float], confidence: float = 0.95) -> Summary:
     standard_error = array.std(ddof=1) / np.sqrt(array.size)
     quantile = t.ppf(0.5 + confidence / 2, array.size - 1)
     return Summary(float(array.mean()), round(float(quantile * standard_error), 10), int(array.size))
+
+
+def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Summary | None:
+    """Mean of first minus second over the seeds that both have, with its interval; None where they share none.
+
+    >>> paired({0: 3.0, 1: 5.0}, {1: 4.0, 2: 9.0})
+    Summary(mean=1.0, half_width=None, n=1)
+    """
+    shared = sorted(first.keys() & second.keys())
+    return summarise([first[seed] - second[seed] for seed in shared]) if shared else None

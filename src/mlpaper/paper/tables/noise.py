@@ -25,7 +25,7 @@ def build(item: NoiseTable, job: ItemJob) -> Table:
         published = [job.published.get(f"{run}.{PREFIX}{level}") for level in levels]
         if any(value is not None for value in published):
             names.append(f"{run} (published)")
-            rows.append([fmt.number(PREFIX, value) for value in published])
+            rows.append([fmt.number("noise_accuracy_0.0", value) for value in published])
     columns = [Column(level, tuple(row[i] for row in rows), numeric=True) for i, level in enumerate(levels)]
     raw = [
         {
@@ -46,6 +46,6 @@ def build(item: NoiseTable, job: ItemJob) -> Table:
 
 def noise_levels(runs: Sequence[str], job: ItemJob) -> list[str]:
     """Levels that were measured or published, ascending, as they stand in the metrics' names."""
-    measured = {metric for run in runs for folder in job.results.runs[run] for metric in folder.metrics(noisy=True)}
+    measured = {metric for run in runs for folder in job.results.runs[run] for metric in folder.metrics({"robustness"})}
     published = {key.removeprefix(f"{run}.") for run in runs for key in job.published if key.startswith(f"{run}.")}
     return sorted({name.removeprefix(PREFIX) for name in measured | published if name.startswith(PREFIX)}, key=float)

@@ -1,0 +1,279 @@
+"""Claims in words: what a rule asks, what was published, what we found, for tables, prose and the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from mlpaper.errors import MlpaperError, nearest
+from mlpaper.paper import format as fmt
+from mlpaper.study import metrics, schema
+from mlpaper.study.claims import VERDICTS
+from mlpaper.study.stats import Summary
+
+_CLAIM: TypeAdapter[schema.ClaimSpec] = TypeAdapter(schema.ClaimSpec)
+LISTED = 4
+"""Runs that are named one by one; of more, only the first and the last."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the ledger (`mlpaper.study.claims.COLUMNS`)."""
+
+    facts: Mapping[str, Any]
+
+    @cached_property
+    def claim(self) -> schema.ClaimSpec:
+        """The claim itself."""
+        return _CLAIM.validate_json(self.facts["claim"])
+
+    @cached_property
+    def means(self) -> dict[str, float | None]:
+        """Run to its mean."""
+        means: dict[str, float | None] = json.loads(self.facts["means"])
+        return means
+
+    @property
+    def metric(self) -> str:
+        """The metric in words."""
+        return fmt.label(self.facts["metric"])
+
+    @property
+    def rule(self) -> str:
+        """What would support or reproduce the claim: `test accuracy: M3b − M0 above 0`."""
+        return _ASKED[self.facts["rule"]](self)
+
+    @property
+    def published(self) -> str:
+        """The published number with its unit, or an en dash."""
+        value, rule = self.facts["published"], self.facts["rule"]
+        if value is None:
+            return fmt.MISSING
+        if rule == "speed":
+            return f"{value:g} times"
+        return self._signed(Summary(value, None, 1)) if rule == "difference" else self._quantity(value)
+
+    @property
+    def ours(self) -> str:
+        """What was measured, with its unit; an en dash where nothing was."""
+        return _FOUND[self.facts["rule"]](self) if self.facts["verdict"] != "not run" else fmt.MISSING
+
+    @property
+    def summary(self) -> Summary | None:
+        """Our number with its interval."""
+        value = self.facts["value"]
+        return None if value is None else Summary(value, self.facts["half_width"], self.facts["seeds"])
+
+    def _signed(self, summary: Summary | None) -> str:
+        suffix = fmt.unit(self.facts["metric"]).replace("%", "points")
+        text = fmt.difference(self.facts["metric"], summary)
+        return f"{text} {suffix}" if suffix and summary is not None else text
+
+    def _quantity(self, value: float | None) -> str:
+        return fmt.quantity(self.facts["metric"], value)
+
+    def _distance(self, value: float) -> str:
+        """A margin or tolerance, without sign."""
+        suffix = fmt.unit(self.facts["metric"]).replace("%", "points")
+        return f"{fmt.number(self.facts['metric'], value)} {suffix}".strip()
+
+
+def _runs(runs: Sequence[str]) -> str:
+    return ", ".join(runs) if len(runs) <= LISTED else f"{runs[0]} to {runs[-1]} ({len(runs)} runs)"
+
+
+def _asked_difference(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, schema.DifferenceClaim)
+    bound = row._distance(claim.margin) if claim.margin else "0"
+    sign = "−" if claim.margin else ""
+    asked = {"above": f"above {bound}", "below": f"below {sign}{bound}", "equal": f"within ±{bound}"}[claim.direction]
+    return f"{row.metric}: {claim.first} − {claim.second} {asked}"
+
+
+def _asked_range(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, schema.RangeClaim)
+    low, high = (None if bound is None else row._quantity(bound) for bound in (claim.low, claim.high))
+    bounds = f"between {low} and {high}" if low and high else f"at least {low}" if low else f"at most {high}"
+    return f"{row.metric} of {_runs(claim.runs)} {bounds}"
+
+
+def _asked_best(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, schema.BestClaim)
+    near = f", or within {row._distance(claim.tolerance)} of the best" if claim.tolerance else ""
+    return f"{row.metric}: {' or '.join(claim.best)} best of {_runs(claim.runs)}{near}"
+
+
+def _asked_order(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, schema.OrderClaim)
+    near = f" (neighbours may differ by {row._distance(claim.tolerance)})" if claim.tolerance else ""
+    return f"{row.metric}, best first: {', '.join(claim.runs)}{near}"
+
+
+def _asked_plateau(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, schema.PlateauClaim)
+    return f"{row.metric} of {_runs(claim.runs)} within {row._distance(claim.tolerance)} of one another"
+
+
+def _asked_spread(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, schema.SpreadClaim)
+    return f"{row.metric}: {_runs(claim.wide)} further apart than {_runs(claim.narrow)}"
+
+
+def _asked_value(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, schema.ValueClaim)
+    return f"{row.metric} of {claim.run} within {row._distance(claim.tolerance)} of the published"
+
+
+def _asked_unstable(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, schema.UnstableClaim)
+    return f"{claim.run} diverges, or its {row.metric} is above that of {claim.beside}"
+
+
+def _asked_speed(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, schema.SpeedClaim)
+    return (
+        f"epochs to the final {row.metric} of {claim.slow}: fewer for {claim.fast} by a factor within "
+        f"{claim.tolerance:g} of the published"
+    )
+
+
+def _asked_turning(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, schema.TurningClaim)
+    return f"validation loss of {claim.run} lowest between epochs {claim.first} and {claim.last}, then rising"
+
+
+_ASKED: dict[str, Callable[[Row], str]] = {
+    "difference": _asked_difference,
+    "value": _asked_value,
+    "range": _asked_range,
+    "best": _asked_best,
+    "order": _asked_order,
+    "plateau": _asked_plateau,
+    "spread": _asked_spread,
+    "unstable": _asked_unstable,
+    "speed": _asked_speed,
+    "turning": _asked_turning,
+}
+
+
+def _known(row: Row, runs: Sequence[str] | None = None) -> list[float]:
+    means = row.means if runs is None else {run: row.means[run] for run in runs}
+    return [mean for mean in means.values() if mean is not None]
+
+
+def _bounds(row: Row) -> str:
+    known = _known(row)
+    if not known:
+        return fmt.MISSING
+    if len(row.means) == 1:
+        return row._quantity(known[0])
+    return f"{fmt.number(row.facts['metric'], min(known))} to {row._quantity(max(known))}"
+
+
+def _found_best(row: Row) -> str:
+    lower = metrics.get(row.facts["metric"]).lower_is_better
+    known = {run: mean for run, mean in row.means.items() if mean is not None}
+    if not known:
+        return fmt.MISSING
+    best = (min if lower else max)(known, key=lambda run: known[run])
+    return f"{best}: {row._quantity(known[best])}"
+
+
+def _found_order(row: Row) -> str:
+    return ", ".join(fmt.number(row.facts["metric"], mean) for mean in row.means.values())
+
+
+def _found_spread(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, schema.SpreadClaim)
+    wide, narrow = _known(row, claim.wide), _known(row, claim.narrow)
+    if not wide or not narrow:
+        return fmt.MISSING
+    apart = [fmt.number(row.facts["metric"], max(values) - min(values)) for values in (wide, narrow)]
+    return f"{apart[0]} against {row._distance(max(narrow) - min(narrow))}"
+
+
+def _found_speed(row: Row) -> str:
+    found = row.summary
+    if found is None:
+        return fmt.MISSING
+    return f"{found.mean:.2f} times" if found.half_width is None else f"{found.mean:.2f} ± {found.half_width:.2f} times"
+
+
+def _found_turning(row: Row) -> str:
+    return fmt.MISSING if row.summary is None else f"epoch {fmt.value('best_epoch', row.summary)}"
+
+
+def _found_value(row: Row) -> str:
+    if row.summary is None:
+        return fmt.MISSING
+    unit = fmt.unit(row.facts["metric"])
+    return f"{fmt.value(row.facts['metric'], row.summary)} {unit}".strip()
+
+
+_FOUND: dict[str, Callable[[Row], str]] = {
+    "difference": lambda row: row._signed(row.summary),
+    "value": _found_value,
+    "range": _bounds,
+    "best": _found_best,
+    "order": _found_order,
+    "plateau": _bounds,
+    "spread": _found_spread,
+    "unstable": lambda row: row._signed(row.summary),
+    "speed": _found_speed,
+    "turning": _found_turning,
+}
+
+
+def counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """How many rows have each verdict, in the order of `VERDICTS`, zeros included."""
+    found = Counter(row["verdict"] for row in rows)
+    return {verdict: found[verdict] for verdict in VERDICTS}
+
+
+def show(rows: Sequence[Mapping[str, Any]], studies: Sequence[str], verdicts: Sequence[str]) -> None:
+    """Print the ledger, study by study, and how many claims have which verdict.
+
+    Raises
+    ------
+    MlpaperError
+        A study or verdict that is asked for does not exist.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    for asked, known in ((studies, {row["study"] for row in rows}), (verdicts, set(VERDICTS))):
+        if unknown := [name for name in asked if name not in known]:
+            suggestion = nearest(unknown[0], known) or f"; it has {', '.join(sorted(known))}"
+            raise MlpaperError(f"the ledger has no `{unknown[0]}`{suggestion}")
+    console, styles = Console(), {"supported": "green", "reproduced": "green", "contradicted": "red"}
+    styles |= {"not reproduced": "red", "not run": "dim"}
+    for study in dict.fromkeys(row["study"] for row in rows if not studies or row["study"] in studies):
+        shown = [Row(row) for row in rows if row["study"] == study and (not verdicts or row["verdict"] in verdicts)]
+        table = Table("claim", "asked", "published", "ours", "verdict", title=study, show_lines=True)
+        for row in shown:
+            style = styles.get(row.facts["verdict"], "yellow")
+            remark = f"\n{row.facts['remark']}" if row.facts["remark"] else ""
+            reading = " (as coded)" if row.facts["reading"] == "as coded" else ""
+            verdict = f"[{style}]{row.facts['verdict']}[/]{remark}"
+            table.add_row(f"{row.facts['statement']}{reading}", row.rule, row.published, row.ours, verdict)
+        if shown:
+            console.print(table)
+    of = [row for row in rows if not studies or row["study"] in studies]
+    console.print(", ".join(f"{count} {verdict}" for verdict, count in counts(of).items() if count) or "no claims")

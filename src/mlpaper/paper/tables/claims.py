@@ -1,0 +1,45 @@
+"""The claims of a study: what the source says, the rule that decides it, both numbers, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from mlpaper.files import read_parquet
+from mlpaper.paper.claims import Row
+from mlpaper.paper.job import ItemJob
+from mlpaper.paper.tables.table import Column, Table
+from mlpaper.study.schema import ClaimsTable
+
+ORIGINS = {"result": "", "explanation": " (an explanation)", "ours": " (our question)"}
+
+
+def build(item: ClaimsTable, job: ItemJob) -> Table:
+    """One row per claim and reading; remarks are numbered and stand in the note."""
+    assert job.claims is not None
+    rows = [Row(facts) for facts in read_parquet(Path(job.claims)).to_pylist()]
+    remarks = {remark: number for number, remark in enumerate(_remarks(rows), 1)}
+    columns = (
+        Column("claim", tuple(_statement(row) for row in rows)),
+        Column("rule", tuple(row.rule for row in rows)),
+        Column("published", tuple(row.published for row in rows)),
+        Column("ours", tuple(row.ours for row in rows)),
+        Column("verdict", tuple(_verdict(row, remarks) for row in rows)),
+    )
+    raw = [{name: value for name, value in row.facts.items() if name not in ("claim", "runs")} for row in rows]
+    note = " ".join(f"[{number}] {remark[0].upper()}{remark[1:]}." for remark, number in remarks.items())
+    return Table(columns, raw, note)
+
+
+def _remarks(rows: Iterable[Row]) -> dict[str, None]:
+    return dict.fromkeys(row.facts["remark"] for row in rows if row.facts["remark"])
+
+
+def _statement(row: Row) -> str:
+    reading = " (as coded)" if row.facts["reading"] == "as coded" else ""
+    return f"{row.facts['statement']}{reading}{ORIGINS[row.facts['origin']]}"
+
+
+def _verdict(row: Row, remarks: dict[str, int]) -> str:
+    remark = row.facts["remark"]
+    return f"{row.facts['verdict']} [{remarks[remark]}]" if remark else str(row.facts["verdict"])

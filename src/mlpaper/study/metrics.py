@@ -1,0 +1,84 @@
+"""The metrics of a run: what they are called, their units, and which file of a run they are read from.
+
+Values are stored as fractions, nats, seconds, MiB, counts or decades (a power of ten); `mlpaper.paper.format` says how
+they are shown.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Unit = Literal["%", "nats", "s", "MiB", "decades", ""]
+File = Literal["outcome", "evaluation", "history", "robustness", "gradients"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number about one run."""
+
+    label: str
+    unit: Unit
+    """`%` for a fraction, `decades` for the decimal logarithm of a ratio or norm, nothing for a count."""
+    file: File
+    """What it is read from; `robustness` and `gradients` exist only for runs that ask for them."""
+    lower_is_better: bool = False
+
+
+METRICS: dict[str, Metric] = {
+    "test_accuracy": Metric("test accuracy", "%", "evaluation"),
+    "macro_f1": Metric("test macro-F1", "%", "evaluation"),
+    "test_cross_entropy": Metric("test cross-entropy", "nats", "evaluation", lower_is_better=True),
+    "calibration_error": Metric("expected calibration error", "%", "evaluation", lower_is_better=True),
+    "train_accuracy": Metric("training accuracy", "%", "history"),
+    "train_loss": Metric("training loss", "nats", "history", lower_is_better=True),
+    "validation_accuracy": Metric("validation accuracy", "%", "history"),
+    "validation_loss": Metric("validation loss", "nats", "history", lower_is_better=True),
+    "accuracy_gap": Metric("training minus validation accuracy", "%", "history", lower_is_better=True),
+    "loss_rise": Metric("rise of the validation loss after its lowest epoch", "nats", "history", lower_is_better=True),
+    "best_epoch": Metric("epoch of the lowest validation loss", "", "history"),
+    "epochs_to_90": Metric("epochs to 90 % of the final validation accuracy", "", "history", lower_is_better=True),
+    "validation_jitter": Metric(
+        "change of the validation accuracy from epoch to epoch", "%", "history", lower_is_better=True
+    ),
+    "epochs": Metric("epochs", "", "outcome"),
+    "seconds": Metric("training time", "s", "outcome", lower_is_better=True),
+    "seconds_per_epoch": Metric("time per epoch", "s", "history", lower_is_better=True),
+    "parameters": Metric("parameters", "", "outcome", lower_is_better=True),
+    "peak_memory": Metric("peak memory", "MiB", "outcome", lower_is_better=True),
+    "strong_noise_accuracy": Metric("accuracy, mean over σ ≥ 0.3", "%", "robustness"),
+    **{
+        f"gradient_{which}_{moment}": Metric(f"{label}, {when}", "decades", "gradients")
+        for moment, when in (("initial", "at initialisation"), ("trained", "after training"))
+        for which, label in (
+            ("first", "gradient norm of the first weight matrix"),
+            ("middle", "median gradient norm of the hidden weight matrices"),
+            ("last", "gradient norm of the last weight matrix"),
+            ("peaks", "smaller norm of first and last matrix over the largest between"),
+        )
+    },
+}
+"""Metrics by name, besides `noise_accuracy_<sigma>`. Training and validation metrics are those of the epoch whose
+weights were kept; the calibration error has fifteen bins of equal width."""
+
+ALWAYS_KNOWN = frozenset(name for name, metric in METRICS.items() if metric.file == "outcome")
+"""Metrics that a diverged run has as well."""
+
+NOISE_METRIC = re.compile(r"noise_accuracy_(\d+\.\d)")
+
+
+def known(name: str) -> bool:
+    """Whether there is such a metric."""
+    return name in METRICS or NOISE_METRIC.fullmatch(name) is not None
+
+
+def get(name: str) -> Metric:
+    """The metric of a name; KeyError where there is none.
+
+    >>> get("noise_accuracy_0.1").label, get("test_accuracy").unit
+    ('accuracy at σ = 0.1', '%')
+    """
+    if noise := NOISE_METRIC.fullmatch(name):
+        return Metric(f"accuracy at σ = {noise[1]}", "%", "robustness")
+    return METRICS[name]
