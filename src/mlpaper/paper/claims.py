@@ -155,7 +155,7 @@ def _asked_speed(row: Row) -> str:
 def _asked_turning(row: Row) -> str:
     claim = row.claim
     assert isinstance(claim, schema.TurningClaim)
-    return f"validation loss of {claim.run} lowest between epochs {claim.first} and {claim.last}, then rising"
+    return f"validation loss of {claim.run} lowest between epochs {claim.earliest} and {claim.latest}, then rising"
 
 
 _ASKED: dict[str, Callable[[Row], str]] = {

@@ -382,7 +382,7 @@ def _turning(claim: schema.TurningClaim, measured: Measurements) -> Verdict:
     epoch, rise = (measured.mean(claim.run, metric) for metric in ("best_epoch", "loss_rise"))
     if epoch is None or rise is None:
         return Verdict("inconclusive", remark=_nothing(measured, (claim.run,)))
-    holds = claim.first <= epoch <= claim.last and rise > 0
+    holds = claim.earliest <= epoch <= claim.latest and rise > 0
     values = list(measured.values(claim.run, "best_epoch").values())
     summary = summarise(values)
     return Verdict(

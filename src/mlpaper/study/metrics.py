@@ -55,7 +55,8 @@ METRICS: dict[str, Metric] = {
             ("first", "gradient norm of the first weight matrix"),
             ("middle", "median gradient norm of the hidden weight matrices"),
             ("last", "gradient norm of the last weight matrix"),
-            ("peaks", "smaller norm of first and last matrix over the largest between"),
+            ("decay", "gradient norm of the first weight matrix over that of the last"),
+            ("peaks", "smaller gradient norm of first and last weight matrix over the largest between"),
         )
     },
 }

@@ -157,6 +157,7 @@ def gradient_metrics(gradients: pd.DataFrame) -> dict[str, float]:
             continue
         logs = np.log10(np.maximum(norms, LEAST_NORM))
         found[f"gradient_first_{word}"], found[f"gradient_last_{word}"] = float(logs[0]), float(logs[-1])
+        found[f"gradient_decay_{word}"] = float(logs[0] - logs[-1])
         if len(logs) > 2:
             found[f"gradient_middle_{word}"] = float(np.median(logs[1:-1]))
             found[f"gradient_peaks_{word}"] = float(min(logs[0], logs[-1]) - logs[1:-1].max())

@@ -478,7 +478,7 @@ class BestClaim(Claim):
     """The best mean of `runs` is that of one of `best`, or one of them is within `tolerance` of it."""
 
     rule: Literal["best"]
-    runs: tuple[RunPattern, ...] = Field(min_length=2)
+    runs: tuple[RunPattern, ...] = Field(min_length=1)
     best: tuple[RunPattern, ...] = Field(min_length=1)
     metric: Metric
     tolerance: NonNegativeReal = 0.0
@@ -497,7 +497,7 @@ class PlateauClaim(Claim):
     """The largest mean of `runs` is at most `tolerance` above the smallest."""
 
     rule: Literal["plateau"]
-    runs: tuple[RunPattern, ...] = Field(min_length=2)
+    runs: tuple[RunPattern, ...] = Field(min_length=1)
     metric: Metric
     tolerance: PositiveReal
 
@@ -506,8 +506,8 @@ class SpreadClaim(Claim):
     """The means of `wide` are further apart (largest minus smallest) than those of `narrow`."""
 
     rule: Literal["spread"]
-    wide: tuple[RunPattern, ...] = Field(min_length=2)
-    narrow: tuple[RunPattern, ...] = Field(min_length=2)
+    wide: tuple[RunPattern, ...] = Field(min_length=1)
+    narrow: tuple[RunPattern, ...] = Field(min_length=1)
     metric: Metric
 
 
@@ -541,12 +541,12 @@ class SpeedClaim(Claim):
 
 
 class TurningClaim(Claim):
-    """The validation loss of `run` is lowest between the epochs `first` and `last`, then rises (means over seeds)."""
+    """The validation loss of `run` is lowest between two epochs, then rises (means over seeds)."""
 
     rule: Literal["turning"]
     run: RunName
-    first: Positive
-    last: Positive
+    earliest: Positive
+    latest: Positive
 
     @property
     def metric_names(self) -> tuple[str, ...]:
