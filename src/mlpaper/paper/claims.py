@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from mlpaper.errors import MlpaperError, nearest
+from mlpaper.errors import MlpaperError, RenderError, nearest
 from mlpaper.paper import format as fmt
 from mlpaper.study import metrics, schema
 from mlpaper.study.claims import VERDICTS
@@ -239,6 +239,72 @@ _FOUND: dict[str, Callable[[Row], str]] = {
     "speed": _found_speed,
     "turning": _found_turning,
 }
+
+
+class Claims:
+    """The ledger, as the templates ask for it.
+
+    Parameters
+    ----------
+    rows
+        Rows of the ledger.
+    target
+        In HTML a verdict is coloured.
+
+    Raises
+    ------
+    RenderError
+        From every method that takes a claim: there is no such claim. The message names the nearest one.
+    """
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]], target: str) -> None:
+        self.rows = {f"{row['study']}.{row['id']}": Row(row) for row in rows}
+        self.target = target
+
+    def macros(self) -> dict[str, Callable[..., Any]]:
+        """The functions that templates see, by name."""
+        return {
+            "claim": self.claim,
+            "claims": self.claims,
+            "verdict": self.verdict,
+            "finding": self.finding,
+            "verdicts": self.verdicts,
+        }
+
+    def claim(self, study: str, name: str) -> Row:
+        """One row of the ledger."""
+        key = f"{study}.{name}"
+        if key not in self.rows:
+            raise RenderError(f"the ledger has no claim `{key}`{nearest(key, self.rows)}")
+        return self.rows[key]
+
+    def claims(self, study: str | None = None, *verdicts: str, reading: str | None = None) -> list[Row]:
+        """Rows of a study, or of all, with one of these verdicts, or with any."""
+        return [
+            row
+            for row in self.rows.values()
+            if study in (None, row.facts["study"])
+            and (not verdicts or row.facts["verdict"] in verdicts)
+            and reading in (None, row.facts["reading"])
+        ]
+
+    def verdict(self, study: str, name: str) -> str:
+        """The verdict on a claim, in bold."""
+        word = self.claim(study, name).facts["verdict"]
+        return f"[{word}]{{.verdict .{word.replace(' ', '-')}}}" if self.target == "html" else f"**{word}**"
+
+    def finding(self, study: str, name: str) -> str:
+        """Our number, the published one and the verdict: `+6.1 points (published +6.1 points): supported`."""
+        row = self.claim(study, name)
+        if row.facts["verdict"] == "not run":
+            return f"{self.verdict(study, name)} ({row.facts['remark']})"
+        published = f" (published {row.published})" if row.facts["published"] is not None else ""
+        remark = f", {row.facts['remark']}" if row.facts["remark"] else ""
+        return f"{row.ours}{published}: {self.verdict(study, name)}{remark}"
+
+    def verdicts(self, study: str | None = None, reading: str | None = None) -> dict[str, int]:
+        """How many claims have which verdict, in the order of `VERDICTS`, zeros included."""
+        return counts([row.facts for row in self.claims(study, reading=reading)])
 
 
 def counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:

@@ -1,20 +1,15 @@
-"""What a template of the paper may call: numbers, settings and differences, and figures, tables and links to them.
+"""The numbers that a template of the paper may call for: results, settings, differences, facts of the data.
 
-Numbers come from `results/numbers.json` only, so that no sentence can say what no run has shown. How a figure or a
-table looks in a target is decided by `report/style/{figure,table}.<target>.j2`, not here.
+They come from `results/numbers.json` only, so that no sentence can say what no run has shown.
 """
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from mlpaper.errors import RenderError, nearest
-from mlpaper.files import read_json
 from mlpaper.paper import format as form
 from mlpaper.study import metrics
 from mlpaper.study.stats import Summary, paired
@@ -33,17 +28,7 @@ DATASETS = {
     "digits": "scikit-learn's handwritten digits",
 }
 PARTS = {"train": "the official training part alone", "test": "the official test part alone"}
-PAGE_CHARACTERS = 128
-"""Characters of a table's smallest type that fit on one line of a page."""
-LONG_CELL = 18
-"""Characters from which on a column may be broken into lines, where a table does not fit."""
-WIDEST_CELL = 90
-"""Characters beyond which a column claims no more of the page."""
-KINDS: tuple[Literal["figure", "table"], ...] = ("figure", "table")
 POWER = re.compile(r"(-?[\d.]+)e(-?\d+)")
-
-
-# --- numbers
 
 
 class Numbers:
@@ -66,6 +51,7 @@ class Numbers:
         self.numbers: Mapping[str, dict[str, Any]] = document["numbers"]
         self.settings: Mapping[str, dict[str, Any]] = document["settings"]
         self.pools: Mapping[str, dict[str, Any]] = document["pools"]
+        self.demonstrations: Mapping[str, Any] = document["demonstrations"]
         self.left_out: Mapping[str, str] = document["provenance"]["left_out"]
         self.target = target
 
@@ -73,7 +59,7 @@ class Numbers:
         """The functions that templates see, by name."""
         names = (
             "num value has_number published published_value published_relation published_difference reproduced "
-            "difference relation setting pool pool_value parameters dataset count duration listing"
+            "difference relation setting pool pool_value parameters dataset count duration listing demonstration"
         )
         return {name: getattr(self, name) for name in names.split()}
 
@@ -189,6 +175,13 @@ class Numbers:
         words = DATASETS.get(name, name)
         return f"{words}, {' and '.join(PARTS[part] for part in parts)}" if parts else words
 
+    def demonstration(self, name: str) -> str:
+        """A number, or a list of them, that the theory shows (`mlpaper.evaluate.demonstrations`), as mathematics."""
+        if name not in self.demonstrations:
+            raise RenderError(f"there is no demonstration `{name}`{nearest(name, self.demonstrations)}")
+        found = self.demonstrations[name]
+        return ", ".join(map(_digits, found)) if isinstance(found, list) else _digits(found)
+
     @staticmethod
     def count(value: int) -> str:
         """A count with its thousands set apart."""
@@ -261,6 +254,20 @@ def _signed(metric: str, summary: Summary) -> str:
     return form.difference(metric, summary) + (form.NO_BREAK_SPACE + suffix if suffix else "")
 
 
+def _digits(value: float | str) -> str:
+    r"""A number to three digits, large and small ones as a power of ten; a word as it is.
+
+    >>> _digits(2.345e-10), _digits(0.70538), _digits(1000.0), _digits("nan")
+    ('$2.3 \\cdot 10^{-10}$', '0.705', '1000', 'nan')
+    """
+    if isinstance(value, str):
+        return value
+    if 0 < abs(value) < 1e-3:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return rf"${mantissa} \cdot 10^{{{int(exponent)}}}$"
+    return f"{value:.4g}" if abs(value) >= 1 else f"{value:.3f}"
+
+
 def _plain(value: Any) -> str:
     """A setting as Markdown.
 
@@ -280,166 +287,3 @@ def _plain(value: Any) -> str:
         factor = "" if not power or power[1] == "1" else rf"{power[1]} \cdot "
         return f"${factor}10^{{{power[2]}}}$" if power else text
     return str(value)
-
-
-# --- figures and tables
-
-
-@dataclass(frozen=True)
-class Item:
-    """A figure or a table as its template in `report/style` sees it."""
-
-    id: str
-    kind: Literal["figure", "table"]
-    number: int
-    facts: Mapping[str, Any]
-    """The provenance that lies beside the file."""
-    folder: Path
-    """`results`."""
-
-    @property
-    def label(self) -> str:
-        """`Figure 3`."""
-        return f"{self.kind.capitalize()} {self.number}"
-
-    @property
-    def anchor(self) -> str:
-        """Identifier in the document."""
-        return f"{self.kind}-{self.id}"
-
-    @property
-    def alt(self) -> str:
-        """What the figure shows, for those who do not see it; one line."""
-        return " ".join(str(self.facts.get("alt") or self.facts["title"]).split())
-
-    def path(self, suffix: str) -> str:
-        """The file, relative to the folder of the paper."""
-        return f"{self.kind}s/{self.id}.{suffix}"
-
-    def data_uri(self) -> str:
-        """The SVG as an address that needs no other file."""
-        svg = (self.folder / self.path("svg")).read_bytes()
-        return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")
-
-    @property
-    def body(self) -> str:
-        """The table itself, a Markdown pipe table (with notes below it, where it has some)."""
-        return (self.folder / self.path("md")).read_text(encoding="utf-8").strip()
-
-    @property
-    def pipes(self) -> str:
-        """The rows of the table, without its notes."""
-        return "\n".join(line for line in self.body.splitlines() if line.startswith("|"))
-
-    @property
-    def notes(self) -> str:
-        """What stands around the rows."""
-        return "\n".join(line for line in self.body.splitlines() if not line.startswith("|")).strip()
-
-    @property
-    def rows(self) -> int:
-        """Rows of the table, without its head."""
-        return len(self.pipes.splitlines()) - 2
-
-    @property
-    def width(self) -> int:
-        """Characters of the widest line, with what stands between columns; titles may be broken between words."""
-        return sum(width + 3 for width in self._widths())
-
-    @property
-    def shares(self) -> list[int]:
-        """Per cent of a page's width for the columns that must be broken into lines; 0 for those that need not."""
-        widths = self._widths()
-        if self.width <= PAGE_CHARACTERS:
-            return [0] * len(widths)
-        broken = [width if width > LONG_CELL else 0 for width in widths]
-        kept = sum(width + 3 for width, long in zip(widths, broken, strict=True) if not long)
-        room = max(PAGE_CHARACTERS - kept - 3 * sum(map(bool, broken)), PAGE_CHARACTERS // 4)
-        weights = [min(width, WIDEST_CELL) for width in broken]
-        return [100 * room * weight // (PAGE_CHARACTERS * max(1, sum(weights))) for weight in weights]
-
-    def _widths(self) -> list[int]:
-        """Characters of every column: its longest cell, or the longest word of its title."""
-        return [
-            max([len(cell) for cell in cells] + [len(word) for word in title.split()] + [1])
-            for title, *cells in self._columns()
-        ]
-
-    def _columns(self) -> list[list[str]]:
-        """Every column as its title and its cells, without markup."""
-        head, _, *body = [[_visible(cell) for cell in _cells(line)] for line in self.pipes.splitlines()]
-        return [list(column) for column in zip(head, *body, strict=True)]
-
-
-def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().removeprefix("|").removesuffix("|"))]
-
-
-def _visible(cell: str) -> str:
-    return re.sub(r"\\(?=\W)|[*`]|\]\([^)]*\)", "", cell)
-
-
-@dataclass
-class Items:
-    """Numbers figures and tables in the order of the text, and resolves links to them.
-
-    A template is rendered twice: the first pass finds the order, the second knows all numbers.
-    """
-
-    results: Path
-    studies: Mapping[str, Mapping[str, Any]]
-    draw: Callable[[Item], str]
-    """Markup of a figure or a table in the target."""
-    link: Callable[[Item], str]
-    """Markup of a link to one."""
-    known: dict[str, Item] | None = None
-    """What the first pass placed; None during the first pass."""
-    placed: dict[str, Item] = field(default_factory=dict)
-
-    def macros(self) -> dict[str, Callable[..., Any]]:
-        """The functions that templates see, by name."""
-        return {"figure": self.figure, "table": self.table, "ref": self.ref, "has": self.has, "items": self.items}
-
-    def has(self, name: str, kind: str | None = None) -> bool:
-        """Whether a study has this figure or table."""
-        return any(name in self._ids(each) for each in KINDS if kind in (None, each))
-
-    def figure(self, name: str) -> str:
-        """A figure with number, caption and provenance."""
-        return self._place(name, "figure")
-
-    def table(self, name: str) -> str:
-        """A table with number, caption and provenance."""
-        return self._place(name, "table")
-
-    def ref(self, name: str, kind: str | None = None) -> str:
-        """`Figure 3`, linked; it may come later in the text. ``kind`` tells a figure from a table of the same name."""
-        if self.known is None:
-            return name
-        found = [item for item in self.known.values() if item.id == name and kind in (None, item.kind)]
-        if not found:
-            known = [item.id for item in self.known.values()]
-            raise RenderError(f"`{name}` is referred to, but placed nowhere{nearest(name, known)}")
-        if len(found) > 1:
-            raise RenderError(f"`{name}` is a figure and a table: write `ref({name!r}, 'figure')` or `'table'`")
-        return self.link(found[0])
-
-    def items(self) -> list[Item]:
-        """All figures and tables of the paper in their order (empty during the first pass)."""
-        return list((self.known or {}).values())
-
-    def _ids(self, kind: str) -> list[str]:
-        return [name for study in self.studies.values() for name in study.get(f"{kind}s", ())]
-
-    def _place(self, name: str, kind: Literal["figure", "table"]) -> str:
-        if name not in (allowed := self._ids(kind)):
-            raise RenderError(f"no study has a {kind} `{name}`{nearest(name, allowed)}")
-        if f"{kind}-{name}" in self.placed:
-            raise RenderError(f"{kind} `{name}` is placed twice")
-        sidecar = self.results / f"{kind}s" / f"{name}.json"
-        if not sidecar.exists():
-            raise RenderError(f"{kind} `{name}` was not made: {sidecar} is missing")
-        number = 1 + sum(item.kind == kind for item in self.placed.values())
-        item = Item(name, kind, number, read_json(sidecar), self.results)
-        self.placed[item.anchor] = item
-        return self.draw(item)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from mlpaper.data.dataset import Dataset
 from mlpaper.data.split import Split
+from mlpaper.evaluate.demonstrations import demonstrations
 from mlpaper.files import read_parquet
 from mlpaper.machine import machine, versions
 from mlpaper.paper.job import NumbersJob, StudyJob
@@ -34,6 +35,7 @@ def numbers(job: NumbersJob) -> dict[str, Any]:
     return {
         "studies": [study.name for study in job.studies],
         "numbers": values,
+        "demonstrations": demonstrations(),
         "claims": [row for study in job.studies for row in read_parquet(Path(study.claims)).to_pylist()],
         "settings": settings,
         "pools": {study.name: _pool(study) for study in job.studies},

@@ -29,7 +29,9 @@ from mlpaper.errors import RenderError
 from mlpaper.files import atomic, read_json, write_text
 from mlpaper.machine import commit
 from mlpaper.paper import lint
-from mlpaper.paper.macros import Item, Items, Numbers, Target
+from mlpaper.paper.claims import Claims
+from mlpaper.paper.items import Item, Items
+from mlpaper.paper.macros import Numbers, Target
 
 Output = Literal["md", "html", "tex", "pdf"]
 Engine = Literal["auto", "latex", "typst"]
@@ -151,6 +153,7 @@ class Paper:
         context = {
             **Numbers(self.facts, self.target).macros(),
             **items.macros(),
+            **Claims(self.facts["claims"], self.target).macros(),
             "target": self.target,
             "studies": studies,
             "about": self.facts["study"],
