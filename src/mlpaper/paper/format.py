@@ -117,7 +117,7 @@ def value(metric: str, summary: Summary | None) -> str:
 def difference(metric: str, summary: Summary | None) -> str:
     """A signed difference and its half-width; fractions in percentage points.
 
-    >>> difference("test_accuracy", Summary(0.0138, 0.0012, 3)), difference("test_cross_entropy", Summary(-0.02, None, 1))
+    >>> difference("test_accuracy", Summary(0.0138, 0.0012, 3)), difference("train_loss", Summary(-0.02, None, 1))
     ('+1.38 ± 0.12', '−0.0200')
     >>> difference("test_accuracy", Summary(-0.00001, None, 1))
     '+0.00'
