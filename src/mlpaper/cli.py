@@ -255,3 +255,36 @@ def paper(report: Path, results: Path, pdf: Any, output: Path) -> None:
     if target not in ("md", "html", "tex", "pdf"):
         raise click.BadParameter(f"{output} must end in .md, .html, .tex or .pdf")
     render(report, results, target, output, pdf)
+
+
+@cli.command()
+@click.option("--cores", type=click.IntRange(min=1), help="Jobs at a time.  [default: the cores of this machine]")
+@click.option(
+    "--config", "changes", multiple=True, metavar="KEY=VALUE...", help="As for snakemake: scale=demo seeds=[0]"
+)
+@click.option("--configfile", type=FILE, default=Path("config.yaml"), show_default=True)
+@click.argument("more", nargs=-1, metavar="")
+def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more: tuple[str, ...]) -> None:
+    """Tell how long what is left of the plan takes; every kind of training step is timed for a moment."""
+    import importlib.util
+
+    from rich.console import Console
+    from rich.progress import track
+
+    from mlpaper.study.estimate import Machine, configuration, cores_here, show
+    from mlpaper.study.estimate import estimate as estimate_plan
+    from mlpaper.study.plan import left_out_notice, load_plan
+
+    plan = load_plan(configuration(configfile, (*changes, *more)), configfile.parent / "workflow")
+    if notice := left_out_notice(plan):
+        click.echo(notice, err=True)
+    errors = Console(stderr=True)
+    found = estimate_plan(
+        plan,
+        Path(),
+        Machine(),
+        torch=importlib.util.find_spec("torch") is not None,
+        watch=lambda kinds: track(kinds, "timing", console=errors, transient=True, disable=not errors.is_terminal),
+    )
+    wide = Console()
+    show(plan, found, cores or cores_here(), wide if wide.is_terminal else Console(width=140))
