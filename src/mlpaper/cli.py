@@ -288,3 +288,33 @@ def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more
     )
     wide = Console()
     show(plan, found, cores or cores_here(), wide if wide.is_terminal else Console(width=140))
+
+
+@cli.command()
+@click.option("--reference", type=FOLDER, default=Path("tests/reference"), show_default=True, help="Recorded results.")
+@click.option("--only", multiple=True, metavar="NAME", help="Only this run; may be given again.")
+@click.option("--mirror", help="A folder or URL laid out <dataset>/<file>, for runs on data that are not in data/.")
+@click.option("--record", "recording", is_flag=True, help="Write what comes out here as the reference.")
+def verify(reference: Path, only: tuple[str, ...], mirror: str | None, recording: bool) -> None:
+    """Train a sample of runs and compare them with what was recorded; exit code 1 if any is different."""
+    from mlpaper import verify as verifying
+
+    logging.getLogger("mlpaper").setLevel(logging.WARNING)
+    references = verifying.read(reference)
+    if recording and only:
+        raise click.UsageError("a reference is recorded whole: leave --only out")
+    runs = verifying.chosen(references, only)
+    with verifying.prepared(Path(), mirror) as data:
+        if recording:
+            for file, content in references.items():
+                verifying.record(file, content, data, click.echo)
+            return
+        for line in verifying.origins(references):
+            click.echo(line)
+        verdicts = []
+        for check in verifying.verify(runs, data):
+            verdicts.append(check.verdict)
+            click.echo(f"{check.name:<16} {check.verdict:<10} {'; '.join(check.details)}".rstrip())
+    click.echo(verifying.summary(verdicts))
+    if "different" in verdicts:
+        sys.exit(1)
