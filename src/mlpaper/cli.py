@@ -306,8 +306,9 @@ def verify(reference: Path, only: tuple[str, ...], mirror: str | None, recording
     runs = verifying.chosen(references, only)
     with verifying.prepared(Path(), mirror) as data:
         if recording:
+            stamp = verifying.here()
             for file, content in references.items():
-                verifying.record(file, content, data, click.echo)
+                verifying.record(file, content, data, stamp, click.echo)
             return
         for line in verifying.origins(references):
             click.echo(line)

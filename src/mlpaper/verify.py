@@ -4,9 +4,9 @@ A reference is a file `<dataset>.json` that says of some runs what they are (the
 of them. The runs go through the functions of the pipeline's jobs, in a folder that is removed afterwards.
 
 Float32 may round otherwise on another processor or with another mathematical library. Training carries that on: mostly
-it stays at the size of rounding, but one unit of a ReLU that is just on the other side of 0 moves losses by a thousandth
-or more within a few hundred updates. So the sample is of short runs that were seen not to do that, trained by other code
-(the readable operations, PyTorch) that sums in another order: losses then agree to 1e-5, and the tolerances are wider.
+it stays at the size of rounding, but one unit of a ReLU that comes to lie on the other side of 0 can move losses by a
+thousandth or more. So the sample is of short runs that were seen not to do that where other code trained them, which
+sums in another order (the readable operations, PyTorch): losses then agree to 1e-3, most to 1e-6.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def verify(runs: Mapping[str, Sample], data: Data) -> Iterator[Check]:
             yield Check(name, "not run", (str(error),))
 
 
-def record(file: Path, reference: Reference, data: Data, tell: Callable[[str], None]) -> None:
+def record(file: Path, reference: Reference, data: Data, stamp: Recorded, tell: Callable[[str], None]) -> None:
     """Run all of a reference, and write what comes out. A file whose dataset is not there stays as it is."""
     runs = {}
     for name, sample in reference.runs.items():
@@ -175,7 +175,7 @@ def record(file: Path, reference: Reference, data: Data, tell: Callable[[str], N
             tell(f"{file}: not recorded: {error}")
             return
         tell(f"{name}: recorded")
-    write(file, Reference(recorded=here(), runs=runs))
+    write(file, Reference(recorded=stamp, runs=runs))
 
 
 def here() -> Recorded:
