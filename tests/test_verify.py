@@ -123,9 +123,7 @@ def test_a_reference_that_is_not_sound(tmp_path: Path, content: str | None, mess
 
 
 def test_wrong_options(reference: Path) -> None:
-    assert "there is no run `descnt` (did you mean `descent`?)" in str(
-        _verify(reference, "--only", "descnt").exception
-    )
+    assert "there is no run `descnt` (did you mean `descent`?)" in str(_verify(reference, "--only", "descnt").exception)
     assert "there is no folder /nowhere" in str(_verify(reference, "--mirror", "/nowhere").exception)
     assert "leave --only out" in _verify(reference, "--only", "descent", "--record").output
 
@@ -151,7 +149,9 @@ def test_verdicts(change: dict, verdict: str) -> None:
 
 def test_half_a_point_counts_where_it_is_more_than_an_image() -> None:
     many = RESULTS.model_copy(update={"test_images": 10_000, "test_accuracy": 0.9, "weights": "c"})
-    within, beyond = (many.model_copy(update={"test_accuracy": 0.9 + it * ACCURACY, "weights": "d"}) for it in (0.9, 1.1))
+    within, beyond = (
+        many.model_copy(update={"test_accuracy": 0.9 + it * ACCURACY, "weights": "d"}) for it in (0.9, 1.1)
+    )
     assert (compare("a", many, within).verdict, compare("a", many, beyond).verdict) == ("equal", "different")
 
 
