@@ -272,7 +272,7 @@ class Machine:
         For how long each kind of update is timed, besides the first.
     """
 
-    def __init__(self, seconds: float = 0.2) -> None:
+    def __init__(self, seconds: float = 0.15) -> None:
         from mlpaper.engine import backend
 
         self.seconds = seconds
