@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: demo paper plan twin test bench lint format types lock clean
+.PHONY: demo paper plan estimate verify twin test bench lint format types lock clean
 .NOTPARALLEL:  # one pip at a time
 
 demo: $(VENV)/runtime  ## the whole pipeline within minutes, on scikit-learn's digits
@@ -17,6 +17,13 @@ paper: $(VENV)/twin  ## the full paper, with the runs by PyTorch
 
 plan: $(VENV)/runtime  ## what `make paper` would do
 	$(BIN)/snakemake --dry-run --quiet reason --config twin=always
+	$(BIN)/mlpaper estimate --cores $(CORES) --config twin=always
+
+estimate: $(VENV)/runtime  ## how long what is left of it takes on this machine
+	$(BIN)/mlpaper estimate --cores $(CORES)
+
+verify: $(VENV)/runtime  ## train a sample of runs and compare them with those recorded in tests/reference
+	$(BIN)/mlpaper verify
 
 twin: $(VENV)/twin  ## PyTorch, without which its runs are left out
 

@@ -293,3 +293,67 @@ def paper(report: Path, results: Path, pdf: Any, output: Path) -> None:
     if target not in ("md", "html", "tex", "pdf"):
         raise click.BadParameter(f"{output} must end in .md, .html, .tex or .pdf")
     render(report, results, target, output, pdf)
+
+
+@cli.command()
+@click.option("--cores", type=click.IntRange(min=1), help="Jobs at a time.  [default: the cores of this machine]")
+@click.option(
+    "--config", "changes", multiple=True, metavar="KEY=VALUE...", help="As for snakemake: scale=demo seeds=[0]"
+)
+@click.option("--configfile", type=FILE, default=Path("config.yaml"), show_default=True)
+@click.argument("more", nargs=-1, metavar="")
+def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more: tuple[str, ...]) -> None:
+    """Tell how long what is left of the plan takes; every kind of training step is timed for a moment."""
+    import importlib.util
+
+    from rich.console import Console
+    from rich.progress import track
+
+    from mlpaper.study.estimate import Machine, configuration, cores_here, show
+    from mlpaper.study.estimate import estimate as estimate_plan
+    from mlpaper.study.plan import left_out_notice, load_plan
+
+    plan = load_plan(configuration(configfile, (*changes, *more)), configfile.parent / "workflow")
+    if notice := left_out_notice(plan):
+        click.echo(notice, err=True)
+    errors = Console(stderr=True)
+    found = estimate_plan(
+        plan,
+        Path(),
+        Machine(),
+        torch=importlib.util.find_spec("torch") is not None,
+        watch=lambda kinds: track(kinds, "timing", console=errors, transient=True, disable=not errors.is_terminal),
+    )
+    wide = Console()
+    show(plan, found, cores or cores_here(), wide if wide.is_terminal else Console(width=140))
+
+
+@cli.command()
+@click.option("--reference", type=FOLDER, default=Path("tests/reference"), show_default=True, help="Recorded results.")
+@click.option("--only", multiple=True, metavar="NAME", help="Only this run; may be given again.")
+@click.option("--mirror", help="A folder or URL laid out <dataset>/<file>, for runs on data that are not in data/.")
+@click.option("--record", "recording", is_flag=True, help="Write what comes out here as the reference.")
+def verify(reference: Path, only: tuple[str, ...], mirror: str | None, recording: bool) -> None:
+    """Train a sample of runs and compare them with what was recorded; exit code 1 if any is different."""
+    from mlpaper import verify as verifying
+
+    logging.getLogger("mlpaper").setLevel(logging.WARNING)
+    references = verifying.read(reference)
+    if recording and only:
+        raise click.UsageError("a reference is recorded whole: leave --only out")
+    runs = verifying.chosen(references, only)
+    with verifying.prepared(Path(), mirror) as data:
+        if recording:
+            stamp = verifying.here()
+            for file, content in references.items():
+                verifying.record(file, content, data, stamp, click.echo)
+            return
+        for line in verifying.origins(references):
+            click.echo(line)
+        verdicts = []
+        for check in verifying.verify(runs, data):
+            verdicts.append(check.verdict)
+            click.echo(f"{check.name:<16} {check.verdict:<10} {'; '.join(check.details)}".rstrip())
+    click.echo(verifying.summary(verdicts))
+    if "different" in verdicts:
+        sys.exit(1)
