@@ -96,6 +96,8 @@ RULES: dict[str, tuple[str, ...]] = {
     "study": ("mlpaper.study.results",),
     "numbers": ("mlpaper.paper.numbers",),
     "paper": ("mlpaper.paper.render",),
+    "page": ("mlpaper.paper.render",),
+    "arxiv": ("mlpaper.paper.arxiv",),
 }
 """Entry modules of every rule whose code counts; `twin` is the rule `train` for runs of the engine `torch`.
 A download does not count: its bytes are fixed by their hash."""

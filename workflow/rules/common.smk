@@ -20,6 +20,7 @@ from mlpaper import paths
 from mlpaper.digest import RULES, digest, item_modules
 from mlpaper.errors import MlpaperError
 from mlpaper.data.sources import fingerprint
+from mlpaper.paper.captions import rst
 from mlpaper.paper.expand import arrays, config_arguments, figure_jobs, inputs, numbers_job, table_jobs
 from mlpaper.spec import PARTS, canonical_json
 from mlpaper.study.plan import left_out_notice, load_plan, noise_levels
@@ -46,6 +47,8 @@ FIGURES = figure_jobs(PLAN)
 TABLES = table_jobs(PLAN)
 FORMATS = ["html", "md", "tex"] + ([] if PLAN.settings.pdf == "none" else ["pdf"])
 PAPERS = [f"results/paper.{ending}" for ending in FORMATS]
+PAGES = [f"{paths.TABLE}.html".format(item=item) for item in TABLES]
+ENDINGS = {"html": "HTML", "pdf": "PDF", "tex": "LaTeX", "md": "Markdown"}
 TEMPLATES = {".j2", ".bib", ".css", ".js", ".lua", ".html", ".md", ".tex", ".typ"}
 NUMBERS = numbers_job(PLAN)
 SPECS = PLAN.runs | PLAN.left_out
@@ -99,6 +102,18 @@ def item_of(jobs):
         return jobs[wildcards.item]
 
     return job
+
+
+def shown(file, kind, jobs):
+    """The file of a figure or table, shown in Snakemake's report under its study, with its title and caption."""
+    job = item_of(jobs)
+    return report(
+        file,
+        caption=f"../report/{kind}.rst",
+        category=lambda wildcards: PLAN.studies[job(wildcards).study].title,
+        subcategory=f"{kind.capitalize()}s",
+        labels=lambda wildcards: {kind: job(wildcards).item.title, "runs": ", ".join(job(wildcards).runs) or "none"},
+    )
 
 
 def study_files(study, *names):
