@@ -6,7 +6,21 @@ local LETTER = { AlignRight = "r", AlignCenter = "c" }
 local PAGE_CHARACTERS = 128 -- of a table's smallest type on one line
 local RAGGED = { AlignRight = "\\raggedleft", AlignCenter = "\\centering" }
 
+-- HTML: cells of more than a few words may be broken into lines, no narrower than the style says.
+local function prose(element)
+  for _, body in ipairs(element.bodies) do
+    for _, each in ipairs(body.body) do
+      for _, cell in ipairs(each.cells) do
+        if (utf8.len(pandoc.utils.stringify(cell.contents)) or 0) > 24 then
+          cell.attr.classes:insert("prose")
+        end
+      end
+    end
+  end
+end
+
 local function left(element)
+  if FORMAT:match("html") then prose(element) end
   for index, column in ipairs(element.colspecs) do
     if column[1] == "AlignDefault" then
       element.colspecs[index] = { "AlignLeft", column[2] }

@@ -107,12 +107,18 @@ def item_of(jobs):
 def shown(file, kind, jobs):
     """The file of a figure or table, shown in Snakemake's report under its study, with its title and caption."""
     job = item_of(jobs)
+
+    def labels(wildcards):
+        runs = job(wildcards).runs
+        names = ", ".join(runs) or "none"
+        return {kind: job(wildcards).item.title, "runs": names if len(names) < 120 else f"{len(runs)} runs"}
+
     return report(
         file,
         caption=f"../report/{kind}.rst",
         category=lambda wildcards: PLAN.studies[job(wildcards).study].title,
         subcategory=f"{kind.capitalize()}s",
-        labels=lambda wildcards: {kind: job(wildcards).item.title, "runs": ", ".join(job(wildcards).runs) or "none"},
+        labels=labels,
     )
 
 

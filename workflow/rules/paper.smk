@@ -111,6 +111,8 @@ rule paper:
 use rule paper as columns with:
     output:
         "results/paper-two-columns.{ending}",
+    wildcard_constraints:
+        ending="tex|pdf",
     log:
         "results/logs/paper-two-columns-{ending}.log",
     params:

@@ -7,6 +7,7 @@ The same inputs give the same bytes: the only date is that of the commit (or `SO
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -229,7 +230,8 @@ def table_page(template_folder: Path, stem: Path, output: Path) -> None:
         "--mathml",
         "--wrap=none",
     ]
-    variables = {"title": read_json(stem.with_suffix(".json"))["title"], **_look(template_folder)}
+    title = html.escape(read_json(stem.with_suffix(".json"))["title"])
+    variables = {"title": title, **_look(template_folder)}
     write_text(output, _convert(stem.with_suffix(".md").read_text(encoding="utf-8"), arguments, variables))
 
 
