@@ -280,10 +280,10 @@ def arxiv(report: Path, results: Path, columns: Any, output: Path) -> None:
 
 @cli.command()
 @_REPORT
-@click.option("--stem", type=FILE, required=True, help="Path of the table without ending.")
+@click.argument("table", type=FILE)
 @click.argument("output", type=FILE)
-def page(report: Path, stem: Path, output: Path) -> None:
-    """Show one table as an HTML page."""
+def page(report: Path, table: Path, output: Path) -> None:
+    """Show TABLE, a .md of the pipeline beside its .json, as an HTML page."""
     from mlpaper.paper.render import table_page
 
-    table_page(report, stem, output)
+    table_page(report, table, output)

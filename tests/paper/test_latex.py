@@ -150,7 +150,7 @@ def test_a_missing_figure_is_an_error(results: Path, tmp_path: Path) -> None:
 
 
 def test_a_table_is_a_page_of_its_own(results: Path, tmp_path: Path) -> None:
-    table_page(REPORT, results / "tables" / f"{STUDY}-test", tmp_path / "page.html")
+    table_page(REPORT, results / "tables" / f"{STUDY}-test.md", tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
     assert "<title>A &lt;title&gt;</title>" in text
     assert text.count("<tr") == 91

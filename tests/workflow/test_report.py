@@ -53,7 +53,7 @@ def _results(page: str) -> list[dict]:
 
 def _assigned(page: str, name: str) -> dict:
     """The value of a variable of the page."""
-    start = re.search(rf"\bvar {name} = ", page)
+    start = re.search(rf"\bvar {name} = (?={{)", page)
     assert start, f"the page has no {name}"
     value, _ = json.JSONDecoder().raw_decode(page[start.end() :])
     return value

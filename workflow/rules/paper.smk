@@ -43,8 +43,8 @@ rule table:
 
 rule page:
     input:
-        f"{paths.TABLE}.md",
-        f"{paths.TABLE}.json",
+        table=f"{paths.TABLE}.md",
+        provenance=f"{paths.TABLE}.json",
         styles=[f"{REPORT}/style/{name}" for name in ("table-page.html", "paper.css", "paper.js", "tables.lua")],
     output:
         shown(f"{paths.TABLE}.html", "table", TABLES),
@@ -52,13 +52,12 @@ rule page:
         "results/logs/page/{item}.log",
     params:
         report=lambda wildcards: str(REPORT),
-        stem=paths.TABLE,
         caption=lambda wildcards: rst(item_of(TABLES)(wildcards).item.caption),
         code=CODE["page"],
     message:
         "page of table {wildcards.item}"
     shell:
-        "mlpaper page --report {params.report:q} --stem {params.stem:q} {output:q} > {log:q} 2>&1"
+        "mlpaper page --report {params.report:q} {input.table:q} {output:q} > {log:q} 2>&1"
 
 
 rule numbers:

@@ -214,8 +214,8 @@ class Paper:
         return _convert(markdown, arguments, variables | ({"twocolumn": True} if self.columns == 2 else {}))
 
 
-def table_page(template_folder: Path, stem: Path, output: Path) -> None:
-    """Write ``<stem>.md`` and its title as an HTML page of its own, for readers of single results.
+def table_page(template_folder: Path, table: Path, output: Path) -> None:
+    """Write a table, a `.md` with its title in the `.json` beside it, as an HTML page of its own.
 
     Raises
     ------
@@ -230,9 +230,9 @@ def table_page(template_folder: Path, stem: Path, output: Path) -> None:
         "--mathml",
         "--wrap=none",
     ]
-    title = html.escape(read_json(stem.with_suffix(".json"))["title"])
+    title = html.escape(read_json(table.with_suffix(".json"))["title"])
     variables = {"title": title, **_look(template_folder)}
-    write_text(output, _convert(stem.with_suffix(".md").read_text(encoding="utf-8"), arguments, variables))
+    write_text(output, _convert(table.read_text(encoding="utf-8"), arguments, variables))
 
 
 def _look(template_folder: Path) -> dict[str, Any]:
