@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: demo paper plan estimate verify twin test bench lint format types lock clean
+.PHONY: demo paper columns arxiv report plan estimate verify twin test bench lint format types lock clean
 .NOTPARALLEL:  # one pip at a time
 
 demo: $(VENV)/runtime  ## the whole pipeline within minutes, on scikit-learn's digits
@@ -14,6 +14,16 @@ demo: $(VENV)/runtime  ## the whole pipeline within minutes, on scikit-learn's d
 
 paper: $(VENV)/twin  ## the full paper, with the runs by PyTorch
 	$(SNAKEMAKE)
+
+columns: $(VENV)/twin  ## the paper as PDF in two columns; needs LaTeX
+	$(SNAKEMAKE) results/paper-two-columns.pdf
+
+arxiv: $(VENV)/twin  ## the paper's LaTeX source with its figures, as one archive
+	$(SNAKEMAKE) results/paper-arxiv.tar.gz
+
+report: $(VENV)/twin  ## every figure and table in Snakemake's report, with the rules and runtimes behind them
+	$(SNAKEMAKE)
+	$(SNAKEMAKE) --report results/report.zip
 
 plan: $(VENV)/runtime  ## what `make paper` would do
 	$(BIN)/snakemake --dry-run --quiet reason --config twin=always

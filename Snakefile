@@ -2,6 +2,9 @@
 configfile: "config.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
@@ -15,6 +18,7 @@ rule all:
     input:
         PAPERS,
         paths.LEDGER,
+        PAGES,
         [f"{paths.run_folder(run)}/run.json" for run in PLAN.runs],
 
 

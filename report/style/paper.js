@@ -6,7 +6,7 @@
   // contents: closed on phones, with the present section marked on desks
   const contents = document.querySelector(".contents details");
   const desk = window.matchMedia("(min-width: 72rem)");
-  const adapt = () => { contents.open = desk.matches; };
+  const adapt = () => { if (contents) contents.open = desk.matches; };
   adapt();
   desk.addEventListener("change", adapt);
   const links = new Map(all(".contents a").map((link) => [decodeURIComponent(link.hash.slice(1)), link]));
@@ -41,7 +41,7 @@
     });
     sheet.append(button);
   }
-  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  if (dialog) dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 
   // tables: sorted by a column; numbers by value, words by letter, "diverged" and empty cells last
   const key = (text) => {

@@ -1,10 +1,26 @@
 -- Tables: columns without an alignment are set left. In LaTeX a table becomes a `tabular`, which can float and whose
 -- columns may each be broken or not: `::: {.sized widths="0 30 50"}` gives widths in per cent of the line, 0 for as
--- wide as the cells. Inside `::: long` pandoc's longtable stays.
+-- wide as the cells. Inside `::: long` pandoc's longtable stays; `::: parts` cuts a table into several that float.
+-- With two columns of text, formulas are broken or shrunk to the width of one.
 local LETTER = { AlignRight = "r", AlignCenter = "c" }
+local PAGE_CHARACTERS = 128 -- of a table's smallest type on one line
 local RAGGED = { AlignRight = "\\raggedleft", AlignCenter = "\\centering" }
 
+-- HTML: cells of more than a few words may be broken into lines, no narrower than the style says.
+local function prose(element)
+  for _, body in ipairs(element.bodies) do
+    for _, each in ipairs(body.body) do
+      for _, cell in ipairs(each.cells) do
+        if (utf8.len(pandoc.utils.stringify(cell.contents)) or 0) > 24 then
+          cell.attr.classes:insert("prose")
+        end
+      end
+    end
+  end
+end
+
 local function left(element)
+  if FORMAT:match("html") then prose(element) end
   for index, column in ipairs(element.colspecs) do
     if column[1] == "AlignDefault" then
       element.colspecs[index] = { "AlignLeft", column[2] }
@@ -52,9 +68,20 @@ local function longest(rows, column)
   return width
 end
 
-local function tabular(element, widths)
+-- The longest part of a column's cells at which no line can be broken.
+local function unbreakable(rows, column)
+  local width = 0
+  for _, each in ipairs(rows) do
+    for word in pandoc.utils.stringify(each.cells[column].contents):gmatch("[^%s%-]+%-?") do
+      width = math.max(width, utf8.len(word) or 0)
+    end
+  end
+  return width
+end
+
+local function tabular(element, widths, body)
   local specs, titles, broken = {}, {}, false
-  local body = element.bodies[1].body
+  body = body or element.bodies[1].body
   local head = element.head.rows[1]
   for index, column in ipairs(element.colspecs) do
     local letter = LETTER[column[1]] or "l"
@@ -62,14 +89,15 @@ local function tabular(element, widths)
     if share > 0 then
       broken = true
       local ragged = RAGGED[column[1]] or "\\raggedright"
-      specs[index] = string.format(">{%s\\arraybackslash}p{%.2f\\linewidth}", ragged, share / 100)
+      share = math.max(share, 100 * (unbreakable(body, index) + 1) / PAGE_CHARACTERS)
+      specs[index] = string.format(">{%s\\arraybackslash}p{%.3f\\linewidth}", ragged, share / 100)
       titles[index] = head and latex(head.cells[index].contents) or ""
     else
       specs[index] = letter
       titles[index] = head and title(head.cells[index], longest(body, index), letter) or ""
     end
   end
-  local lines = { "\\begin{tabular}{@{}" .. table.concat(specs) .. "@{}}", "\\toprule" }
+  local lines = { "\\begin{fitted}", "\\begin{tabular}{@{}" .. table.concat(specs) .. "@{}}", "\\toprule" }
   lines[#lines + 1] = table.concat(titles, " & ") .. " \\\\"
   lines[#lines + 1] = "\\midrule"
   for _, each in ipairs(body) do
@@ -77,26 +105,85 @@ local function tabular(element, widths)
   end
   lines[#lines + 1] = "\\bottomrule"
   lines[#lines + 1] = "\\end{tabular}"
+  lines[#lines + 1] = "\\end{fitted}"
   return pandoc.RawBlock("latex", table.concat(lines, "\n"))
 end
 
-local function sized(division)
+local function asked(division)
   local widths = {}
   for width in (division.attributes.widths or ""):gmatch("%S+") do
     widths[#widths + 1] = tonumber(width)
   end
+  return widths
+end
+
+local function sized(division)
+  local widths = asked(division)
   return division.content:walk({ Table = function(element) return tabular(element, widths) end })
 end
 
+-- Rows `first` to `last` as a float of its own; those after the first repeat number and title.
+local function part(element, division, first, last, notes)
+  local caption = latex(element.caption.long)
+  local lines = { "\\begin{" .. division.attributes.float .. "}[tp]" }
+  if first == 1 then
+    lines[2] = "\\caption{" .. caption .. "}\\label{" .. division.attributes.label .. "}"
+  else
+    lines[2] = "\\ContinuedFloat\\caption[]{(continued)}"
+  end
+  lines[3] = "\\" .. division.attributes.size .. "\\setlength{\\tabcolsep}{4pt}\\raggedright"
+  local rows = table.move(element.bodies[1].body, first, last, 1, {})
+  lines[4] = tabular(element, asked(division), rows).text
+  lines[5] = notes
+  lines[#lines + 1] = "\\end{" .. division.attributes.float .. "}"
+  return table.concat(lines, "\n")
+end
+
+local function parts(division)
+  local element, notes = division.content[1], division.content:clone()
+  notes:remove(1)
+  local count, size = #element.bodies[1].body, tonumber(division.attributes.rows)
+  local blocks = pandoc.Blocks({})
+  for first = 1, count, size do
+    local last = math.min(first + size - 1, count)
+    local after = last == count and "\\smallskip{}" .. latex(notes) or nil
+    blocks:insert(pandoc.RawBlock("latex", part(element, division, first, last, after)))
+  end
+  return blocks
+end
+
+-- Commands are broken between words where a line ends.
+local function wrapped(block)
+  local lines = {}
+  for line in (block.text .. "\n"):gmatch("(.-)\n") do
+    lines[#lines + 1] = latex(pandoc.Blocks({ pandoc.Plain({ pandoc.Code(line) }) }))
+  end
+  return pandoc.RawBlock("latex", "\\begin{flushleft}\\small\n" .. table.concat(lines, "\\\\\n") .. "\n\\end{flushleft}")
+end
+
+-- A displayed formula in a narrow column. Where it does not fit, what stands side by side is set line by line.
+local function narrow(formula)
+  if FORMAT ~= "latex" or formula.mathtype ~= "DisplayMath" or not PANDOC_WRITER_OPTIONS.variables.twocolumn then
+    return nil
+  end
+  local lines = formula.text:gsub("&%s*\\qquad%s*", "\\\\ ")
+  return pandoc.RawInline("latex", "\\fitmath{" .. formula.text .. "}{" .. lines .. "}")
+end
+
 return {
-  { Table = left },
+  { Table = left, Math = narrow },
   {
     traverse = "topdown",
     Div = function(division)
       if FORMAT ~= "latex" then return nil end
+      if division.classes:includes("parts") then return parts(division), false end
       if division.classes:includes("sized") then return sized(division), false end
       if division.classes:includes("long") then return division.content, false end
       return nil
+    end,
+    CodeBlock = function(block)
+      if FORMAT ~= "latex" then return nil end
+      return wrapped(block)
     end,
     Table = function(element)
       if FORMAT ~= "latex" then return nil end

@@ -23,6 +23,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 THREAD_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 Command = TypeVar("Command", bound=Callable[..., Any])
+_REPORT = click.option("--report", type=FOLDER, default=Path("report"), show_default=True, help="Templates and styles.")
 
 
 def main() -> None:
@@ -280,12 +281,22 @@ def numbers(job_json: str, output: Path) -> None:
     write_json(output, collect(NumbersJob.model_validate_json(job_json)))
 
 
+def _of_paper(command: Command) -> Command:
+    """Options of the commands that render the paper."""
+    for option in (
+        click.option("--columns", type=click.IntRange(1, 2), default=1, show_default=True, help="2 needs LaTeX."),
+        click.option("--results", type=FOLDER, default=Path("results"), show_default=True),
+        _REPORT,
+    ):
+        command = option(command)
+    return command
+
+
 @cli.command()
-@click.option("--report", type=FOLDER, default=Path("report"), show_default=True, help="Templates and styles.")
-@click.option("--results", type=FOLDER, default=Path("results"), show_default=True)
+@_of_paper
 @click.option("--pdf", type=click.Choice(["auto", "latex", "typst"]), default="auto", show_default=True)
 @click.argument("output", type=FILE)
-def paper(report: Path, results: Path, pdf: Any, output: Path) -> None:
+def paper(report: Path, results: Path, columns: Any, pdf: Any, output: Path) -> None:
     """Render the paper; the ending of OUTPUT (.md, .html, .tex, .pdf) says as what."""
     from mlpaper.paper.render import render
 
@@ -357,3 +368,25 @@ def verify(reference: Path, only: tuple[str, ...], mirror: str | None, recording
     click.echo(verifying.summary(verdicts))
     if "different" in verdicts:
         sys.exit(1)
+    render(report, results, target, output, pdf, columns)
+
+
+@cli.command()
+@_of_paper
+@click.argument("output", type=FILE)
+def arxiv(report: Path, results: Path, columns: Any, output: Path) -> None:
+    """Pack the paper's LaTeX source and its figures; OUTPUT ends in .tar.gz."""
+    from mlpaper.paper.arxiv import pack
+
+    pack(report, results, output, columns)
+
+
+@cli.command()
+@_REPORT
+@click.argument("table", type=FILE)
+@click.argument("output", type=FILE)
+def page(report: Path, table: Path, output: Path) -> None:
+    """Show TABLE, a .md of the pipeline beside its .json, as an HTML page."""
+    from mlpaper.paper.render import table_page
+
+    table_page(report, table, output)

@@ -20,6 +20,7 @@ from mlpaper import paths
 from mlpaper.digest import RULES, digest, item_modules
 from mlpaper.errors import MlpaperError
 from mlpaper.data.sources import fingerprint
+from mlpaper.paper.captions import rst
 from mlpaper.paper.expand import (
     arrays,
     claims_job,
@@ -56,6 +57,8 @@ TABLES = table_jobs(PLAN)
 CLAIMS = {name: claims_job(PLAN, study) for name, study in PLAN.studies.items()}
 FORMATS = ["html", "md", "tex"] + ([] if PLAN.settings.pdf == "none" else ["pdf"])
 PAPERS = [f"results/paper.{ending}" for ending in FORMATS]
+PAGES = [f"{paths.TABLE}.html".format(item=item) for item in TABLES]
+ENDINGS = {"html": "HTML", "pdf": "PDF", "tex": "LaTeX", "md": "Markdown"}
 TEMPLATES = {".j2", ".bib", ".css", ".js", ".lua", ".html", ".md", ".tex", ".typ"}
 NUMBERS = numbers_job(PLAN)
 SPECS = PLAN.runs | PLAN.left_out
@@ -109,6 +112,24 @@ def item_of(jobs):
         return jobs[wildcards.item]
 
     return job
+
+
+def shown(file, kind, jobs):
+    """The file of a figure or table, shown in Snakemake's report under its study, with its title and caption."""
+    job = item_of(jobs)
+
+    def labels(wildcards):
+        runs = job(wildcards).runs
+        names = ", ".join(runs) or "none"
+        return {kind: job(wildcards).item.title, "runs": names if len(names) < 120 else f"{len(runs)} runs"}
+
+    return report(
+        file,
+        caption=f"../report/{kind}.rst",
+        category=lambda wildcards: PLAN.studies[job(wildcards).study].title,
+        subcategory=f"{kind.capitalize()}s",
+        labels=labels,
+    )
 
 
 def study_files(study, *names):

@@ -4,7 +4,7 @@ rule figure:
         lambda wildcards: inputs(item_of(FIGURES)(wildcards)),
         lambda wildcards: [ancient(file) for file in arrays(item_of(FIGURES)(wildcards))],
     output:
-        svg=f"{paths.FIGURE}.svg",
+        svg=shown(f"{paths.FIGURE}.svg", "figure", FIGURES),
         pdf=f"{paths.FIGURE}.pdf",
         provenance=f"{paths.FIGURE}.json",
     log:
@@ -13,6 +13,7 @@ rule figure:
         job=lambda wildcards: canonical_json(item_of(FIGURES)(wildcards)),
         code=lambda wildcards: digest(*item_modules("figures", item_of(FIGURES)(wildcards).item.kind)),
         stem=paths.FIGURE,
+        caption=lambda wildcards: rst(item_of(FIGURES)(wildcards).item.caption),
     message:
         "figure {wildcards.item}"
     shell:
@@ -38,6 +39,25 @@ rule table:
         "table {wildcards.item}"
     shell:
         "mlpaper table --job {params.job:q} --stem {params.stem:q} --config {CONFIG:q} > {log:q} 2>&1"
+
+
+rule page:
+    input:
+        table=f"{paths.TABLE}.md",
+        provenance=f"{paths.TABLE}.json",
+        styles=[f"{REPORT}/style/{name}" for name in ("table-page.html", "paper.css", "paper.js", "tables.lua")],
+    output:
+        shown(f"{paths.TABLE}.html", "table", TABLES),
+    log:
+        "results/logs/page/{item}.log",
+    params:
+        report=lambda wildcards: str(REPORT),
+        caption=lambda wildcards: rst(item_of(TABLES)(wildcards).item.caption),
+        code=CODE["page"],
+    message:
+        "page of table {wildcards.item}"
+    shell:
+        "mlpaper page --report {params.report:q} {input.table:q} {output:q} > {log:q} 2>&1"
 
 
 rule numbers:
@@ -67,14 +87,52 @@ rule paper:
         tables=expand(f"{paths.TABLE}.{{ending}}", item=TABLES, ending=["md", "json"]),
         templates=sorted(str(path) for path in REPORT.rglob("*") if path.suffix in TEMPLATES),
     output:
-        "results/paper.{ending}",
+        report(
+            "results/paper.{ending}",
+            caption="../report/paper.rst",
+            category="The paper",
+            labels=lambda wildcards: {"paper": ENDINGS[wildcards.ending]},
+        ),
     log:
         "results/logs/paper-{ending}.log",
     params:
         pdf=lambda wildcards: PLAN.settings.pdf if wildcards.ending == "pdf" else "auto",
         report=lambda wildcards: str(REPORT),
+        columns=1,
         code=CODE["paper"],
     message:
         "render {output}"
     shell:
-        "mlpaper paper --report {params.report:q} --pdf {params.pdf} {output:q} > {log:q} 2>&1"
+        "mlpaper paper --report {params.report:q} --pdf {params.pdf} --columns {params.columns} {output:q} > {log:q} 2>&1"
+
+
+# Only where it is asked for.
+use rule paper as columns with:
+    output:
+        "results/paper-two-columns.{ending}",
+    wildcard_constraints:
+        ending="tex|pdf",
+    log:
+        "results/logs/paper-two-columns-{ending}.log",
+    params:
+        pdf="latex",
+        report=lambda wildcards: str(REPORT),
+        columns=2,
+        code=CODE["paper"],
+
+
+# Only where it is asked for.
+rule arxiv:
+    input:
+        rules.paper.input,
+    output:
+        "results/paper-arxiv.tar.gz",
+    log:
+        "results/logs/paper-arxiv.log",
+    params:
+        report=lambda wildcards: str(REPORT),
+        code=CODE["arxiv"],
+    message:
+        "pack {output}"
+    shell:
+        "mlpaper arxiv --report {params.report:q} {output:q} > {log:q} 2>&1"

@@ -7,6 +7,7 @@ The same inputs give the same bytes: the only date is that of the commit (or `SO
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -35,6 +36,7 @@ from mlpaper.paper.macros import Numbers, Target
 
 Output = Literal["md", "html", "tex", "pdf"]
 Engine = Literal["auto", "latex", "typst"]
+Columns = Literal[1, 2]
 
 SOURCE = "paper.md.j2"
 READER = "markdown-tex_math_single_backslash+gfm_auto_identifiers-implicit_figures-smart"
@@ -55,7 +57,14 @@ FIXED_DATE = 1_735_689_600
 """1 January 2025: the date of files made outside any repository."""
 
 
-def render(template_folder: Path, results: Path, target: Output, output: Path, pdf_engine: Engine = "auto") -> None:
+def render(
+    template_folder: Path,
+    results: Path,
+    target: Output,
+    output: Path,
+    pdf_engine: Engine = "auto",
+    columns: Columns = 1,
+) -> None:
     """Render the paper.
 
     Parameters
@@ -71,6 +80,8 @@ def render(template_folder: Path, results: Path, target: Output, output: Path, p
         The file to write.
     pdf_engine
         For `pdf`: `latex`, `typst`, or `auto`, which takes LaTeX where it is installed.
+    columns
+        Columns of text on a page: 1, or 2, which LaTeX alone can set.
 
     Raises
     ------
@@ -78,12 +89,14 @@ def render(template_folder: Path, results: Path, target: Output, output: Path, p
         A template is wrong or asks for a number, figure or table that is not there; prose holds a bare number; pandoc
         or the PDF engine gives up. Names the template and the line where there is one.
     """
+    if columns == 2 and (target not in ("tex", "pdf") or pdf_engine == "typst"):
+        raise RenderError("two columns are set by LaTeX alone: ask for .tex or .pdf, and not for Typst")
     lint.check(template_folder)
     if target != "pdf":
-        write_text(output, Paper(template_folder, results, target).document())
+        write_text(output, Paper(template_folder, results, target, columns).document())
         return
-    program = _program(pdf_engine)
-    paper = Paper(template_folder, results, "typ" if program == "typst" else "tex")
+    program = _program("latex" if columns == 2 else pdf_engine)
+    paper = Paper(template_folder, results, "typ" if program == "typst" else "tex", columns)
     with tempfile.TemporaryDirectory() as scratch:
         shutil.copytree(results / "figures", Path(scratch) / "figures")
         typeset = _typst if program == "typst" else _latex
@@ -99,6 +112,8 @@ class Paper:
     folder: Path
     results: Path
     target: Target
+    columns: Columns = 1
+    """Columns of text on a page; two only in LaTeX."""
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -181,37 +196,62 @@ class Paper:
 
     def _draw(self, item: Item) -> str:
         template = self._environment.get_template(f"style/{item.kind}.{self.target}.j2")
-        return template.render(item=item, target=self.target)
+        return template.render(item=item, target=self.target, columns=self.columns)
 
     def _link(self, item: Item) -> str:
         return f"[{item.label.replace(' ', chr(0xA0))}](#{item.anchor})"
 
     def _pandoc(self, markdown: str) -> str:
         style = self.folder / "style"
-        embedded = ("css", "js") if self.target == "html" else ()
-        variables = {name: (style / f"paper.{name}").read_text(encoding="utf-8") for name in embedded}
-        with tempfile.TemporaryDirectory() as scratch:
-            defaults = Path(scratch) / "defaults.json"  # long values do not fit a command line
-            defaults.write_text(_defaults(variables), encoding="utf-8")
-            arguments = [
-                f"--from={READER}",
-                f"--template={(style / f'template.{self.target}').resolve()}",
-                f"--lua-filter={(style / 'tables.lua').resolve()}",
-                "--citeproc",
-                f"--lua-filter={(style / 'references.lua').resolve()}",
-                f"--bibliography={(self.folder / 'references.bib').resolve()}",
-                "--toc",
-                "--toc-depth=3",
-                "--columns=100000",  # no table is wrapped for the length of its source lines
-                f"--defaults={defaults}",
-                *WRITERS[self.target],
-            ]
-            return _run([pypandoc.get_pandoc_path(), *arguments], markdown, "pandoc")
+        arguments = [
+            f"--template={(style / f'template.{self.target}').resolve()}",
+            f"--lua-filter={(style / 'tables.lua').resolve()}",
+            "--citeproc",
+            f"--lua-filter={(style / 'references.lua').resolve()}",
+            f"--bibliography={(self.folder / 'references.bib').resolve()}",
+            "--toc",
+            "--toc-depth=3",
+            *WRITERS[self.target],
+        ]
+        variables = _look(self.folder) if self.target == "html" else {}
+        return _convert(markdown, arguments, variables | ({"twocolumn": True} if self.columns == 2 else {}))
 
 
-def _defaults(variables: Mapping[str, str]) -> str:
-    """A defaults file of pandoc: JSON, which is YAML. A citation without an entry is an error."""
-    return json.dumps({"variables": variables, "fail-if-warnings": True})
+def table_page(template_folder: Path, table: Path, output: Path) -> None:
+    """Write a table, a `.md` with its title in the `.json` beside it, as an HTML page of its own.
+
+    Raises
+    ------
+    RenderError
+        Pandoc cannot read the table.
+    """
+    style = template_folder / "style"
+    arguments = [
+        f"--template={(style / 'table-page.html').resolve()}",
+        f"--lua-filter={(style / 'tables.lua').resolve()}",
+        "--to=html5",
+        "--mathml",
+        "--wrap=none",
+    ]
+    title = html.escape(read_json(table.with_suffix(".json"))["title"])
+    variables = {"title": title, **_look(template_folder)}
+    write_text(output, _convert(table.read_text(encoding="utf-8"), arguments, variables))
+
+
+def _look(template_folder: Path) -> dict[str, Any]:
+    """The style and the script of HTML pages, as variables of their templates."""
+    style = template_folder / "style"
+    return {name: (style / f"paper.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
+
+
+def _convert(markdown: str, arguments: list[str], variables: Mapping[str, Any]) -> str:
+    """What pandoc makes of the Markdown. A citation without an entry is an error."""
+    with tempfile.TemporaryDirectory() as scratch:
+        defaults = Path(scratch) / "defaults.json"  # JSON, which is YAML: long values do not fit a command line
+        defaults.write_text(json.dumps({"variables": variables, "fail-if-warnings": True}), encoding="utf-8")
+        # with so many columns, no table is wrapped for the length of its source lines
+        common = [f"--from={READER}", "--columns=100000", f"--defaults={defaults}"]
+        return _run([pypandoc.get_pandoc_path(), *common, *arguments], markdown, "pandoc")
 
 
 def _program(asked: Engine) -> str:
