@@ -18,7 +18,6 @@ rule all:
     input:
         PAPERS,
         paths.LEDGER,
-        PAGES,
         [f"{paths.run_folder(run)}/run.json" for run in PLAN.runs],
 
 

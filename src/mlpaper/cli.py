@@ -303,7 +303,17 @@ def paper(report: Path, results: Path, columns: Any, pdf: Any, output: Path) -> 
     target: Any = output.suffix.removeprefix(".")
     if target not in ("md", "html", "tex", "pdf"):
         raise click.BadParameter(f"{output} must end in .md, .html, .tex or .pdf")
-    render(report, results, target, output, pdf)
+    render(report, results, target, output, pdf, columns)
+
+
+@cli.command()
+@_of_paper
+@click.argument("output", type=FILE)
+def arxiv(report: Path, results: Path, columns: Any, output: Path) -> None:
+    """Pack the paper's LaTeX source and its figures; OUTPUT ends in .tar.gz."""
+    from mlpaper.paper.arxiv import pack
+
+    pack(report, results, output, columns)
 
 
 @cli.command()
@@ -368,25 +378,3 @@ def verify(reference: Path, only: tuple[str, ...], mirror: str | None, recording
     click.echo(verifying.summary(verdicts))
     if "different" in verdicts:
         sys.exit(1)
-    render(report, results, target, output, pdf, columns)
-
-
-@cli.command()
-@_of_paper
-@click.argument("output", type=FILE)
-def arxiv(report: Path, results: Path, columns: Any, output: Path) -> None:
-    """Pack the paper's LaTeX source and its figures; OUTPUT ends in .tar.gz."""
-    from mlpaper.paper.arxiv import pack
-
-    pack(report, results, output, columns)
-
-
-@cli.command()
-@_REPORT
-@click.argument("table", type=FILE)
-@click.argument("output", type=FILE)
-def page(report: Path, table: Path, output: Path) -> None:
-    """Show TABLE, a .md of the pipeline beside its .json, as an HTML page."""
-    from mlpaper.paper.render import table_page
-
-    table_page(report, table, output)

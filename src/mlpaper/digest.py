@@ -97,7 +97,6 @@ RULES: dict[str, tuple[str, ...]] = {
     "claims": ("mlpaper.study.claims",),
     "numbers": ("mlpaper.paper.numbers",),
     "paper": ("mlpaper.paper.render",),
-    "page": ("mlpaper.paper.render",),
     "arxiv": ("mlpaper.paper.arxiv",),
 }
 """Entry modules of every rule whose code counts; `twin` is the rule `train` for runs of the engine `torch`.

@@ -18,7 +18,7 @@ from test_render import FIGURES, REPORT, STUDY, TABLES, document, make, tiny_pdf
 from mlpaper.errors import RenderError
 from mlpaper.files import write_text
 from mlpaper.paper.arxiv import archive, pack
-from mlpaper.paper.render import Columns, Paper, render, table_page
+from mlpaper.paper.render import Columns, Paper, render
 
 needs_latex = pytest.mark.skipif(not shutil.which("latexmk"), reason="LaTeX is not installed")
 NARROW = "| run | accuracy |\n|---|--:|\n| M0 | 87.45 |\n"
@@ -144,15 +144,3 @@ def test_a_missing_figure_is_an_error(results: Path, tmp_path: Path) -> None:
     with pytest.raises(RenderError, match=r"samples\.pdf, which was not made"):
         pack(REPORT, copy, tmp_path / "a.tar.gz")
     assert not (tmp_path / "a.tar.gz").exists()
-
-
-# --- pages of single tables
-
-
-def test_a_table_is_a_page_of_its_own(results: Path, tmp_path: Path) -> None:
-    table_page(REPORT, results / "tables" / f"{STUDY}-test.md", tmp_path / "page.html")
-    text = (tmp_path / "page.html").read_text()
-    assert "<title>A &lt;title&gt;</title>" in text
-    assert text.count("<tr") == 91
-    assert "A note below it." in text
-    assert not re.search(r"""(?:src|href)=["']?https?:""", text)

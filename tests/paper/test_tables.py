@@ -132,3 +132,15 @@ def test_special_characters_come_back_from_pandoc_as_they_were() -> None:
     assert r"\n 50 % & {c}" in tabular
     assert r"50 \% \& \{c\}" in table.latex()
     assert r"1~$\pm$~2" in table.latex()
+
+
+def test_a_table_is_a_page_of_its_own(tmp_path: Path) -> None:
+    columns = (Column("run", ("a < b", "`code`")), Column("%", ("1 000", "2"), numeric=True))
+    Table(columns, [], "A note & more.").write(tmp_path / "item", "A <title>")
+    page = (tmp_path / "item.html").read_text()
+    assert "<title>A &lt;title&gt;</title>" in page
+    assert "<td>a &lt; b</td>" in page
+    assert "<td><code>code</code></td>" in page
+    assert f'<td class="number">1{NBSP}000</td>' in page
+    assert "A note &amp; more." in page
+    assert not re.search(r"""(?:src|href)=""", page)

@@ -57,7 +57,6 @@ TABLES = table_jobs(PLAN)
 CLAIMS = {name: claims_job(PLAN, study) for name, study in PLAN.studies.items()}
 FORMATS = ["html", "md", "tex"] + ([] if PLAN.settings.pdf == "none" else ["pdf"])
 PAPERS = [f"results/paper.{ending}" for ending in FORMATS]
-PAGES = [f"{paths.TABLE}.html".format(item=item) for item in TABLES]
 ENDINGS = {"html": "HTML", "pdf": "PDF", "tex": "LaTeX", "md": "Markdown"}
 TEMPLATES = {".j2", ".bib", ".css", ".js", ".lua", ".html", ".md", ".tex", ".typ"}
 NUMBERS = numbers_job(PLAN)

@@ -27,6 +27,7 @@ rule table:
     output:
         markdown=f"{paths.TABLE}.md",
         latex=f"{paths.TABLE}.tex",
+        page=shown(f"{paths.TABLE}.html", "table", TABLES),
         values=f"{paths.TABLE}.parquet",
         provenance=f"{paths.TABLE}.json",
     log:
@@ -35,29 +36,11 @@ rule table:
         job=lambda wildcards: canonical_json(item_of(TABLES)(wildcards)),
         code=lambda wildcards: digest(*item_modules("tables", item_of(TABLES)(wildcards).item.kind)),
         stem=paths.TABLE,
+        caption=lambda wildcards: rst(item_of(TABLES)(wildcards).item.caption),
     message:
         "table {wildcards.item}"
     shell:
         "mlpaper table --job {params.job:q} --stem {params.stem:q} --config {CONFIG:q} > {log:q} 2>&1"
-
-
-rule page:
-    input:
-        table=f"{paths.TABLE}.md",
-        provenance=f"{paths.TABLE}.json",
-        styles=[f"{REPORT}/style/{name}" for name in ("table-page.html", "paper.css", "paper.js", "tables.lua")],
-    output:
-        shown(f"{paths.TABLE}.html", "table", TABLES),
-    log:
-        "results/logs/page/{item}.log",
-    params:
-        report=lambda wildcards: str(REPORT),
-        caption=lambda wildcards: rst(item_of(TABLES)(wildcards).item.caption),
-        code=CODE["page"],
-    message:
-        "page of table {wildcards.item}"
-    shell:
-        "mlpaper page --report {params.report:q} {input.table:q} {output:q} > {log:q} 2>&1"
 
 
 rule numbers:

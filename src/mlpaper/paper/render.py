@@ -7,7 +7,6 @@ The same inputs give the same bytes: the only date is that of the commit (or `SO
 
 from __future__ import annotations
 
-import html
 import json
 import os
 import re
@@ -215,27 +214,6 @@ class Paper:
         ]
         variables = _look(self.folder) if self.target == "html" else {}
         return _convert(markdown, arguments, variables | ({"twocolumn": True} if self.columns == 2 else {}))
-
-
-def table_page(template_folder: Path, table: Path, output: Path) -> None:
-    """Write a table, a `.md` with its title in the `.json` beside it, as an HTML page of its own.
-
-    Raises
-    ------
-    RenderError
-        Pandoc cannot read the table.
-    """
-    style = template_folder / "style"
-    arguments = [
-        f"--template={(style / 'table-page.html').resolve()}",
-        f"--lua-filter={(style / 'tables.lua').resolve()}",
-        "--to=html5",
-        "--mathml",
-        "--wrap=none",
-    ]
-    title = html.escape(read_json(table.with_suffix(".json"))["title"])
-    variables = {"title": title, **_look(template_folder)}
-    write_text(output, _convert(table.read_text(encoding="utf-8"), arguments, variables))
 
 
 def _look(template_folder: Path) -> dict[str, Any]:

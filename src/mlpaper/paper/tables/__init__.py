@@ -14,9 +14,9 @@ from mlpaper.paper.tables.table import Table
 
 
 def build(job: ItemJob, stem: Path) -> None:
-    """Write the job's table as ``stem.md``, ``stem.tex`` and ``stem.parquet``."""
+    """Write the job's table as ``stem.md``, ``stem.tex``, ``stem.html`` and ``stem.parquet``."""
     kind = importlib.import_module(f"{__name__}.{job.item.kind.replace('-', '_')}")
     table: Table = kind.build(job.item, job)
     watermark = f"{job.watermark}." if job.watermark else ""
     note = " ".join(filter(None, (watermark, table.note, job.absence)))
-    replace(table, note=note).write(stem)
+    replace(table, note=note).write(stem, job.item.title)

@@ -1,7 +1,8 @@
-"""A table as data, and its three files: Markdown, LaTeX, and the numbers behind it. What tables say is not here."""
+"""A table as data, and its files: Markdown, LaTeX, HTML, and the numbers behind it. What tables say is not here."""
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,16 @@ from mlpaper.files import write_parquet, write_text
 NO_BREAK_SPACE = "\u00a0"
 WIDEST_LINE = 45
 """Characters from which on a column's cells are broken into lines in LaTeX."""
+
+PAGE_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; color: #1d2327; background: #fff; margin: 1.2rem; }
+h1 { font-size: 1.15rem; } p { font-size: 0.85rem; color: #59626a; max-width: 60rem; }
+table { border-collapse: collapse; border-block: 2px solid #1d2327; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.3rem 0.7rem; text-align: left; vertical-align: top; max-width: 30rem; }
+th { border-bottom: 1px solid #1d2327; vertical-align: bottom; } tr + tr td { border-top: 1px solid #dedbd2; }
+.number { text-align: right; white-space: nowrap; }
+"""
+"""The look of a table on a page of its own."""
 
 _LATEX = str.maketrans(
     {
@@ -69,8 +80,9 @@ class Table:
     """Rows of unrounded values; None, or no key, where there is none. Fractions stay fractions."""
     note: str = ""
 
-    def write(self, stem: Path) -> None:
-        """Write ``stem.md``, ``stem.tex`` (a tabular, without caption) and ``stem.parquet``."""
+    def write(self, stem: Path, title: str = "") -> None:
+        """Write ``stem.md``, ``stem.tex`` (a tabular, without caption), ``stem.html`` (a page) and ``stem.parquet``."""
+        write_text(stem.with_name(f"{stem.name}.html"), self.html(title))
         write_text(stem.with_name(f"{stem.name}.md"), self.markdown())
         write_text(stem.with_name(f"{stem.name}.tex"), self.latex())
         names = dict.fromkeys(name for row in self.raw for name in row)
@@ -87,6 +99,24 @@ class Table:
         lines.insert(1, f"|{'|'.join(rules)}|")
         note = f"\n{markdown_escape(self.note)}\n" if self.note else ""
         return "\n".join(lines) + "\n" + note
+
+    def html(self, title: str) -> str:
+        """A page of its own, for Snakemake's report."""
+        aligned = [' class="number"' if column.numeric else "" for column in self.columns]
+        head = "".join(
+            f"<th{place}>{html_escape(column.title)}</th>" for column, place in zip(self.columns, aligned, strict=True)
+        )
+        cells = (
+            [f"<td{place}>{html_escape(text)}</td>" for text, place in zip(row, aligned, strict=True)]
+            for row in zip(*(column.shown for column in self.columns), strict=True)
+        )
+        rows = "\n".join(f"<tr>{''.join(row)}</tr>" for row in cells)
+        note = f"<p>{html_escape(self.note)}</p>\n" if self.note else ""
+        return (
+            f'<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{html_escape(title)}</title>\n'
+            f"<style>{PAGE_STYLE}</style>\n<h1>{html_escape(title)}</h1>\n"
+            f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n{note}</html>\n"
+        )
 
     def latex(self) -> str:
         """A tabular in the style of booktabs, with the note in small print below."""
@@ -117,6 +147,15 @@ def markdown_escape(text: str) -> str:
         plain=lambda part: re.sub(r"([\\*_{}\[\]<>$~^|@])", r"\\\1", part),
         code=lambda part: "`" + part.replace("|", r"\|") + "`",
     )
+
+
+def html_escape(text: str) -> str:
+    """Text that a browser shows as it is written; `code` between backticks is marked up.
+
+    >>> html_escape("a < b, `l_2`")
+    'a &lt; b, <code>l_2</code>'
+    """
+    return _escape(text, plain=html.escape, code=lambda part: f"<code>{html.escape(part)}</code>")
 
 
 def latex_escape(text: str) -> str:
