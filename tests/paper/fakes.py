@@ -27,17 +27,7 @@ L2 = {"l2": 0.01, "decoupled": 0.0, "parameters": "weights"}
 
 
 def spec(seed: int, **changes: Any) -> dict[str, Any]:
-    base = {
-        "network": {"hidden": [128, 64], "activation": "relu", "initializer": "he_normal"},
-        "optimizer": {"name": "adam", "learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
-        "schedule": {"name": "constant"},
-        "loss": {"name": "cross_entropy", "reduction": "mean"},
-        "decay": {"l2": 0.0, "decoupled": 0.0, "parameters": "weights"},
-        "batch_size": 512,
-        "epochs": 50,
-        "early_stopping": None,
-        "seed": seed,
-    }
+    base = RunSpec(dataset=PoolSpec(name="emnist_bymerge"), seed=seed).model_dump(mode="json")
     return base | changes
 
 

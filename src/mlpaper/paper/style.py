@@ -181,7 +181,11 @@ def label_ends(ax: Axes, labels: Sequence[EndLabel], size: float = 8.5) -> None:
 
 
 def label_points(
-    ax: Axes, labels: Sequence[EndLabel], avoid: Sequence[tuple[float, float]] = (), size: float = 8.5
+    ax: Axes,
+    labels: Sequence[EndLabel],
+    avoid: Sequence[tuple[float, float]] = (),
+    first: Sequence[int] = (0, 180, 90, 270),
+    size: float = 8.5,
 ) -> None:
     """Name points where there is room beside them, tied to them by a line where that is not near.
 
@@ -191,7 +195,10 @@ def label_points(
     ----------
     avoid
         Other points, in data coordinates, that no label should hide.
+    first
+        Directions from a point, in degrees, that are tried before all others.
     """
+    angles = [math.radians(degrees) for degrees in dict.fromkeys((*first, *_DIRECTIONS))]
     figure = ax.get_figure(root=True)
     assert figure is not None
     figure.draw_without_rendering()  # lays the axes out
@@ -214,9 +221,9 @@ def label_points(
         extent = text.get_window_extent()
         half = np.array([extent.width, extent.height]) / 2
         best: tuple[float, tuple[float, float], Bbox, int] | None = None
-        for reach, angle in ((reach, angle) for reach in (3, 7, 13, 20, 28, 38) for angle in _ANGLES):
+        for reach, angle in ((reach, angle) for reach in (4, 7, 13, 20, 28, 38) for angle in angles):
             way = np.array([math.cos(angle), math.sin(angle)])
-            centre = dot + way * (reach * point + half * np.minimum(1, 1.2 * np.abs(way)))
+            centre = dot + way * (reach * point + half * np.minimum(1, 1.45 * np.abs(way)))
             box = Bbox([centre - half, centre + half])
             hidden = box.padded(1.5 * point).count_contains(dots)
             clashes = box.count_overlaps(taken)
@@ -235,8 +242,8 @@ def label_points(
             ax.annotate("", (label.x, label.y), offset, textcoords="offset points", arrowprops=line, zorder=1)
 
 
-_ANGLES = tuple(math.radians(degrees) for degrees in (0, 180, 90, 270, 45, 135, 315, 225, 20, 160, 340, 200))
-"""Directions in which a label may stand from its point, the best first."""
+_DIRECTIONS = (0, 180, 90, 270, 45, 135, 315, 225, 20, 160, 340, 200)
+"""Directions in which a label may stand from its point, in degrees."""
 
 
 def shifted(transform: Transform, figure: Figure, points: float) -> Transform:
@@ -250,7 +257,7 @@ def logarithmic(ax: Axes, which: str) -> None:
     axis = ax.xaxis if which == "x" else ax.yaxis
     low, high = axis.get_view_interval()
     decades = math.log10(high / low)
-    axis.set_major_locator(LogLocator(subs=(1,) if decades > 2.5 else (1, 3) if decades > 1.2 else (1, 2, 5)))
+    axis.set_major_locator(LogLocator(subs=(1,) if decades > 3.2 else (1, 3) if decades > 1.5 else (1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
     axis.set_minor_formatter(NullFormatter())
 

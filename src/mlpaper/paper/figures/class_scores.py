@@ -35,7 +35,7 @@ def draw(item: ClassScoresFigure, job: ItemJob) -> Figure:
     for ax, (run, look) in zip(panels, style.looks(item.runs).items(), strict=False):
         values = scores[run]
         remark = f" ({text})" if (text := seeds.remark(job.results.runs[run])) else ""
-        ax.set_title(f"{run}{remark}" if values is None else f"{run}{remark}: {correlation(counts, values)}", size=8.5)
+        ax.set_title(f"{run}{remark}" if values is None else f"{run}{remark}\n{correlation(counts, values)}", size=8.5)
         if values is not None:
             ax.plot(counts, 100 * values, "o", markersize=3.6, color=look.colour, alpha=0.75, markeredgewidth=0)
     for ax in panels[len(item.runs) :]:

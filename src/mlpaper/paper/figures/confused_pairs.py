@@ -45,7 +45,7 @@ def draw(item: ConfusedPairsFigure, job: ItemJob) -> Figure:
     names = [f"{dataset.classes[i]} → {dataset.classes[j]}" for i, j in pairs]
     rows = math.ceil(len(pairs) / COLUMNS)
     width = (style.WIDTH - GAP * (COLUMNS - 1)) / COLUMNS
-    text = min(max(LETTER * max(map(len, names)), 0.6) + 0.12, 0.4 * width)
+    text = min(max(LETTER * max(map(len, names)), 0.5) + 0.12, 0.4 * width)
     side = min((width - text) / item.images, LARGEST)
     height = max(1.14 * side, 0.4)
     figure = style.unmanaged(rows * height)

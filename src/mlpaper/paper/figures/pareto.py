@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -31,10 +34,13 @@ def draw(item: ParetoFigure, job: ItemJob) -> Figure:
     known = {run: (cost, value) for run, (cost, value) in found.items() if cost is not None and value is not None}
     if not known:
         return style.message(f"There is no {fmt.label(item.metric)}: every run diverged.")
-    xlabel, across = fmt.axis(item.cost, max(cost.mean for cost, _ in known.values()))
+    costs = [cost.mean for cost, _ in known.values()]
+    # of a logarithmic axis the middle decides on the unit
+    xlabel, across = fmt.axis(item.cost, math.sqrt(min(costs) * max(costs)) if min(costs) > 0 else max(costs))
     ylabel, up = fmt.axis(item.metric, max(value.mean for _, value in known.values()))
     places = {run: (across * cost.mean, up * value.mean) for run, (cost, value) in known.items()}
-    best = frontier(places, metrics.get(item.metric).lower_is_better)
+    lower = metrics.get(item.metric).lower_is_better
+    best = frontier(places, lower)
     rest = [place for run, place in places.items() if run not in best]
     on = [places[run] for run in best]
     figure = Figure(figsize=(style.WIDTH, 3.6))
@@ -42,18 +48,20 @@ def draw(item: ParetoFigure, job: ItemJob) -> Figure:
     _dots(ax, rest, color=OTHER, markersize=4, alpha=0.7, markeredgewidth=0, label="a run")
     _dots(ax, on, color=BEST, markersize=5.5, zorder=3, label="a run that none other beats in both")
     ax.plot([x for x, _ in on], [y for _, y in on], color=BEST, linewidth=0.9, drawstyle="steps-post", zorder=2)
+    bars = []
     for run in best:
         x, mean = places[run]
         half = up * (known[run][1].half_width or 0.0)
         ax.plot([x, x], [mean - half, mean + half], color=BEST, linewidth=0.9, alpha=0.6, zorder=2)
+        bars += [(x, float(y)) for y in np.linspace(mean - half, mean + half, 12)]
     ax.set(xlabel=style.typeset(xlabel), ylabel=style.typeset(ylabel))
     _limit(ax, list(places.values()))
     handles, _ = ax.get_legend_handles_labels()
     if lost := len(item.runs) - len(known):
         handles.append(Line2D([], [], linestyle="none", label=f"not shown: {lost} diverged"))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=1.2)
-    corners = [(x, y) for (x, _), (_, y) in zip(on[1:], on, strict=False)]
-    style.label_points(ax, [style.EndLabel(*places[run], run, BEST) for run in best], avoid=[*rest, *corners])
+    ends = [style.EndLabel(*places[run], run, BEST) for run in best]
+    style.label_points(ax, ends, [*rest, *_along(on), *bars], first=(225, 200, 270) if lower else (135, 160, 90))
     return figure
 
 
@@ -78,6 +86,16 @@ def frontier(places: Mapping[str, tuple[float, float]], lower_is_better: bool) -
 
     kept = [run for run, place in signed.items() if not beaten(place)]
     return sorted(kept, key=lambda run: places[run])
+
+
+def _along(steps: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Points along the steps, so close that a label upon them hides one."""
+    found = []
+    for (x, y), (next_x, next_y) in pairwise(steps):
+        spaced = np.geomspace if x > 0 else np.linspace
+        found += [(float(between), y) for between in spaced(x, next_x, 24)]
+        found += [(next_x, float(between)) for between in np.linspace(y, next_y, 12)]
+    return found
 
 
 def _dots(ax: Axes, places: Sequence[tuple[float, float]], **looks: Any) -> None:

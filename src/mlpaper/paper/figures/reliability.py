@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from mlpaper.paper import format as fmt
 from mlpaper.paper import seeds, style
 from mlpaper.paper.job import ItemJob
 from mlpaper.study.results import RunFolder
@@ -46,7 +47,7 @@ def draw(item: ReliabilityFigure, job: ItemJob) -> Figure:
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.6, 1))
     for run in shown:
         _draw(above, below, bins[run], looks[run])
-    _finish(above, below)
+    _finish(above, below, least(bins.values()))
     _name(above, below)
     handles = [
         Line2D([], [], color=looks[run].colour, marker=looks[run].marker, label=error(run, job.results.runs[run]))
@@ -70,8 +71,10 @@ def pooled(folders: Sequence[RunFolder]) -> pd.DataFrame:
 
 def error(run: str, folders: Sequence[RunFolder]) -> str:
     """A run and its expected calibration error: `M0: 1.20 ± 0.08 %`."""
-    cell = seeds.cell(folders, ERROR)
-    return f"{run}: {cell}" if seeds.summary(folders, ERROR) is None else f"{run}: {cell} %"
+    found, remark = seeds.summary(folders, ERROR), seeds.remark(folders)
+    if found is None:
+        return f"{run}: {remark or fmt.MISSING}"
+    return f"{run}: {fmt.value(ERROR, found)} %" + (f" ({remark})" if remark else "")
 
 
 def _draw(above: Axes, below: Axes, bins: pd.DataFrame, look: style.Look) -> None:
@@ -101,10 +104,16 @@ def _draw(above: Axes, below: Axes, bins: pd.DataFrame, look: style.Look) -> Non
     )
 
 
-def _finish(above: Axes, below: Axes) -> None:
+def least(bins: Iterable[pd.DataFrame]) -> float:
+    """The smallest share of the images that a bin holds, in per cent."""
+    return min(float(100 * table["count"].min() / table["count"].sum()) for table in bins if not table.empty)
+
+
+def _finish(above: Axes, below: Axes, smallest: float) -> None:
     above.plot([0, 100], [0, 100], **DIAGONAL)
     above.set(xlim=(0, 100), ylim=(0, 100))
-    below.set(yscale="log", ylim=(0.008, 150), yticks=(0.01, 1, 100))
+    foot = min(smallest / 2, 0.5)
+    below.set(yscale="log", yticks=[tick for tick in (0.0001, 0.01, 1, 100) if tick >= foot], ylim=(foot, 180))
     below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     below.yaxis.set_minor_locator(NullLocator())
 
@@ -135,7 +144,7 @@ def _draw_apart(
         run = runs[place]
         if not bins[run].empty:
             _draw(above, below, bins[run], looks[run])
-        _finish(above, below)
+        _finish(above, below, least(bins.values()))
         above.set_title("\n".join(error(run, job.results.runs[run]).split(": ", 1)), size=8.5)
         above.tick_params(labelbottom=False)
         last = place + columns >= len(runs)

@@ -226,10 +226,10 @@ def _tick(panels: Sequence[Axes], scale: Scale) -> None:
             ax.set_xscale("log")
         spread = math.log10(places[-1] / places[0]) if scale.logarithmic else places[-1] - places[0]
         if scale.logarithmic:
-            side = 10 ** (0.07 * spread or 0.3)
+            side = 10 ** (0.09 * spread or 0.3)
             ax.set_xlim(places[0] / side, places[-1] * side)
         else:
-            side = 0.5 if not scale.numerical else 0.07 * spread or 1.0
+            side = 0.5 if not scale.numerical else 0.09 * spread or 1.0
             ax.set_xlim(places[0] - side, places[-1] + side)
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_locator(FixedLocator(places))

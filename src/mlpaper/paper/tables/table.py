@@ -29,6 +29,7 @@ _LATEX = str.maketrans(
         "→": r"$\to$",
         "≤": r"$\le$",
         "≥": r"$\ge$",
+        "°": r"$^\circ$",
         "α": r"$\alpha$",
         "β": r"$\beta$",
         "γ": r"$\gamma$",
