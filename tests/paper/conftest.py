@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from mlpaper.paper.job import ItemJob
-from mlpaper.study.schema import FigureSpec, TableSpec
+from mlpaper.study.schema import FigureSpec, LeftOut, TableSpec
 
 PUBLISHED = {
     "M0.test_accuracy": 0.8745,
@@ -49,20 +49,21 @@ def make_job(runs: dict[str, tuple[str, ...]], monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(ItemJob, "dataset", lambda self: data)
         monkeypatch.setattr(ItemJob, "indices", lambda self: indices)
         entries = item.pop("entries", ())
+        more_published = item.pop("published", {})
         texts = {"name": item["kind"], "title": "A title", "caption": "A caption."}
         spec: Any = TypeAdapter(FigureSpec | TableSpec).validate_python(texts | item)
         shown = item.get("runs") or ([item["run"]] if "run" in item else runs if item["kind"] == "settings" else [])
         shown = [*shown, *([item["baseline"]] if item.get("baseline") else [])]
         needed = {name: runs.get(name, ()) for name in shown}
-        left_out = {name: fakes.TWIN for name in shown if name not in runs}
+        absent = LeftOut(spec=fakes.TWIN, because="PyTorch is not installed")
+        left_out = {name: absent for name in shown if name not in runs}
         about_data = {"pool": "pool", "split": "split"}
         return ItemJob(
             study="emnist-bymerge",
             item=spec,
             runs=needed,
             left_out=left_out,
-            because="PyTorch is not installed" if left_out else None,
-            published=PUBLISHED,
+            published=PUBLISHED | more_published,
             entries=entries,
             watermark=watermark,
             **about_data,

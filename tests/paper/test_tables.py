@@ -13,6 +13,7 @@ import pytest
 from mlpaper.paper.job import ItemJob
 from mlpaper.paper.tables import build
 from mlpaper.paper.tables.table import Column, Table
+from mlpaper.study.schema import LeftOut
 
 Make = Callable[..., ItemJob]
 NBSP = "\u00a0"
@@ -103,8 +104,8 @@ def test_settings_of_a_run_that_is_left_out_are_shown(
     make_job: Make, stem: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = make_job(kind="settings")
-    left_out = {"runs": job.runs | {"M2": ()}, "left_out": {"M2": fakes.TWIN}, "because": "PyTorch is not installed"}
-    build(job.model_copy(update=left_out), stem)
+    absent = LeftOut(spec=fakes.TWIN, because="PyTorch is not installed")
+    build(job.model_copy(update={"runs": job.runs | {"M2": ()}, "left_out": {"M2": absent}}), stem)
     text = stem.with_suffix(".md").read_text()
     assert re.search(r"\| M2 \(not run\) +\| 400, 240, 120", text)
     assert text.rstrip().endswith("Not run: M2 (PyTorch is not installed).")

@@ -67,6 +67,27 @@ def heading(metric: str) -> str:
     return f"{label(metric)} ({unit(metric)})" if unit(metric) else label(metric)
 
 
+def axis(metric: str, largest: float) -> tuple[str, float]:
+    """Label of a metric's axis, and the factor from stored values to those along it; times in a unit that suits them.
+
+    >>> axis("test_accuracy", 0.9), axis("seconds", 600.0)
+    (('test accuracy (%)', 100.0), ('training time (min)', 0.016666666666666666))
+    """
+    if metrics.get(metric).unit == "s":
+        name, seconds = time_unit(largest)
+        return f"{label(metric)} ({name})", 1 / seconds
+    return heading(metric), scale(metric)
+
+
+def time_unit(largest: float) -> tuple[str, float]:
+    """The unit that suits times of up to ``largest`` seconds, and its length in seconds.
+
+    >>> time_unit(90.0), time_unit(1000.0), time_unit(10_000.0)
+    (('s', 1.0), ('min', 60.0), ('h', 3600.0))
+    """
+    return ("s", 1.0) if largest < 120 else ("min", 60.0) if largest < 7200 else ("h", 3600.0)
+
+
 def number(metric: str, value: float | None) -> str:
     """One value, without the unit that its heading has.
 

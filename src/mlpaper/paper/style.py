@@ -16,6 +16,8 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.transforms import Bbox, ScaledTranslation, Transform
 from numpy.typing import NDArray
 
 from mlpaper.files import atomic
@@ -176,6 +178,106 @@ def label_ends(ax: Axes, labels: Sequence[EndLabel], size: float = 8.5) -> None:
         frame: dict[str, Any] = {"transform": ax.transAxes, "clip_on": False}
         ax.plot((x, 1.0, 1.035), (level, level, height), color=label.colour, linewidth=0.6, linestyle=":", **frame)
         ax.text(1.045, height, label.text, va="center", size=size, color=_legible(label.colour), **frame)
+
+
+def label_points(
+    ax: Axes,
+    labels: Sequence[EndLabel],
+    avoid: Sequence[tuple[float, float]] = (),
+    first: Sequence[int] = (0, 180, 90, 270),
+    size: float = 8.5,
+) -> None:
+    """Name points where there is room beside them, tied to them by a line where that is not near.
+
+    Call it last: it needs the final limits of the axes. Labels that stand first have the first choice.
+
+    Parameters
+    ----------
+    avoid
+        Other points, in data coordinates, that no label should hide.
+    first
+        Directions from a point, in degrees, that are tried before all others.
+    """
+    angles = [math.radians(degrees) for degrees in dict.fromkeys((*first, *_DIRECTIONS))]
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()  # lays the axes out
+    point = figure.dpi / 72
+    taken: list[Bbox] = []
+    dots = (
+        ax.transData.transform([(label.x, label.y) for label in labels] + list(avoid)) if labels else np.empty((0, 2))
+    )
+    for label, dot in zip(labels, dots, strict=False):
+        text = ax.annotate(
+            label.text,
+            (label.x, label.y),
+            (0, 0),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            size=size,
+            color=_legible(label.colour),
+        )
+        extent = text.get_window_extent()
+        half = np.array([extent.width, extent.height]) / 2
+        best: tuple[float, tuple[float, float], Bbox, int] | None = None
+        for reach, angle in ((reach, angle) for reach in (4, 7, 13, 20, 28, 38) for angle in angles):
+            way = np.array([math.cos(angle), math.sin(angle)])
+            centre = dot + way * (reach * point + half * np.minimum(1, 1.45 * np.abs(way)))
+            box = Bbox([centre - half, centre + half])
+            hidden = box.padded(1.5 * point).count_contains(dots)
+            clashes = box.count_overlaps(taken)
+            outside = not (ax.bbox.contains(*box.p0) and ax.bbox.contains(*box.p1))
+            cost = float(hidden + 3 * clashes + 5 * outside)
+            if best is None or cost < best[0]:
+                best = (cost, tuple((centre - dot) / point), box, reach)
+            if not cost:
+                break
+        assert best is not None
+        _, offset, box, reach = best
+        text.set_position(offset)
+        taken.append(box)
+        if reach > 7:
+            line = {"arrowstyle": "-", "linewidth": 0.5, "color": label.colour, "shrinkA": 0, "shrinkB": 2}
+            ax.annotate("", (label.x, label.y), offset, textcoords="offset points", arrowprops=line, zorder=1)
+
+
+_DIRECTIONS = (0, 180, 90, 270, 45, 135, 315, 225, 20, 160, 340, 200)
+"""Directions in which a label may stand from its point, in degrees."""
+
+
+def shifted(transform: Transform, figure: Figure, points: float) -> Transform:
+    """The same places, so many points further right."""
+    return transform + ScaledTranslation(points / 72, 0, figure.dpi_scale_trans)
+
+
+def logarithmic(ax: Axes, which: str) -> None:
+    """A logarithmic axis whose numbers are written out: ``which`` is x or y. Call it when its limits are known."""
+    ax.set(**{f"{which}scale": "log"})
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    low, high = axis.get_view_interval()
+    decades = math.log10(high / low)
+    axis.set_major_locator(LogLocator(subs=(1,) if decades > 3.2 else (1, 3) if decades > 1.5 else (1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def typeset(text: str) -> str:
+    """Text with what the figures' type lacks set as mathematics.
+
+    >>> typeset("log₁₀ of the norm")
+    'log$_{10}$ of the norm'
+    """
+    return text.replace("₁₀", "$_{10}$")
+
+
+def plain(value: float) -> str:
+    """A number along an axis, in full.
+
+    >>> plain(1000.0), plain(0.25), plain(20000000.0)
+    ('1,000', '0.25', '20,000,000')
+    """
+    return f"{value:,.0f}" if value >= 1 and float(value).is_integer() else f"{value:.12g}"
 
 
 def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:

@@ -1,10 +1,10 @@
-"""Training and validation metrics against the epoch: one panel per metric, one colour per run."""
+"""Training and validation metrics against the epoch or the time: one panel per metric, one colour per run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from mlpaper.paper import format as fmt
 from mlpaper.paper import seeds, style
 from mlpaper.paper.job import ItemJob
 from mlpaper.study.results import RunFolder
@@ -49,6 +50,9 @@ def draw(item: CurvesFigure, job: ItemJob) -> Figure:
     """Mean over the seeds still training, with its 95 % interval for as long as all of them do.
 
     A dot marks the epoch in which a seed stopped before the last one, a cross the one in which a seed diverged.
+
+    Against time, an epoch stands where it ended by the run's `clock`: seeds are averaged by epoch all the same, so that
+    a seed on a busier machine is not compared with another's later epochs.
     """
     curves = {
         (run, split, metric): read_curve(job.results.runs[run], f"{split}_{metric}", UNITS[metric][1])
@@ -59,14 +63,19 @@ def draw(item: CurvesFigure, job: ItemJob) -> Figure:
     lost = [run for run in item.runs if all(c.labelled.empty for (name, _, _), c in curves.items() if name == run)]
     if len(lost) == len(item.runs):
         return style.message(f"Diverged in the first epoch: {', '.join(lost)}.")
+    xlabel = "epoch"
+    if item.against != "epoch":
+        clocks = {run: clock(job.results.runs[run]) for run in item.runs}
+        xlabel, clocks = _time_axis(clocks, item.against)
+        curves = {key: _timed(curve, clocks[key[0]]) for key, curve in curves.items()}
     figure = Figure(figsize=(style.WIDTH, 2.75))
     panels = dict(zip(item.metrics, figure.subplots(1, len(item.metrics), squeeze=False)[0], strict=True))
     looks = style.looks(item.runs)
     for (run, split, metric), curve in curves.items():
         _draw(panels[metric], curve, looks[run].colour, DASHES[split])
     for metric, ax in panels.items():
-        ax.set(xlabel="epoch", ylabel=UNITS[metric][0])
-        ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
+        ax.set(xlabel=xlabel, ylabel=UNITS[metric][0])
+        ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=item.against == "epoch"))
         _limit(ax, [curve for (_, _, name), curve in curves.items() if name == metric], percent=metric == "accuracy")
     _add_key(figure, item, list(curves.values()), {run: looks[run].colour for run in lost})
     for metric, ax in panels.items():
@@ -84,6 +93,34 @@ def read_curve(folders: Sequence[RunFolder], column: str, scale: float) -> Curve
     failed = [series(folder) for folder in seeds.diverged(folders)]
     kept = pd.DataFrame({folder.seed: series(folder) for folder in seeds.converged(folders)})
     return Curve(kept.sort_index(), tuple(values for values in failed if not values.empty))
+
+
+def clock(folders: Sequence[RunFolder]) -> pd.Series[float]:
+    """Seconds from the start to the end of every epoch: the sum of its epochs' mean times.
+
+    The mean of an epoch is over the seeds that trained it. While all of them train this is the mean of their times;
+    when one stops, time goes on at the pace of the others, and never backwards.
+    """
+    times = pd.concat([folder.history().set_index("epoch")["seconds"] for folder in folders], axis=1)
+    return times.astype(float).mean(axis=1).sort_index().cumsum()
+
+
+def _time_axis(
+    clocks: dict[str, pd.Series[float]], against: Literal["epoch", "time", "share"]
+) -> tuple[str, dict[str, pd.Series[float]]]:
+    """The axis's label, and the clocks in its unit."""
+    if against == "share":
+        return "share of the run's training time (%)", {run: 100 * time / time.max() for run, time in clocks.items()}
+    unit, length = fmt.time_unit(max(float(time.iloc[-1]) for time in clocks.values() if not time.empty))
+    return f"training time ({unit})", {run: time / length for run, time in clocks.items()}
+
+
+def _timed(curve: Curve, times: pd.Series[float]) -> Curve:
+    """The curve with times instead of epochs."""
+    return Curve(
+        curve.kept.set_axis(times[curve.kept.index], axis="index"),
+        tuple(values.set_axis(times[values.index], axis="index") for values in curve.failed),
+    )
 
 
 def _draw(ax: Axes, curve: Curve, colour: str, dash: Any) -> None:

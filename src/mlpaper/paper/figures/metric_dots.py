@@ -20,7 +20,7 @@ def draw(item: MetricBarsFigure, job: ItemJob) -> Figure:
     _draw_seeds(ax, item, job)
     for row, run in enumerate(item.runs):
         _draw_summary(ax, row, run, item.metric, job)
-    ax.set_xlabel(fmt.heading(item.metric))
+    ax.set_xlabel(style.typeset(fmt.heading(item.metric)))
     ax.set_yticks(range(len(item.runs)), item.runs)
     ax.set_ylim(len(item.runs) - 0.5, -0.5)
     ax.set_ylabel("")

@@ -13,44 +13,84 @@ from mlpaper.study.schema import SettingsTable
 KEPT = frozenset({"run", "hidden layers", "optimiser", "learning rate"})
 """Columns that are shown even where all runs share one value."""
 
-NUMERIC = frozenset({"learning rate", "L2 λ", "batch size", "epochs", "patience"})
+UNMENTIONED = {
+    "in hidden layers": describe.ABSENT,
+    "augmentation": describe.ABSENT,
+    "pixels": describe.ABSENT,
+    "decoupled decay": "0",
+    "decaying": "weights",
+    "gradient norm": describe.ABSENT,
+    "engine": "mlpaper",
+}
+"""Settings that are not even in the note where all runs have this value."""
+
+NUMERIC = frozenset({"learning rate", "L2 λ", "decoupled decay", "batch size", "epochs", "patience"})
 ADAM = "Adam has β₁ = 0.9, β₂ = 0.999 and ε = 1e-8 where nothing else is said."
 
 
 def build(item: SettingsTable, job: ItemJob) -> Table:
     """One row per run, read from the specification of its first seed; a run that is left out says so by its name."""
     specs = {run: job.spec(run) for run in job.runs}
-    watch = {describe.watch(spec) for spec in specs.values()} - {""}
+    stopping = [spec for spec in specs.values() if spec["early_stopping"]]
+    watch = {describe.watch(spec) for spec in stopping}
+    gains = {spec["early_stopping"]["min_delta"] for spec in stopping}
     rows = [
-        {"run": f"{run} ({fmt.NOT_RUN})" if run in job.left_out else run} | _row(spec, brief=len(watch) == 1)
+        {"run": f"{run} ({fmt.NOT_RUN})" if run in job.left_out else run} | _row(spec, len(watch) == 1, len(gains) > 1)
         for run, spec in specs.items()
     ]
     cells = {title: tuple(row[title] for row in rows) for title in rows[0]}
     shared = {title for title, texts in cells.items() if title not in KEPT and len(rows) > 1 and len(set(texts)) == 1}
     columns = [Column(title, texts, title in NUMERIC) for title, texts in cells.items() if title not in shared]
-    common = ", ".join(f"{title} {cells[title][0]}" for title in cells if title in shared)
+    columns = [column for column in columns if set(column.cells) != {UNMENTIONED.get(column.title)}]
+    common = "; ".join(
+        f"{title} {cells[title][0]}" for title in cells if title in shared and cells[title][0] != UNMENTIONED.get(title)
+    )
     notes = [f"All runs: {common}."] if common else []
     if len(watch) == 1:
-        notes.append(f"Patience is in epochs without a lower {watch.pop()}.")
+        gain = f" by more than {fmt.short(least)}" if len(gains) == 1 and (least := next(iter(gains))) else ""
+        watched = watch.pop().replace(";", f"{gain};")
+        notes.append(f"Patience is in epochs without a better {watched}.")
+    if len(gains) > 1:
+        notes.append("Beside the patience stands, in brackets, the gain that counts as one where it is not any.")
     if any(spec["optimizer"]["name"] == "adam" for spec in specs.values()):
         notes.append(ADAM)
+    if recorded := [run for run, spec in specs.items() if spec.get("record_steps")]:
+        notes.append(f"The loss of every update is kept of {', '.join(recorded)}.")
     return Table(tuple(columns), [_raw_row(run, spec) for run, spec in specs.items()], " ".join(notes))
 
 
-def _row(spec: dict[str, Any], brief: bool) -> dict[str, str]:
-    """Settings as shown, by the heading of their column; `brief` leaves to the note what early stopping watches."""
+def _row(spec: dict[str, Any], brief: bool, gain: bool) -> dict[str, str]:
+    """Settings as shown, by the heading of their column.
+
+    Parameters
+    ----------
+    brief
+        Leave to the note what early stopping watches.
+    gain
+        Say beside the patience which gain counts.
+    """
+    clip = spec.get("clip_norm")
     return {
+        "data": describe.images(spec),
         "hidden layers": describe.hidden(spec),
+        "in hidden layers": describe.within(spec),
         "activation": describe.name(spec["network"]["activation"]),
-        "initialisation": describe.name(spec["network"]["initializer"]),
+        "initialisation": describe.initializer(spec),
+        "pixels": describe.pixels(spec),
+        "augmentation": describe.augmentation(spec),
+        "loss": describe.loss(spec),
+        "loss reduction": describe.name(spec["loss"]["reduction"]),
         "optimiser": describe.optimizer(spec),
         "learning rate": fmt.short(spec["optimizer"]["learning_rate"]),
         "schedule": describe.schedule(spec),
         "L2 λ": fmt.short(spec["decay"]["l2"]),
-        "batch size": f"{spec['batch_size']:,}",
-        "loss reduction": describe.name(spec["loss"]["reduction"]),
-        "epochs": f"{spec['epochs']:,}",
-        "patience" if brief else "early stopping": describe.patience(spec) if brief else describe.stopping(spec),
+        "decoupled decay": fmt.short(spec["decay"]["decoupled"]),
+        "decaying": spec["decay"]["parameters"],
+        "gradient norm": f"at most {fmt.short(clip)}" if clip else describe.ABSENT,
+        "batch size": describe.batch(spec),
+        "epochs": describe.length(spec),
+        "patience" if brief else "early stopping": describe.patience(spec, gain) if brief else describe.stopping(spec),
+        "engine": describe.engine(spec),
     }
 
 

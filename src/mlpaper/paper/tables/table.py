@@ -40,6 +40,7 @@ _LATEX = str.maketrans(
         "→": r"$\to$",
         "≤": r"$\le$",
         "≥": r"$\ge$",
+        "°": r"$^\circ$",
         "α": r"$\alpha$",
         "β": r"$\beta$",
         "γ": r"$\gamma$",
