@@ -33,6 +33,8 @@ defaults:
 runs:
   A: {description: The first, noise: true}
   B: {description: The second, changes: {optimizer: {learning_rate: 0.002}}}
+claims:
+  - {id: b-over-a, statement: B is better., rule: difference, first: B, second: A, metric: test_accuracy}
 figures:
   - {kind: confusion, name: a-confusion, title: Confusions, run: A, caption: Confusions of A.}
   - {kind: curves, name: curves, title: Curves, runs: [A, B], caption: Curves of both.}
@@ -40,12 +42,13 @@ figures:
   - {kind: gradient-norms, name: gradients, title: Gradients, runs: [A], caption: Gradients of A.}
 tables:
   - {kind: runs, name: test, title: Test, runs: [A, B], columns: [test_accuracy], caption: Test accuracies.}
+  - {kind: claims, name: claims, title: Claims, caption: What is claimed.}
 """
 
 
 TWIN = """
   T: {description: The first in PyTorch, based_on: A, noise: true, changes: {engine: torch}}
-figures:"""
+claims:"""
 
 WITHOUT_TORCH = """
 import sys
@@ -109,7 +112,7 @@ class Project:
     def add_twin(self) -> None:
         """A run T by PyTorch, in all figures and tables of several runs."""
         path = self.folder / "workflow" / "studies" / "tiny.yaml"
-        text = path.read_text().replace("\nfigures:", TWIN, 1).replace("runs: [A, B]", "runs: [A, B, T]")
+        text = path.read_text().replace("\nclaims:", TWIN, 1).replace("runs: [A, B]", "runs: [A, B, T]")
         path.write_text(text.replace("runs: [A]", "runs: [A, T]"))
 
     def hide_torch(self) -> None:
