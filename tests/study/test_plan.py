@@ -204,6 +204,11 @@ def test_seeds_may_differ_by_study(config: dict, workflow: Path) -> None:
     assert {spec.seed for spec in plan.specs["residual-depth"]["plain-10"]} == {4, 5}
 
 
+def test_seeds_may_come_as_text_from_the_command_line(config: dict, workflow: Path) -> None:
+    assert load_plan(config | {"seeds": ["0", "1"]}, workflow).seeds == {STUDY: (0, 1)}
+    assert load_plan(config | {"seeds": {STUDY: ["7"]}}, workflow).seeds == {STUDY: (7,)}
+
+
 def test_the_five_studies_are_whole(config: dict, workflow: Path) -> None:
     """Every published value, claim, figure and table of every study names what is there, at both scales."""
     for scale in ("paper", "demo"):

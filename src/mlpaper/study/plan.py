@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mlpaper.data.sources import get_source
 from mlpaper.errors import ConfigurationError, nearest
 from mlpaper.spec import PARTS, PoolSpec, RunSpec, widths
 from mlpaper.study import metrics, schema, yaml
@@ -371,8 +372,12 @@ def at_scale(values: dict[str, Any], settings: Settings, scale: Scale) -> dict[s
     elif str(dataset.get("name", "")).startswith("emnist"):
         dataset["parts"] = settings.emnist_parts
     changed["dataset"] = dataset
+    split = dict(values["split"])
     if not (scale.withhold and tuple(dataset.get("parts", PARTS)) == PARTS):
-        changed["split"] = {key: value for key, value in values["split"].items() if key != "withhold_per_class"}
+        split.pop("withhold_per_class", None)
+    if scale.dataset is not None:
+        split |= _in_proportion(split, str(values["dataset"]["name"]), scale.dataset)
+    changed["split"] = split
     if scale.epochs_divisor > 1:
         changed["epochs"] = max(2, math.ceil(values["epochs"] / scale.epochs_divisor))
     if scale.max_batch_size is not None and isinstance(values["batch_size"], int):
@@ -381,6 +386,17 @@ def at_scale(values: dict[str, Any], settings: Settings, scale: Scale) -> dict[s
         narrow = [min(width, scale.max_width) for width in hidden]
         changed["network"] = values["network"] | {"hidden": narrow}
     return values | changed
+
+
+def _in_proportion(split: Mapping[str, Any], dataset: str, other: str) -> dict[str, Any]:
+    """Numbers of training images that a split names, for a dataset of another size.
+
+    >>> _in_proportion({"scheme": "official", "validation": 5000, "subset": 6000, "seed": 0}, "mnist", "digits")
+    {'validation': 120, 'subset': 144}
+    """
+    ratio = get_source(other).parts["train"].count / get_source(dataset).parts["train"].count
+    counted = {key: split.get(key) for key in ("validation", "subset")}
+    return {key: max(1, round(ratio * count)) for key, count in counted.items() if isinstance(count, int)}
 
 
 def _check_run(study: Study, run: str, path: Path, where: str) -> None:

@@ -57,9 +57,11 @@ Prose = Annotated[str, AfterValidator(_markdown)]
 
 
 def _are_seeds(value: Any) -> bool:
-    if not isinstance(value, (list, tuple)) or not value or any(type(seed) is not int for seed in value):
+    """Whether these are distinct seeds; Snakemake's `--config` gives those of a list as text."""
+    if not isinstance(value, (list, tuple)) or not value or not all(re.fullmatch(r"\d{1,10}", str(v)) for v in value):
         return False
-    return len(set(value)) == len(value) and all(0 <= seed < 2**32 for seed in value)
+    numbers = {int(seed) for seed in value}
+    return len(numbers) == len(value) and max(numbers) < 2**32
 
 
 # --- config.yaml
