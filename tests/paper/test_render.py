@@ -13,7 +13,8 @@ from pypdf import PdfReader
 from mlpaper.errors import RenderError
 from mlpaper.files import write_json, write_text
 from mlpaper.paper import lint
-from mlpaper.paper.macros import Item, Numbers
+from mlpaper.paper.items import Item
+from mlpaper.paper.macros import Numbers
 from mlpaper.paper.render import Paper, render
 from mlpaper.spec import RunSpec
 from mlpaper.study.schema import METRICS

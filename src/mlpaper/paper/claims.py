@@ -181,7 +181,7 @@ def _bounds(row: Row) -> str:
     known = _known(row)
     if not known:
         return fmt.MISSING
-    if len(row.means) == 1:
+    if len(known) == 1:
         return row._quantity(known[0])
     return f"{fmt.number(row.facts['metric'], min(known))} to {row._quantity(max(known))}"
 
@@ -300,7 +300,8 @@ class Claims:
             return f"{self.verdict(study, name)} ({row.facts['remark']})"
         published = f" (published {row.published})" if row.facts["published"] is not None else ""
         remark = f", {row.facts['remark']}" if row.facts["remark"] else ""
-        return f"{row.ours}{published}: {self.verdict(study, name)}{remark}"
+        ours = "" if row.ours == fmt.MISSING else f"{row.ours}{published}: "
+        return f"{ours}{self.verdict(study, name)}{remark}"
 
     def verdicts(self, study: str | None = None, reading: str | None = None) -> dict[str, int]:
         """How many claims have which verdict, in the order of `VERDICTS`, zeros included."""

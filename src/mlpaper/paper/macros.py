@@ -49,6 +49,7 @@ class Numbers:
 
     def __init__(self, document: Mapping[str, Any], target: Target) -> None:
         self.numbers: Mapping[str, dict[str, Any]] = document["numbers"]
+        self.diverged: Mapping[str, int] = document["diverged"]
         self.settings: Mapping[str, dict[str, Any]] = document["settings"]
         self.pools: Mapping[str, dict[str, Any]] = document["pools"]
         self.demonstrations: Mapping[str, Any] = document["demonstrations"]
@@ -210,7 +211,7 @@ class Numbers:
         run = key.removesuffix(f".{metric}")
         if run not in self.settings or not metrics.known(metric):
             raise RenderError(f"there is no number `{key}`{nearest(key, self.numbers)}")
-        return {"metric": metric, "mean": None, "diverged": self.numbers.get(f"{run}.epochs", {}).get("diverged", 0)}
+        return {"metric": metric, "mean": None, "diverged": self.diverged.get(run, 0)}
 
     def _absence(self, *keys: str) -> str:
         """Why there is no value of these keys: a run is left out, has diverged, or was not measured."""

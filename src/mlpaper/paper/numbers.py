@@ -25,12 +25,14 @@ def numbers(job: NumbersJob) -> dict[str, Any]:
     values: dict[str, Any] = {}
     settings: dict[str, Any] = {}
     seconds: dict[str, float] = {}
+    diverged: dict[str, int] = {}
     for study in job.studies:
         metrics = pd.read_parquet(study.table)
         values |= {f"{study.name}.{key}": value for key, value in _values(study, metrics).items()}
         for name, seeds in Results(study.runs).runs.items():
             left_out = study.left_out.get(name)
             settings[f"{study.name}.{name}"] = left_out.spec.model_dump(mode="json") if left_out else seeds[0].spec
+            diverged[f"{study.name}.{name}"] = sum(not run.converged for run in seeds)
             seconds |= {run.id: run.outcome["seconds"] for run in seeds}
     return {
         "studies": [study.name for study in job.studies],
@@ -38,6 +40,7 @@ def numbers(job: NumbersJob) -> dict[str, Any]:
         "demonstrations": demonstrations(),
         "claims": [row for study in job.studies for row in read_parquet(Path(study.claims)).to_pylist()],
         "settings": settings,
+        "diverged": {run: count for run, count in diverged.items() if count},
         "pools": {study.name: _pool(study) for study in job.studies},
         "study": {
             study.name: study.model_dump(

@@ -100,13 +100,18 @@ class Measurements:
 
     def missing(self, runs: Sequence[str]) -> str:
         """Which of these runs were left out, and why; empty if all were made."""
-        return "; ".join(f"{run}: {self.left_out[run]}" for run in runs if run in self.left_out)
+        by_reason: dict[str, list[str]] = {}
+        for run in runs:
+            if run in self.left_out:
+                by_reason.setdefault(self.left_out[run], []).append(run)
+        return "; ".join(f"{', '.join(names)}: {because}" for because, names in by_reason.items())
 
     def divergence(self, runs: Sequence[str]) -> str:
         """Which of these runs diverged, in words."""
-        return "; ".join(
-            f"{run}: {self.diverged(run)} of {self.seeds(run)} seeds diverged" for run in runs if self.diverged(run)
-        )
+        whole = [run for run in runs if 0 < self.diverged(run) == self.seeds(run)]
+        partly = [run for run in runs if 0 < self.diverged(run) < self.seeds(run)]
+        parts = [f"{', '.join(whole)} diverged"] if whole else []
+        return "; ".join(parts + [f"{run}: {self.diverged(run)} of {self.seeds(run)} seeds diverged" for run in partly])
 
 
 def readings(claim: Claim, runs: Sequence[str]) -> list[tuple[str, Claim]]:

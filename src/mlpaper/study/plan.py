@@ -380,6 +380,8 @@ def at_scale(values: dict[str, Any], settings: Settings, scale: Scale) -> dict[s
     changed["split"] = split
     if scale.epochs_divisor > 1:
         changed["epochs"] = max(2, math.ceil(values["epochs"] / scale.epochs_divisor))
+        if isinstance(values["updates"], int):
+            changed["updates"] = max(2, math.ceil(values["updates"] / scale.epochs_divisor))
     if scale.max_batch_size is not None and isinstance(values["batch_size"], int):
         changed["batch_size"] = min(values["batch_size"], scale.max_batch_size)
     if scale.max_width is not None and isinstance(hidden := widths(values["network"]["hidden"]), list):

@@ -131,7 +131,7 @@ class Scale(Model):
     dataset: DatasetName | None = None
     """Replaces every study's dataset."""
     epochs_divisor: Positive = 1
-    """Epochs are divided by this (at least 2 remain)."""
+    """Epochs, and updates where a run is stopped after some, are divided by this (at least 2 remain)."""
     max_batch_size: Positive | None = None
     max_width: Positive | None = None
     withhold: bool = True
