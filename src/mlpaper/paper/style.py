@@ -250,7 +250,8 @@ def label_points(
         taken.append(box)
         if reach > 7:
             line = {"arrowstyle": "-", "linewidth": 0.5, "color": label.colour, "shrinkA": 0, "shrinkB": 2}
-            ax.annotate("", (label.x, label.y), offset, textcoords="offset points", arrowprops=line, zorder=1)
+            nearest = (np.clip(dot, box.p0, box.p1) - dot) / point
+            ax.annotate("", (label.x, label.y), tuple(nearest), textcoords="offset points", arrowprops=line, zorder=1)
 
 
 _DIRECTIONS = (0, 180, 90, 270, 45, 135, 315, 225, 20, 160, 340, 200)
