@@ -27,7 +27,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, ...]]
     sgd = {"name": "sgd", "learning_rate": 1e-3, "momentum": 0.9}
     stopping = {"monitor": "validation_loss", "patience": 5, "min_delta": 1e-4, "restore_best": False}
     return {
-        "M0": tuple(fakes.run(root, "M0", s, accuracy=a, optimizer=sgd) for s, a in enumerate((0.86, 0.87, 0.88))),
+        "M0": tuple(
+            fakes.run(root, "M0", s, accuracy=a, optimizer=sgd, steps=400) for s, a in enumerate((0.86, 0.87, 0.88))
+        ),
         "M1g": (
             fakes.run(root, "M1g", 0, accuracy=0.90, early_stopping=stopping),
             fakes.run(root, "M1g", 1, accuracy=0.92, epochs=31, early_stopping=stopping),

@@ -31,6 +31,15 @@ def spec(seed: int, **changes: Any) -> dict[str, Any]:
     return base | changes
 
 
+def sweep(positions: dict[str, float | None], name: str = "width") -> tuple[dict[str, Any], ...]:
+    """Entries of a sweep over runs at these positions."""
+    return tuple(
+        {"sweep": name, "label": "hidden units", "logarithmic": name == "width"}
+        | {"run": run, "point": run, "position": position}
+        for run, position in positions.items()
+    )
+
+
 def history(epochs: int, top: float, seed: int) -> dict[str, list[Any]]:
     random = np.random.default_rng(seed)
     epoch = np.arange(1, epochs + 1)

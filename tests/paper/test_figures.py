@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import importlib
 import itertools
 import re
+import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
@@ -9,14 +11,31 @@ from typing import Any
 
 import fakes
 import numpy as np
+import pandas as pd
 import pypdf
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
+from mlpaper.files import write_parquet
 from mlpaper.paper import style
-from mlpaper.paper.figures import class_distribution, confusion, curves, draw, gradient_norms
+from mlpaper.paper.figures import (
+    class_distribution,
+    class_scores,
+    confused_pairs,
+    confusion,
+    curves,
+    draw,
+    gradient_norms,
+    noise,
+    pareto,
+    reliability,
+    step_loss,
+)
 from mlpaper.paper.figures.samples import representative
 from mlpaper.paper.job import ItemJob
+from mlpaper.study.results import Results
+from mlpaper.study.schema import CurvesFigure
 
 Make = Callable[..., ItemJob]
 
@@ -28,8 +47,22 @@ ITEMS: dict[str, dict[str, Any]] = {
     "samples": {"columns": 12},
     "class-distribution": {},
     "metric-dots": {"runs": ["M0", "M1g", "M1d", "M1a"], "metric": "test_accuracy"},
+    "sweep": {
+        "sweeps": ["width"],
+        "metrics": ["test_accuracy", "seconds", "gradient_first_initial"],
+        "runs": ["M0", "M1g", "M1d", "M1a"],
+        "entries": fakes.sweep({"M0": 2.0, "M1g": 4.0, "M1d": 10.0, "M1a": 256.0, "M2": 512.0}),
+    },
+    "pareto": {"runs": ["M0", "M1g", "M1d", "M1a"]},
+    "reliability": {"runs": ["M0", "M1g", "M1d", "M1a"]},
+    "class-scores": {"runs": ["M0", "M1g", "M1d"]},
+    "confused-pairs": {"run": "M0"},
+    "step-loss": {"run": "M0"},
 }
 LARGEST = 200_000
+CURVES = CurvesFigure(
+    kind="curves", name="c", title="T", caption="C.", runs=("A",), metrics=("loss",), splits=("train",), against="share"
+)
 
 
 def words(stem: Path) -> str:
@@ -81,6 +114,22 @@ def test_same_results_give_the_same_bytes_and_small_sound_files(kind: str, make_
         ),
         ("gradient-norms", {"runs": ["M1d"]}, ["M1d: diverged", "after training"]),
         ("confusion", {"run": "M1d"}, ["Every seed of M1d diverged"]),
+        ("sweep", ITEMS["sweep"] | {"metrics": ["test_accuracy"], "runs": ["M1d"]}, ["Every run of width diverged"]),
+        ("sweep", ITEMS["sweep"], ["a seed diverges", "published", "hidden units", "256", "one seed"]),
+        ("sweep", ITEMS["sweep"] | {"runs": ["M0"]}, ["hidden units"]),
+        ("pareto", ITEMS["pareto"], ["not shown: 1 diverged", "M1g", "training time (s)"]),
+        ("pareto", {"runs": ["M1d"]}, ["There is no test accuracy: every run diverged"]),
+        ("reliability", ITEMS["reliability"], ["M1d: diverged", "% (1 of 3 diverged)", "calibration error (ECE)"]),
+        ("reliability", {"runs": ["M1d"]}, ["Every seed of M1d diverged"]),
+        ("class-scores", ITEMS["class-scores"], ["M1d (diverged)", "rank correlation"]),
+        ("class-scores", {"runs": ["M1d"]}, ["Every seed of M1d diverged"]),
+        ("confused-pairs", {"run": "M0"}, ["I → 1", "%"]),
+        ("confused-pairs", {"run": "M1d"}, ["Every seed of M1d diverged"]),
+        ("step-loss", {"run": "M0"}, ["mean of 4 updates", "one batch", "training", "validation"]),
+        ("step-loss", {"run": "M1g"}, ["M1g kept no losses of its updates"]),
+        ("step-loss", {"run": "M1d"}, ["Every seed of M1d diverged"]),
+        ("curves", {"runs": ["M0", "M1d", "M1g"], "against": "time"}, ["training time (s)", "a seed stops"]),
+        ("curves", {"runs": ["M1g", "M1a"], "against": "share"}, ["share of the run", "a seed diverges"]),
         ("metric-dots", {"runs": ["M0", "M1d"], "metric": "test_accuracy"}, ["87.00 ± 2.48", "diverged", "published"]),
         ("metric-dots", {"runs": ["M1d"], "metric": "validation_loss"}, ["validation loss (nats)", "diverged"]),
     ],
@@ -163,6 +212,194 @@ def test_the_sample_of_a_class_is_the_training_image_nearest_to_its_mean() -> No
     assert chosen.shape == (28, 28)
     assert np.all(chosen == 130)
     assert representative(data, np.array([0, 1, 2]), 1) is None
+
+
+def drawn(job: ItemJob) -> Any:
+    """The figure of a job, with every warning an error."""
+    kind = importlib.import_module(f"mlpaper.paper.figures.{job.item.kind.replace('-', '_')}")
+    with style.applied(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = kind.draw(job.item, job)
+        figure.draw_without_rendering()
+    return figure
+
+
+@pytest.mark.parametrize("kind", ITEMS)
+def test_nothing_warns(kind: str, make_job: Make) -> None:
+    drawn(make_job(kind=kind, **ITEMS[kind]))
+
+
+def of(ax: Any, label: str) -> list[tuple[list[float], list[float]]]:
+    """Data of the lines with a label."""
+    lines = [line for line in ax.lines if line.get_label() == label]
+    return [(list(map(float, line.get_xdata())), list(map(float, line.get_ydata()))) for line in lines]
+
+
+def test_a_sweep_shows_means_seeds_published_values_and_what_diverged(make_job: Make) -> None:
+    accuracy, seconds, _, rest = drawn(make_job(kind="sweep", **ITEMS["sweep"])).axes
+    ((x, y),) = of(accuracy, "mean")
+    assert x == [2, 4, 256]
+    assert y == pytest.approx([87, 91, 81])
+    assert of(accuracy, "seeds")[0] == ([2, 2, 2], pytest.approx([86, 87, 88]))
+    assert of(accuracy, "interval")[0] == ([2, 2], pytest.approx([87 - 2.4841377, 87 + 2.4841377]))
+    assert of(accuracy, "published") == [([2, 4], [87.45, 88.58])]
+    assert of(accuracy, "diverged") == [([10, 256], [0, 0])]
+    assert of(seconds, "mean")[0] == ([2, 4, 10, 256], pytest.approx([61, 60.5, 60.5, 61])), "time does not diverge"
+    assert of(seconds, "diverged") == []
+    assert accuracy.get_xscale() == "log"
+    assert [tick.get_text() for tick in accuracy.get_xticklabels()] == ["2", "4", "10", "256"]
+    assert not rest.axison
+
+
+def test_a_sweep_with_a_point_without_number_has_categories(make_job: Make) -> None:
+    entries = fakes.sweep({"M0": None, "M1g": None, "M1a": None}, name="loss")
+    (ax,) = drawn(make_job(kind="sweep", sweeps=["loss"], runs=["M0", "M1g", "M1a"], entries=entries)).axes
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["M0", "M1g", "M1a"]
+    ((x, y),) = of(ax, "mean")
+    assert (x, y) == ([0, 1, 2], pytest.approx([87, 91, 81]))
+    assert {line.get_linestyle() for line in ax.lines if line.get_label() == "mean"} == {"None"}, "names have no order"
+    mixed = fakes.sweep({"M0": 32.0, "M1g": None}, name="batch")
+    (ax,) = drawn(make_job(kind="sweep", sweeps=["batch"], runs=["M0", "M1g"], entries=mixed)).axes
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["M0", "M1g"]
+    assert {line.get_linestyle() for line in ax.lines if line.get_label() == "mean"} == {"-"}
+
+
+def test_sweeps_share_an_axis_and_carry_their_names(make_job: Make) -> None:
+    entries = fakes.sweep({"M0": 10.0, "M1g": 20.0}, name="plain") + fakes.sweep({"M1a": 10.0}, name="residual")
+    job = make_job(kind="sweep", sweeps=["plain", "residual"], runs=["M0", "M1g", "M1a"], entries=entries)
+    (ax,) = drawn(job).axes
+    assert [x for x, _ in of(ax, "mean")] == [[10, 20], [10]]
+    assert {"plain", "residual"} <= {text.get_text() for text in ax.texts}
+    assert len({line.get_color() for line in ax.lines if line.get_label() == "mean"}) == 2
+
+
+@pytest.mark.parametrize("lower", [False, True])
+def test_the_frontier_is_what_none_other_beats(lower: bool) -> None:
+    random = np.random.default_rng(1)
+    places = {f"r{i}": (float(x), float(y)) for i, (x, y) in enumerate(random.integers(0, 12, (40, 2)))}
+    kept = pareto.frontier(places, lower)
+    sign = -1 if lower else 1
+
+    def beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
+        return one != other and one[0] <= other[0] and sign * one[1] >= sign * other[1]
+
+    assert set(kept) == {run for run in places if not any(beats(places[o], places[run]) for o in places)}
+    assert [places[run][0] for run in kept] == sorted(places[run][0] for run in kept)
+
+
+def test_the_frontier_is_drawn_and_named(make_job: Make) -> None:
+    (ax,) = drawn(make_job(kind="pareto", runs=["M0", "M1g", "M1a"])).axes
+    assert of(ax, "a run that none other beats in both") == [([60.5], [pytest.approx(91)])]
+    assert of(ax, "a run")[0][1] == pytest.approx([87, 81])
+    assert [text.get_text() for text in ax.texts if text.get_text()] == ["M1g"]
+
+
+def test_bins_of_seeds_are_pooled_by_their_counts(tmp_path: Path) -> None:
+    for seed, (count, confidence, accuracy) in enumerate(
+        (([30, 0], [0.4, np.nan], [0.5, np.nan]), ([10, 5], [0.2, 0.9], [0.1, 1.0]))
+    ):
+        folder = Path(fakes.run(tmp_path, "A", seed))
+        bins = {"low": [0.0, 0.5], "high": [0.5, 1.0], "count": count, "confidence": confidence, "accuracy": accuracy}
+        write_parquet(folder / "calibration.parquet", bins)
+    bins = reliability.pooled(Results({"A": sorted(tmp_path.iterdir())}).runs["A"])
+    assert bins["count"].tolist() == [40, 5]
+    assert bins["confidence"].tolist() == pytest.approx([0.35, 0.9])
+    assert bins["accuracy"].tolist() == pytest.approx([0.4, 1.0])
+
+
+def test_many_runs_have_a_reliability_panel_each(make_job: Make) -> None:
+    assert len(drawn(make_job(kind="reliability", runs=["M0", "M1g", "M1d", "M1a"])).axes) == 2
+    runs = ["M0", "M1g", "M1d", "M1a"]
+    job = make_job(kind="reliability", runs=runs)
+    several = {f"{run}{copy}": job.runs[run] for run in runs for copy in "ab"}
+    item = job.item.model_copy(update={"runs": tuple(several)})
+    assert len(drawn(job.model_copy(update={"runs": several, "item": item})).axes) == 16
+
+
+def test_scores_stand_at_the_training_images_of_their_class(make_job: Make) -> None:
+    job = make_job(kind="class-scores", runs=["M0", "M1a"])
+    first, _ = drawn(job).axes
+    dots = next(line for line in first.lines if line.get_marker() == "o")
+    train = job.dataset().labels[job.indices().train]
+    assert list(dots.get_xdata()) == [int((train == k).sum()) for k in range(47)]
+    scores = [[e["f1"] for e in folder.evaluation["per_class"]] for folder in job.results.runs["M0"]]
+    np.testing.assert_allclose(dots.get_ydata(), 100 * np.mean(scores, axis=0))
+    named = {text.get_text() for text in first.texts if text.get_text()}
+    assert len(named) == class_scores.WORST + class_scores.BEST
+    assert fakes.BYMERGE[int(np.argmin(np.mean(scores, axis=0)))] in named
+    assert len(class_scores.mean_scores(job.results.runs["M1a"])) == 47, "the seeds that did not diverge"
+
+
+def test_classes_of_one_size_have_no_rank_correlation() -> None:
+    assert class_scores.correlation(np.array([5, 5, 5]), np.array([0.1, 0.2, 0.3])) == "classes of one size"
+    assert class_scores.correlation(np.array([3, 2, 1]), np.array([0.1, 0.2, 0.3])) == "rank correlation −1.00"
+
+
+def test_images_of_a_pair_are_the_most_confident_of_all_seeds_each_once() -> None:
+    columns = {
+        "index": [4, 9, 7, 4, 8, 5],
+        "label": [1, 1, 1, 1, 1, 2],
+        "prediction": [0, 0, 0, 0, 2, 0],
+        "confidence": [0.5, 0.7, 0.7, 0.9, 1.0, 1.0],
+    }
+    assert confused_pairs.chosen(pd.DataFrame(columns), 1, 0, 6) == [4, 7, 9]
+    assert confused_pairs.chosen(pd.DataFrame(columns), 1, 0, 2) == [4, 7]
+
+
+def test_confused_pairs_show_test_images_of_the_true_class(make_job: Make) -> None:
+    job = make_job(kind="confused-pairs", run="M1a", pairs=3, images=2)
+    figure = drawn(job)
+    texts = [text.get_text() for text in figure.texts]
+    assert texts[::2] == ["I → 1", "O → 0", "q → 9"]
+    pictures = [np.asarray(ax.images[0].get_array()).reshape(784) for ax in figure.axes]
+    data, test = job.dataset(), job.indices().test
+    assert len(pictures) == 6
+    for picture, true in zip(pictures, "IIOOqq", strict=True):
+        found = test[(data.images[test] == picture).all(axis=1)]
+        assert {data.classes[k] for k in data.labels[found]} == {true}
+
+
+def test_the_running_mean_is_over_whole_windows() -> None:
+    steps = pd.DataFrame({"step": [1, 2, 3, 4], "loss": [4.0, 2.0, 0.0, 1.0]})
+    smooth = step_loss.running_mean(steps, 3)
+    assert (smooth.index.tolist(), smooth.tolist()) == ([2, 3], [2.0, 1.0])
+
+
+def test_time_is_the_sum_of_the_epochs_mean_times_and_never_goes_back(tmp_path: Path) -> None:
+    fakes.run(tmp_path, "A", 0, epochs=2, seconds=1.0)
+    fakes.run(tmp_path, "A", 1, epochs=4, seconds=3.0)
+    job = ItemJob(study="s", item=CURVES, runs={"A": tuple(sorted(map(str, tmp_path.iterdir())))})
+    assert curves.clock(job.results.runs["A"]).tolist() == [2, 4, 7, 10]
+    (ax,) = drawn(job).axes
+    line = ax.lines[0]
+    assert list(line.get_xdata()) == [20, 40, 70, 100]
+    both = [run.history()["train_loss"].to_numpy() for run in job.results.runs["A"]]
+    assert line.get_ydata()[1] == pytest.approx((both[0][1] + both[1][1]) / 2)
+    assert line.get_ydata()[2] == pytest.approx(both[1][2])
+
+
+def test_noise_is_shown_beside_the_share_of_each_seeds_own_clean_accuracy(make_job: Make) -> None:
+    job = make_job(kind="noise", runs=["M0"])
+    accuracies = noise.accuracy_by_sigma(job.results.runs["M0"])
+    shares = noise.relative_to_clean(accuracies)
+    assert shares[0.0].tolist() == [100, 100, 100]
+    assert shares[0.3, 1] == pytest.approx(100 * accuracies[0.3, 1] / accuracies[0.0, 1])
+    _, relative = drawn(job).axes
+    assert relative.lines[0].get_ydata()[3] == pytest.approx(shares[0.3].mean())
+    assert list(relative.lines[1].get_ydata()) == pytest.approx([100, 100 * 0.8004 / 0.8745, 100 * 0.5221 / 0.8745])
+
+
+def test_labels_of_points_stand_apart_and_within_the_panel() -> None:
+    with style.applied():
+        figure = Figure(figsize=(4, 3))
+        ax = figure.subplots()
+        ax.set(xlim=(0, 1), ylim=(0, 1))
+        dots = [(0.5 + 0.004 * i, 0.5 + 0.003 * i) for i in range(6)] + [(0.999, 0.999)]
+        style.label_points(ax, [style.EndLabel(x, y, f"run-{i}", "#000000") for i, (x, y) in enumerate(dots)], dots)
+        figure.draw_without_rendering()
+        boxes = [text.get_window_extent() for text in ax.texts if text.get_text()]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert all(ax.bbox.contains(*box.p0) and ax.bbox.contains(*box.p1) for box in boxes)
 
 
 def lightness(colour: str) -> float:

@@ -13,6 +13,8 @@ import pytest
 from mlpaper.paper.job import ItemJob
 from mlpaper.paper.tables import build
 from mlpaper.paper.tables.table import Column, Table
+from mlpaper.spec import PoolSpec, RunSpec, StoppingSpec
+from mlpaper.study.plan import merge
 from mlpaper.study.schema import LeftOut
 
 Make = Callable[..., ItemJob]
@@ -107,8 +109,89 @@ def test_settings_of_a_run_that_is_left_out_are_shown(
     absent = LeftOut(spec=fakes.TWIN, because="PyTorch is not installed")
     build(job.model_copy(update={"runs": job.runs | {"M2": ()}, "left_out": {"M2": absent}}), stem)
     text = stem.with_suffix(".md").read_text()
-    assert re.search(r"\| M2 \(not run\) +\| 400, 240, 120", text)
+    assert re.search(r"\| M2 \(not run\) +\| digits +\| 400, 240, 120", text)
     assert text.rstrip().endswith("Not run: M2 (PyTorch is not installed).")
+
+
+@pytest.mark.parametrize(
+    ("column", "changes", "said"),
+    [
+        ("hidden layers", {"network": {"hidden": [32] * 30}}, "30 × 32"),
+        ("hidden layers", {"network": {"hidden": []}}, "none"),
+        ("in hidden layers", {"network": {"batch_norm": True, "dropout": 0.3}}, "batch norm, dropout 0.3"),
+        ("in hidden layers", {"network": {"hidden": [8, 8, 8], "residual": 2}}, "residual, every 2 layers"),
+        ("initialisation", {"network": {"initializer": {"bound": 0.5, "biases": True}}}, "uniform ±0.5, biases too"),
+        ("initialisation", {"network": {"initializer": "pytorch"}}, "PyTorch's default"),
+        ("pixels", {"input": {"mean": 0.1307, "std": 0.3081}}, "(x − 0.1307) / 0.3081"),
+        ("augmentation", {"augmentation": {"shift": 2, "rotation": 10}}, "shift ≤ 2 px, rotation ≤ 10°"),
+        ("loss", {"loss": {"name": "squared_error"}}, "squared error"),
+        ("optimiser", {"optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True}}, "SGD, Nesterov momentum 0.9"),
+        ("schedule", {"schedule": {"name": "step", "every": 100, "gamma": 0.5}}, "× 0.5 every 100 epochs"),
+        (
+            "schedule",
+            {"schedule": {"name": "cosine", "per": "step", "warmup": 10}},
+            "cosine to 0, after 10 updates of warm-up",
+        ),
+        ("L2 λ", {"decay": {"l2": 1e-4}}, "0.0001"),
+        ("decoupled decay", {"decay": {"decoupled": 0.01}}, "0.01"),
+        ("gradient norm", {"clip_norm": 1.0}, "at most 1"),
+        ("batch size", {"batch_size": "full"}, "full"),
+        ("epochs", {"epochs": 1000, "updates": 1000}, "1,000 (at most 1,000 updates)"),
+        ("engine", {"engine": "torch"}, "PyTorch"),
+        (
+            "data",
+            {"dataset": {"name": "mnist"}, "split": {"scheme": "official", "subset": 6000}},
+            "MNIST, 6,000 training images",
+        ),
+    ],
+)
+def test_settings_tell_whatever_a_run_changes(
+    column: str, changes: dict[str, Any], said: str, make_job: Make, stem: Path
+) -> None:
+    job = make_job(kind="settings")
+    base = RunSpec(dataset=PoolSpec(name="emnist_bymerge"))
+    values = merge(base.model_dump(mode="json"), {"optimizer": {"name": "adam"}} | changes)
+    absent = {
+        name: LeftOut(spec=spec, because="no time")
+        for name, spec in (("A", base), ("B", RunSpec.model_validate(values)))
+    }
+    job = job.model_copy(update={"runs": {"A": (), "B": ()}, "left_out": absent})
+    build(job, stem)
+    lines = [line for line in stem.with_suffix(".md").read_text().splitlines() if line.startswith("|")]
+    head, _, _, changed = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    assert dict(zip(head, changed, strict=True))[column].replace(NBSP, " ") == said
+    always = {"run", "hidden layers", "optimiser", "learning rate"}
+    assert set(head) <= {column} | always, "nothing else differs"
+    for other in ("augmentation", "engine", "dropout", "decoupled"):
+        assert column == other or other not in stem.with_suffix(".md").read_text().split("All runs")[1]
+
+
+def test_settings_name_the_gain_beside_the_patience_where_it_differs(make_job: Make, stem: Path) -> None:
+    specs = {
+        name: RunSpec(dataset=PoolSpec(name="mnist"), early_stopping=StoppingSpec(patience=patience, min_delta=gain))
+        for name, patience, gain in (("A", 5, 1e-4), ("B", 7, 0.0))
+    }
+    absent = {name: LeftOut(spec=spec, because="no time") for name, spec in specs.items()}
+    job = make_job(kind="settings").model_copy(update={"runs": {"A": (), "B": ()}, "left_out": absent})
+    build(job, stem)
+    text = stem.with_suffix(".md").read_text().replace(NBSP, " ")
+    assert r"5 (\> 0.0001) |" in text
+    assert " 7 |" in text
+    assert "Patience is in epochs without a better validation loss; the last epoch's weights are kept." in text
+
+
+def test_wide_tables_break_their_long_columns_in_latex() -> None:
+    def columns(*widths: int) -> tuple[Column, ...]:
+        return tuple(Column("c", ("x" * width,), numeric=width < 5) for width in widths)
+
+    def specification(*widths: int) -> str:
+        return Table(columns(*widths), []).latex().splitlines()[1]
+
+    assert specification(20, 40, 3).endswith("{llr}")
+    assert re.fullmatch(r".*\{(>\{[^}]*\}p\{0\.\d+\\linewidth\}){2}lr\}", specification(120, 60, 10, 4))
+    shares = [float(share) for share in re.findall(r"p\{([\d.]+)", specification(30, 30, 30, 30, 4))]
+    assert len(shares) == 4
+    assert sum(shares) < 1
 
 
 def test_entries_of_the_study_file_and_the_watermark(make_job: Make, stem: Path) -> None:

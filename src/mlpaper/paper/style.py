@@ -180,12 +180,20 @@ def label_ends(ax: Axes, labels: Sequence[EndLabel], size: float = 8.5) -> None:
         ax.text(1.045, height, label.text, va="center", size=size, color=_legible(label.colour), **frame)
 
 
+def lay_out(figure: Figure) -> None:
+    """Give the panels the places that they will have, without drawing."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+
+
 def label_points(
     ax: Axes,
     labels: Sequence[EndLabel],
     avoid: Sequence[tuple[float, float]] = (),
     first: Sequence[int] = (0, 180, 90, 270),
     size: float = 8.5,
+    laid_out: bool = False,
 ) -> None:
     """Name points where there is room beside them, tied to them by a line where that is not near.
 
@@ -197,11 +205,14 @@ def label_points(
         Other points, in data coordinates, that no label should hide.
     first
         Directions from a point, in degrees, that are tried before all others.
+    laid_out
+        Whether `lay_out` was called since anything outside of the panels changed; labels of points are within them.
     """
     angles = [math.radians(degrees) for degrees in dict.fromkeys((*first, *_DIRECTIONS))]
     figure = ax.get_figure(root=True)
     assert figure is not None
-    figure.draw_without_rendering()  # lays the axes out
+    if not laid_out:
+        lay_out(figure)
     point = figure.dpi / 72
     taken: list[Bbox] = []
     dots = (
@@ -239,7 +250,8 @@ def label_points(
         taken.append(box)
         if reach > 7:
             line = {"arrowstyle": "-", "linewidth": 0.5, "color": label.colour, "shrinkA": 0, "shrinkB": 2}
-            ax.annotate("", (label.x, label.y), offset, textcoords="offset points", arrowprops=line, zorder=1)
+            nearest = (np.clip(dot, box.p0, box.p1) - dot) / point
+            ax.annotate("", (label.x, label.y), tuple(nearest), textcoords="offset points", arrowprops=line, zorder=1)
 
 
 _DIRECTIONS = (0, 180, 90, 270, 45, 135, 315, 225, 20, 160, 340, 200)
@@ -329,5 +341,5 @@ def _legible(colour: str) -> str:
     """The colour itself, darkened where text in it would be too pale on white."""
     red, green, blue = matplotlib.colors.to_rgb(colour)
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
-    factor = min(1.0, 0.5 / luminance)
+    factor = min(1.0, 0.5 / max(luminance, 1e-6))
     return matplotlib.colors.to_hex((red * factor, green * factor, blue * factor))

@@ -47,12 +47,13 @@ def draw(item: ClassScoresFigure, job: ItemJob) -> Figure:
         if place % columns == 0:
             ax.set_ylabel("test F1 (%)")
     _limit(panels[0], counts, [values for values in scores.values() if values is not None])
+    style.lay_out(figure)
     for ax, (run, look) in zip(panels, style.looks(item.runs).items(), strict=False):
         values = scores[run]
         if values is not None:
             dots = [(float(count), 100 * float(f1)) for count, f1 in zip(counts, values, strict=True)]
             chosen = [style.EndLabel(*dots[k], dataset.classes[k], look.colour) for k in labelled(values)]
-            style.label_points(ax, chosen, avoid=dots)
+            style.label_points(ax, chosen, avoid=dots, laid_out=True)
     return figure
 
 

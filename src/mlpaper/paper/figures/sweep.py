@@ -238,7 +238,7 @@ def _tick(panels: Sequence[Axes], scale: Scale) -> None:
         ax.set_xticks(places, list(scale.ticks.values()))
     figure = panels[0].get_figure(root=True)
     assert figure is not None
-    figure.draw_without_rendering()
+    style.lay_out(figure)
     for ax in panels:
         at = ax.transData.transform([(place, 1.0) for place in places])[:, 0] * 72 / figure.dpi
         widths = [4.4 * len(text) + 5 for text in scale.ticks.values()]

@@ -56,7 +56,8 @@ def build(item: SettingsTable, job: ItemJob) -> Table:
         notes.append(ADAM)
     if recorded := [run for run, spec in specs.items() if spec.get("record_steps")]:
         notes.append(f"The loss of every update is kept of {', '.join(recorded)}.")
-    return Table(tuple(columns), [_raw_row(run, spec) for run, spec in specs.items()], " ".join(notes))
+    raw = _of_one_type([_raw_row(run, spec) for run, spec in specs.items()])
+    return Table(tuple(columns), raw, " ".join(notes))
 
 
 def _row(spec: dict[str, Any], brief: bool, gain: bool) -> dict[str, str]:
@@ -96,11 +97,26 @@ def _row(spec: dict[str, Any], brief: bool, gain: bool) -> dict[str, str]:
 
 def _raw_row(run: str, spec: dict[str, Any]) -> dict[str, Any]:
     """Settings as in the specification; nested ones by joined names, such as `optimizer.momentum`."""
-    flat: dict[str, Any] = {"run": run}
-    for key, value in spec.items():
-        if isinstance(value, dict):
-            flat |= {f"{key}.{name}": setting for name, setting in value.items()}
-        elif value is not None:
-            flat[key] = value
+    flat: dict[str, Any] = {"run": run} | _flat(spec)
     del flat["seed"]
     return flat
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _of_one_type(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, with text in columns that mix text and numbers: a batch of 128, and one that is `full`."""
+    kinds: dict[str, set[bool]] = {}
+    for row in rows:
+        for name, value in row.items():
+            kinds.setdefault(name, set()).add(isinstance(value, str))
+    mixed = {name for name, kind in kinds.items() if len(kind) > 1}
+    return [{name: str(value) if name in mixed else value for name, value in row.items()} for row in rows]

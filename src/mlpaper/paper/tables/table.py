@@ -14,6 +14,14 @@ from mlpaper.files import write_parquet, write_text
 NO_BREAK_SPACE = "\u00a0"
 WIDEST_LINE = 45
 """Characters from which on a column's cells are broken into lines in LaTeX."""
+WIDEST_TABLE = 110
+"""Characters that fit on a line of a page in LaTeX."""
+
+SHORT = 12
+"""Characters up to which a column of text is not broken into lines, however wide the table is."""
+
+BETWEEN = 2
+"""Characters that the space between two columns takes."""
 
 PAGE_STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #1d2327; background: #fff; margin: 1.2rem; }
@@ -187,9 +195,20 @@ def _padded(row: Iterable[str], widths: Sequence[int], right: Sequence[bool]) ->
 
 
 def _latex_columns(columns: Sequence[Column]) -> list[str]:
-    """`l` and `r`; where a cell is longer than a line, ragged columns that share the width by their longest cells."""
-    if all(column.longest <= WIDEST_LINE for column in columns):
-        return ["r" if column.numeric else "l" for column in columns]
-    weights = [min(max(column.longest, WIDEST_LINE // 4), 3 * WIDEST_LINE) for column in columns]
-    widths = [0.9 * weight / sum(weights) for weight in weights]
-    return [f">{{\\raggedright\\arraybackslash}}p{{{width:.3f}\\linewidth}}" for width in widths]
+    """`l` and `r`; in a table that is too wide, ragged columns share by their longest cells what short ones leave."""
+    kept = ["r" if column.numeric else "l" for column in columns]
+    total = sum(column.longest + BETWEEN for column in columns)
+    if total <= WIDEST_TABLE and all(column.longest <= WIDEST_LINE for column in columns):
+        return kept
+    broken = [column.longest > SHORT and not column.numeric for column in columns]
+    short = sum(column.longest + BETWEEN for column, long in zip(columns, broken, strict=True) if not long)
+    room = max(0.95 - short / WIDEST_TABLE, 0.3)
+    weights = [
+        min(max(column.longest, WIDEST_LINE // 2), 3 * WIDEST_LINE) if long else 0
+        for column, long in zip(columns, broken, strict=True)
+    ]
+    widths = [room * weight / max(sum(weights), 1) for weight in weights]
+    return [
+        f">{{\\raggedright\\arraybackslash}}p{{{width:.3f}\\linewidth}}" if long else letter
+        for letter, width, long in zip(kept, widths, broken, strict=True)
+    ]
