@@ -12,23 +12,27 @@ from mlpaper.files import write_parquet
 from mlpaper.paper.job import NumbersJob, StudyJob
 from mlpaper.paper.macros import Numbers
 from mlpaper.paper.numbers import numbers
+from mlpaper.study.claims import as_table
 from mlpaper.study.results import Results
+from mlpaper.study.schema import LeftOut
 
 
 @pytest.fixture
 def document(runs: dict[str, tuple[str, ...]], digits: Path, tmp_path: Path) -> dict[str, Any]:
     table = tmp_path / "runs.parquet"
-    metrics = Results(runs).metrics(noisy=["M0"])
+    metrics = Results(runs).metrics({"M0": ["robustness"]})
     write_parquet(table, pa.Table.from_pandas(metrics, preserve_index=False))
+    ledger = tmp_path / "claims.parquet"
+    write_parquet(ledger, as_table([]))
     published = {"M0.test_accuracy": 0.8745, "M1d.test_accuracy": 0.8, "M2.test_accuracy": 0.88}
     study = StudyJob(
         name="s", title="T", summary="S", authors="A", year=2025, citation="c", code=None, runs=runs | {"M2": ()},
-        left_out={"M2": fakes.TWIN}, descriptions={}, published=published, figures=(), tables=(), table=str(table),
+        left_out={"M2": LeftOut(spec=fakes.TWIN, because="no PyTorch")}, descriptions={},
+        published=published, figures=(), tables=(), table=str(table),
+        claims=str(ledger),
         pool=str(digits), split=str(digits / "split.npz"),
     )  # fmt: skip
-    job = NumbersJob(
-        studies=(study,), scale="paper", watermark=None, seeds=(0, 1, 2), command="snakemake", because="no PyTorch"
-    )
+    job = NumbersJob(studies=(study,), scale="paper", watermark=None, seeds={"s": (0, 1, 2)}, command="snakemake")
     return numbers(job)
 
 
@@ -68,4 +72,4 @@ def test_a_run_that_is_left_out_is_told_and_breaks_no_sentence(document: dict[st
     assert (prose.relation("s", "M0", "M2", "test_accuracy"), prose.published_relation(key)) == ("missing", "missing")
     assert (prose.value(key), prose.has_number(key), prose.reproduced(key)) == (None, False, False)
     assert prose.setting("s.M2.network.hidden") == "[400, 240, 120]"
-    assert document["provenance"]["left_out"] == ["s.M2"]
+    assert document["provenance"]["left_out"] == {"s.M2": "no PyTorch"}
