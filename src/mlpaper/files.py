@@ -106,9 +106,33 @@ def write_parquet(path: Path, columns: Mapping[str, Any] | pa.Table) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = columns if isinstance(columns, pa.Table) else pa.table(dict(columns))
+    if isinstance(columns, pa.Table):
+        table = columns
+    else:
+        table = pa.Table.from_arrays([_arrow(column) for column in columns.values()], names=list(columns))
     with atomic(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
+
+
+def _arrow(column: Any) -> pa.Array:
+    """Numbers or texts as an Arrow array, made from its buffers.
+
+    `pa.array` would do, but it imports pandas to look at what it is given, which takes longer than many a job.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    array = column if isinstance(column, np.ndarray) else None
+    if array is None and {type(value) for value in column} in ({int}, {float}, {str}):
+        array = np.asarray(column)
+    if array is None or array.ndim != 1 or array.dtype.kind not in "iufU":
+        return pa.array(column)
+    if array.dtype.kind == "U":
+        encoded = [text.encode() for text in array.tolist()]
+        offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+        return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
+    buffer = pa.py_buffer(np.ascontiguousarray(array))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(array.dtype), len(array), [None, buffer])
 
 
 def read_parquet(path: Path) -> pa.Table:

@@ -301,11 +301,14 @@ def spread(positions: Sequence[float], gap: float, low: float, high: float) -> l
     >>> spread([0.5, 0.5], 0.2, 0.0, 1.0)
     [0.4, 0.6]
     """
-    from scipy.optimize import isotonic_regression  # slow to import
-
     n = len(positions)
     gap = min(gap, (high - low) / max(n - 1, 1))
     order = np.argsort(positions, kind="stable")
+    ordered = np.asarray(positions, dtype=float)[order]
+    if n and low <= ordered[0] and ordered[-1] <= high and (np.diff(ordered) >= gap).all():
+        return [round(float(y), 6) for y in positions]
+    from scipy.optimize import isotonic_regression  # slow to import
+
     steps = gap * np.arange(n)
     moved = np.clip(isotonic_regression(np.asarray(positions)[order] - steps).x, low, high - steps[-1]) + steps
     result = np.empty(n)
