@@ -44,6 +44,7 @@ def cli(threads: int) -> None:
         os.environ[name] = str(threads)
     logging.Formatter.converter = time.gmtime
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
 
 
 def _of_item(command: Command) -> Command:

@@ -185,6 +185,15 @@ def test_heavy_runs_have_one_seed_or_all_or_none(config: dict, workflow: Path) -
     assert len(load_plan(config | {"scale": "demo", "heavy": "none"}, workflow).names[name]["best"]) == 3
 
 
+def test_runs_may_be_left_out_by_name(config: dict, workflow: Path) -> None:
+    plan = load_plan(config | {"leave_out": [f"{STUDY}.M1?-as-coded".replace("?", "*"), f"{STUDY}.M0"]}, workflow)
+    assert plan.names[STUDY]["M0"] == plan.names[STUDY]["M1a-as-coded"] == ()
+    assert len(plan.names[STUDY]["M1a"]) == 3
+    assert plan.absent(STUDY, ["M0"])["M0"].because == "the configuration leaves it out"
+    assert "(M0, M1a-as-coded, M1b-as-coded" in left_out_notice(plan)
+    assert load_plan(config | {"leave_out": ["mnist-scaling.width-256"]}, workflow).left_out == {}
+
+
 def test_a_heavy_run_is_made_where_another_study_needs_it(config: dict, workflow: Path) -> None:
     path = workflow / "studies" / "fashion-hyperparameters.yaml"
     other = path.read_text().replace("name: fashion-hyperparameters", "name: other", 1)
@@ -245,6 +254,8 @@ def test_the_command_that_makes_a_paper_again_is_quoted() -> None:
         ),
         ({"seeds": {"emnist": [0]}}, r"`seeds`: there is no study `emnist` \(did you mean `emnist-bymerge`\?\)"),
         ({"studies": []}, "`studies`: must be a list of one or more distinct values"),
+        ({"leave_out": [f"{STUDY}.M9"]}, "`leave_out`: no run is like `emnist-bymerge.M9`"),
+        ({"leave_out": ["M9"]}, r"`leave_out\.0`: string should match pattern"),
         ({"heavy": "one"}, "`heavy`: should be 'first', 'all' or 'none', not 'one'"),
         ({"device": "gpu"}, "`device`: this version has no GPU backend"),
         ({"mirror": "/no/such/folder"}, "`mirror`: there is no folder /no/such/folder"),

@@ -99,6 +99,8 @@ def save(figure: Figure, stem: Path, title: str, watermark: str | None = None) -
         "svg": {"Title": title, "Date": None, "Creator": None},
         "pdf": {"Title": title, "CreationDate": None, "Creator": None, "Producer": None},
     }
+    lay_out(figure)
+    figure.set_layout_engine("none")  # laid out once, for both files
     for ending, entries in metadata.items():
         with atomic(stem.with_name(f"{stem.name}.{ending}")) as temporary:
             figure.savefig(temporary, format=ending, metadata=entries)
@@ -159,16 +161,18 @@ class EndLabel:
     colour: str
 
 
-def label_ends(ax: Axes, labels: Sequence[EndLabel], size: float = 8.5) -> None:
+def label_ends(ax: Axes, labels: Sequence[EndLabel], size: float = 8.5, laid_out: bool = False) -> None:
     """Name lines at the right edge of ``ax``, moved apart where they would overlap, each tied to its line's end.
 
-    Call it last: it needs the final limits of the axes.
+    Call it last: it needs the final limits of the axes, and their height, which names at their right do not change:
+    of several panels in a figure only the first needs a layout, the others are `laid_out`.
     """
     if not labels:
         return
     figure = ax.get_figure(root=True)
     assert figure is not None
-    figure.draw_without_rendering()  # lays the axes out
+    if not laid_out:
+        lay_out(figure)
     gap = 1.15 * size / 72 * figure.dpi / ax.bbox.height
     to_axes = ax.transData + ax.transAxes.inverted()
     ends = [to_axes.transform((label.x, label.y)) for label in labels]

@@ -65,8 +65,10 @@ class Plan:
         """Why a study's run is not made, or None."""
         if self.without_twin is not None and self.specs[study][run][0].engine == "torch":
             return self.without_twin
-        heavy = self.scale.heavy and self.settings.heavy == "none" and self.studies[study].runs[run].heavy
-        return "the configuration leaves heavy runs out" if heavy else None
+        if self.scale.heavy and self.settings.heavy == "none" and self.studies[study].runs[run].heavy:
+            return "the configuration leaves heavy runs out"
+        left_out = any(fnmatchcase(f"{study}.{run}", pattern) for pattern in self.settings.leave_out)
+        return "the configuration leaves it out" if left_out else None
 
     def absent(self, study: str, runs: Iterable[str]) -> dict[str, LeftOut]:
         """Those of a study's runs that are left out, by name."""
@@ -110,6 +112,7 @@ def load_plan(config: Mapping[str, Any], workflow: Path) -> Plan:
         path = _existing("study", name, workflow / "studies")
         studies[name] = load_study(path)
         specs[name] = expand(studies[name], path, settings, scale, seeds[name])
+    _check_left_out(settings, studies)
     return Plan(settings, scale, studies, seeds, specs, why_without_twin(settings))
 
 
@@ -124,6 +127,17 @@ def _check_seeds(settings: Settings, wanted: Iterable[str], available: Iterable[
         if name not in {*wanted, *available}:
             raise ConfigurationError(
                 f"config.yaml or --config: `seeds`: there is no study `{name}`{nearest(name, available)}"
+            )
+
+
+def _check_left_out(settings: Settings, studies: Mapping[str, Study]) -> None:
+    """Every pattern of `leave_out` fits some run, or names a study that is not asked for."""
+    names = [f"{name}.{run}" for name, study in studies.items() for run in study.runs]
+    for pattern in settings.leave_out:
+        asked_for = any(fnmatchcase(name, pattern.split(".")[0]) for name in studies)
+        if asked_for and not any(fnmatchcase(name, pattern) for name in names):
+            raise ConfigurationError(
+                f"config.yaml or --config: `leave_out`: no run is like `{pattern}`{nearest(pattern, names)}"
             )
 
 
@@ -146,11 +160,13 @@ def left_out_notice(plan: Plan) -> str | None:
             by_reason.setdefault(absent.because, {})[run] = None
     reasons = "; ".join(f"{because} ({', '.join(runs)})" for because, runs in by_reason.items())
     notice = f"{len(plan.left_out)} of {len(plan.left_out) + len(plan.runs)} runs are left out: {reasons}."
-    if plan.without_twin not in by_reason:
-        return f"{notice} heavy=first makes the heavy ones with one seed."
-    if plan.settings.twin == "never":
-        return f"{notice} twin=auto makes PyTorch's where it is installed."
-    return f"{notice} `make twin` or `pip install torch` mends it; twin=always plans them for machines that have it."
+    if plan.without_twin in by_reason and plan.settings.twin == "never":
+        notice += " twin=auto makes PyTorch's where it is installed."
+    elif plan.without_twin in by_reason:
+        notice += " `make twin` or `pip install torch` mends it; twin=always plans them for machines that have it."
+    if plan.settings.heavy == "none":
+        notice += " heavy=first makes the heavy ones with one seed."
+    return notice
 
 
 def load_study(path: Path) -> Study:

@@ -89,6 +89,8 @@ class Settings(Model):
     """Whether runs of the engine `torch` are made: `auto` makes them where PyTorch is installed."""
     heavy: Literal["first", "all", "none"] = "first"
     """Runs that their study marks as heavy: made with the first seed, with all of them, or left out."""
+    leave_out: tuple[Annotated[str, Field(pattern=r"^[a-z0-9*-]+\.[A-Za-z0-9*_-]+$")], ...] = ()
+    """Runs that are not made, as `<study>.<run>`; `*` stands for anything."""
 
     @field_validator("studies")
     @classmethod

@@ -78,8 +78,11 @@ def draw(item: CurvesFigure, job: ItemJob) -> Figure:
         ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=item.against == "epoch"))
         _limit(ax, [curve for (_, _, name), curve in curves.items() if name == metric], percent=metric == "accuracy")
     _add_key(figure, item, list(curves.values()), {run: looks[run].colour for run in lost})
+    style.lay_out(figure)
     for metric, ax in panels.items():
-        style.label_ends(ax, _labels(item, {key[:2]: c for key, c in curves.items() if key[2] == metric}, looks))
+        style.label_ends(
+            ax, _labels(item, {key[:2]: c for key, c in curves.items() if key[2] == metric}, looks), laid_out=True
+        )
     return figure
 
 

@@ -40,6 +40,7 @@ def draw(item: GradientNormsFigure, job: ItemJob) -> Figure:
         ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
     panels["initialisation"].set_ylabel(r"L2 norm of the gradient of $W_\ell$")
     _add_key(figure, job.results.runs, item.runs, looks, norms)
+    style.lay_out(figure)
     for moment, ax in panels.items():
         named = {run: positive(norms[run, moment].median(axis=1)) for run in item.runs}
         style.label_ends(
@@ -49,6 +50,7 @@ def draw(item: GradientNormsFigure, job: ItemJob) -> Figure:
                 for run, line in named.items()
                 if not line.empty
             ],
+            laid_out=True,
         )
     return figure
 

@@ -108,8 +108,9 @@ def draw(item: SweepFigure, job: ItemJob) -> Figure:
     _add_key(figure, [line for _, found in drawn for line in found.values()], {} if direct else looks, sweeps)
     _tick([ax for ax, _ in drawn], scale)
     if direct:
+        style.lay_out(figure)
         for ax, found in drawn:
-            style.label_ends(ax, _ends(found, looks))
+            style.label_ends(ax, _ends(found, looks), laid_out=True)
     return figure
 
 
