@@ -171,8 +171,9 @@ def left_out_notice(plan: Plan) -> str | None:
 
 def load_study(path: Path) -> Study:
     """The study in a file, with every reference to a run checked."""
-    study = validate(Study, yaml.load(path), str(path), path)
-    study = with_sweeps(study, path)
+    values = yaml.load(path)
+    study = validate(Study, values, str(path), path)
+    study = with_sweeps(study, path, first=next((key for key in values if key in ("runs", "sweeps")), "runs"))
     if study.name != path.stem:
         raise ConfigurationError(f"{path}: `name`: must be `{path.stem}`, the file's name, not `{study.name}`")
     validate(RunSpec, study.defaults, str(path), path, ("defaults",))
@@ -296,8 +297,11 @@ def expand(
     return expanded
 
 
-def with_sweeps(study: Study, path: Path) -> Study:
-    """The study with a run for every point of its sweeps, and with sweeps over another's points completed."""
+def with_sweeps(study: Study, path: Path, first: str = "runs") -> Study:
+    """The study with a run for every point of its sweeps, and with sweeps over another's points completed.
+
+    `first` is what comes first in the file, and so in tables of all runs: `runs` or `sweeps`.
+    """
     runs, sweeps = dict(study.runs), dict(study.sweeps)
     for name, sweep in study.sweeps.items():
         like = sweeps.get(sweep.based_on or "")
@@ -319,6 +323,8 @@ def with_sweeps(study: Study, path: Path) -> Study:
             runs[run] = _swept(sweep, point, base, varied=like is None)
     if not runs:
         raise ConfigurationError(f"{path}: has neither `runs` nor `sweeps`")
+    if first == "sweeps":
+        runs = {run: entry for run, entry in runs.items() if run not in study.runs} | study.runs
     return study.model_copy(update={"runs": runs, "sweeps": sweeps})
 
 

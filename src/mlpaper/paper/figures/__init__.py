@@ -15,7 +15,8 @@ from mlpaper.paper.job import ItemJob
 def draw(job: ItemJob, stem: Path) -> None:
     """Draw the job's figure into ``stem.svg`` and ``stem.pdf``, without the runs that are left out."""
     kind = importlib.import_module(f"{__name__}.{job.item.kind.replace('-', '_')}")
-    made = tuple(run for run in job.runs if run not in job.left_out)
+    shown = getattr(job.item, "runs", tuple(job.runs))  # in the item's order
+    made = tuple(run for run in shown if run not in job.left_out)
     item = job.item.model_copy(update={"runs": made}) if hasattr(job.item, "runs") else job.item
     with style.applied():
         figure = style.message(job.absence) if job.left_out and not made else kind.draw(item, job)

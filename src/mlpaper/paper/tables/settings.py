@@ -30,7 +30,8 @@ ADAM = "Adam has β₁ = 0.9, β₂ = 0.999 and ε = 1e-8 where nothing else is 
 
 def build(item: SettingsTable, job: ItemJob) -> Table:
     """One row per run, read from the specification of its first seed; a run that is left out says so by its name."""
-    specs = {run: job.spec(run) for run in job.runs}
+    order = {run: place for place, run in enumerate(item.runs)}
+    specs = {run: job.spec(run) for run in sorted(job.runs, key=lambda run: order.get(run, len(order)))}
     stopping = [spec for spec in specs.values() if spec["early_stopping"]]
     watch = {describe.watch(spec) for spec in stopping}
     gains = {spec["early_stopping"]["min_delta"] for spec in stopping}
