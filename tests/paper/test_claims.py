@@ -1,0 +1,123 @@
+"""Claims in words: what is asked, published and found, in tables, prose and terminal."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from fake_document import STUDIES, STUDY, document
+
+from mlpaper.cli import cli
+from mlpaper.errors import MlpaperError, RenderError
+from mlpaper.files import write_parquet
+from mlpaper.paper.claims import Claims, Row, counts, show
+from mlpaper.study.claims import as_table
+
+
+@pytest.fixture(scope="module")
+def claims() -> Claims:
+    return Claims(document(STUDIES, left_out=["M2"])["claims"], "md")
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "published", "ours"),
+    [
+        (
+            f"{STUDY}.adam-over-momentum",
+            "validation accuracy: M1b − M1a above 0",
+            "+6.11 points",
+            "+1.00 ± 0.00 points",
+        ),
+        (
+            f"{STUDY}.linear-schedule-changes-nothing",
+            "validation accuracy: M1e − M1b within ±0.50 points",
+            "+0.12 points",
+            "+3.00 ± 0.00 points",
+        ),
+        (f"{STUDY}.m0-87", "test accuracy of M0 within 0.50 points of the published", "87.45\u00a0%", "80.00 ± 0.25 %"),
+        (f"{STUDY}.parameters-m3b", "parameters of M3b within 500 of the published", "445,000", "111,791"),
+        (
+            f"{STUDY}.m0-overfits",
+            "validation loss of M0 lowest between epochs 20 and 40, then rising",
+            "–",
+            "epoch 0.8 ± 0.0",
+        ),
+        (
+            "mnist-scaling.narrow-is-insufficient",
+            "test accuracy of width-2 to width-16 (5 runs) at most 65.00\u00a0%",
+            "–",
+            "89.00 to 89.00\u00a0%",
+        ),
+        (
+            "mnist-scaling.initialisation-order",
+            "test accuracy, best first: init-xavier, init-he, init-uniform (neighbours may differ by 0.20 points)",
+            "–",
+            "89.00, 89.00, 89.00",
+        ),
+        (
+            "fashion-hyperparameters.width-matters-more-than-depth",
+            "validation accuracy: width-128 to width-4192 (5 runs) further apart than "
+            "depth-1, depth-2, depth-3, depth-4",
+            "–",
+            "0.00 against 0.00 points",
+        ),
+        (
+            "usaaio-classic.momentum-speed",
+            "epochs to the final validation accuracy of baseline: fewer for momentum by a factor within 0.5 of the "
+            "published",
+            "2 times",
+            "1.00 ± 0.00 times",
+        ),
+        ("residual-depth.plain-gradients-vanish", None, "–", "+0.00 ± 0.00"),
+    ],
+)  # fmt: skip
+def test_a_claim_in_words(claims: Claims, name: str, rule: str | None, published: str, ours: str) -> None:
+    row = claims.claim(*name.split("."))
+    assert rule in (None, row.rule)
+    assert (row.published, row.ours) == (published, ours)
+
+
+def test_every_claim_has_words(claims: Claims) -> None:
+    for row in claims.claims():
+        assert row.rule
+        assert row.ours
+        assert "None" not in f"{row.rule} {row.ours} {row.published}"
+
+
+def test_a_finding_ends_with_its_verdict_and_says_why_there_is_none(claims: Claims) -> None:
+    assert claims.finding(STUDY, "adam-over-momentum") == (
+        "+1.00 ± 0.00 points (published +6.11 points): **supported**"
+    )
+    assert claims.finding(STUDY, "m2-88") == "**not run** (M2: PyTorch is not installed)"
+    assert (
+        Claims([claims.claim(STUDY, "m0-87").facts], "html")
+        .verdict(STUDY, "m0-87")
+        .endswith("{.verdict .not-reproduced}")
+    )
+    with pytest.raises(RenderError, match=r"did you mean `emnist-bymerge\.m0-87`"):
+        claims.claim(STUDY, "m0-8")
+
+
+def test_counts_are_of_every_verdict(claims: Claims) -> None:
+    found = claims.verdicts()
+    assert sum(found.values()) == len(claims.rows)
+    assert found["not run"] == len([row for row in claims.claims() if "M2" in row.facts["runs"]])
+    assert counts([]) == dict.fromkeys(found, 0)
+
+
+def test_the_terminal_shows_the_ledger(claims: Claims, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    write_parquet(tmp_path / "claims.parquet", as_table([row.facts for row in claims.claims()]))
+    done = CliRunner().invoke(cli, ["claims", str(tmp_path / "claims.parquet"), "--study", STUDY])
+    assert done.exit_code == 0, done.output
+    assert "Adam beats gradient descent with momentum by six points." in done.output
+    assert "residual-depth" not in done.output
+    assert done.output.strip().endswith("not run")
+    with pytest.raises(MlpaperError, match=r"the ledger has no `suported` .did you mean `supported`"):
+        show([row.facts for row in claims.claims()], [], ["suported"])
+    with pytest.raises(MlpaperError, match="is missing: snakemake --cores 4"):
+        CliRunner().invoke(cli, ["claims", str(tmp_path / "none.parquet")], catch_exceptions=False)
+
+
+def test_a_row_reads_back_its_claim(claims: Claims) -> None:
+    facts = as_table([claims.claim(STUDY, "m3b-best").facts]).to_pylist()[0]
+    assert Row(facts).claim.named_runs == ("M0", "M1g", "M2", "M3b")
