@@ -32,4 +32,4 @@ def test_a_sixth_study_is_a_sixth_file(project: Project) -> None:
     for item in ("figures/activations-units.svg", "figures/activations-gradients.svg"):
         assert item in page
         assert (results / item).stat().st_size > 1000
-    assert Path(results / "tables" / "activations-claims.md").read_text().count("one seed, no interval") == 1
+    assert Path(results / "tables" / "activations-claims.md").read_text().count("One seed, no interval") == 1
