@@ -2,10 +2,10 @@
 
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,6 +72,7 @@ class Outcome:
     code: int
     output: str
     seconds: float
+    """Processor time: what a call costs, whatever else the machine does."""
     jobs: dict[str, int] = field(default_factory=dict)
     """Rule to number of jobs, as planned or run."""
 
@@ -90,7 +91,7 @@ class Project:
         command = [sys.executable, "-m", "snakemake", "--cores", "2", "--workflow-profile", profile, *arguments]
         if config:
             command += ["--config", *config]
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
             command,
             cwd=self.folder,
@@ -99,7 +100,8 @@ class Project:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        seconds = time.perf_counter() - start
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         jobs = {rule: int(count) for rule, count in re.findall(r"^ ?([a-z]+) +(\d+)$", done.stdout, re.MULTILINE)}
         return Outcome(done.returncode, done.stdout, seconds, {k: v for k, v in jobs.items() if k != "total"})
 

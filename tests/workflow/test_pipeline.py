@@ -24,7 +24,7 @@ def test_everything_is_made_and_a_second_run_does_nothing(built: Project) -> Non
     again = built.snakemake()
     assert again.code == 0
     assert again.jobs == {}, again.output
-    assert again.seconds < 5
+    assert again.seconds < 6  # below 3 on an idle machine
 
 
 def test_touching_files_and_editing_comments_changes_nothing(built: Project) -> None:
@@ -84,7 +84,7 @@ def test_a_figure_and_a_table_can_be_asked_for_by_name(project: Project) -> None
 def test_the_full_plan_is_shown_before_anything_is_downloaded(project: Project) -> None:
     plan = project.plan(config=("studies=[emnist-bymerge]",))
     assert plan["fetch"] == 2
-    assert plan["train"] == plan["evaluate"] == 18 * 3
+    assert plan["train"] == plan["evaluate"] == 27 * 3
     assert not (project.folder / "data").exists()
 
 
@@ -101,7 +101,7 @@ def test_a_wrong_configuration_is_told_at_once(project: Project, config: tuple[s
     assert outcome.code != 0
     assert message in " ".join(outcome.output.split())
     assert "Traceback" not in outcome.output
-    assert outcome.seconds < 4  # below 2 on an idle machine, most of it Snakemake's own start
+    assert outcome.seconds < 5  # below 2 on an idle machine, most of it Snakemake's own start
     assert not (project.folder / "results").exists()
 
 

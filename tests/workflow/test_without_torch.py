@@ -10,7 +10,7 @@ from mlpaper.study.plan import load_plan
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
-NOTICE = "1 of 3 runs are left out (T): PyTorch is not installed."
+NOTICE = "1 of 3 runs are left out: PyTorch is not installed (T)."
 
 
 def test_without_pytorch_its_runs_are_marked_and_with_it_they_are_made(project: Project) -> None:
