@@ -134,6 +134,8 @@ def _asked_spread(row: Row) -> str:
 def _asked_value(row: Row) -> str:
     claim = row.claim
     assert isinstance(claim, schema.ValueClaim)
+    if not metrics.get(claim.metric).unit and claim.tolerance < 0.5:
+        return f"{row.metric} of {claim.run} equal to the published"
     return f"{row.metric} of {claim.run} within {row._distance(claim.tolerance)} of the published"
 
 

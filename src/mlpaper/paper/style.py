@@ -99,11 +99,10 @@ def save(figure: Figure, stem: Path, title: str, watermark: str | None = None) -
         "svg": {"Title": title, "Date": None, "Creator": None},
         "pdf": {"Title": title, "CreationDate": None, "Creator": None, "Producer": None},
     }
-    lay_out(figure)
-    figure.set_layout_engine("none")  # laid out once, for both files
     for ending, entries in metadata.items():
         with atomic(stem.with_name(f"{stem.name}.{ending}")) as temporary:
             figure.savefig(temporary, format=ending, metadata=entries)
+        figure.set_layout_engine("none")  # the first file's layout is the second's
 
 
 def _stamp(figure: Figure, text: str) -> None:
