@@ -307,6 +307,27 @@ def test_bins_of_seeds_are_pooled_by_their_counts(tmp_path: Path) -> None:
     assert bins["accuracy"].tolist() == pytest.approx([0.4, 1.0])
 
 
+def test_a_run_without_thin_bins_leaves_the_panels_their_size(make_job: Make, tmp_path: Path) -> None:
+    """An empty line that is not clipped counts as one at the figure's corner, and each layout makes more room for it."""
+    folder = Path(fakes.run(tmp_path, "A", 0))
+    bins = {
+        "low": [0.0, 0.5],
+        "high": [0.5, 1.0],
+        "count": [500, 500],
+        "confidence": [0.4, 0.9],
+        "accuracy": [0.5, 0.8],
+    }
+    write_parquet(folder / "calibration.parquet", bins)
+    job = make_job(kind="reliability", runs=["M0"]).model_copy(update={"runs": {"M0": (str(folder),)}})
+    figure = drawn(job)
+    heights = [[ax.get_position().height for ax in figure.axes]]
+    for _ in range(3):
+        figure.draw_without_rendering()
+        heights.append([ax.get_position().height for ax in figure.axes])
+    assert heights[-1] == pytest.approx(heights[0], rel=1e-3)
+    assert heights[-1][0] > 0.5
+
+
 def test_many_runs_have_a_reliability_panel_each(make_job: Make) -> None:
     assert len(drawn(make_job(kind="reliability", runs=["M0", "M1g", "M1d", "M1a"])).axes) == 2
     runs = ["M0", "M1g", "M1d", "M1a"]

@@ -43,8 +43,8 @@ def draw(item: ReliabilityFigure, job: ItemJob) -> Figure:
     few = any((bins[run]["count"] < FEW).any() for run in shown)
     if len(item.runs) > TOGETHER:
         return _draw_apart(item.runs, bins, looks, job, few)
-    figure = Figure(figsize=(style.WIDTH, 4.3))
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.6, 1))
+    figure = Figure(figsize=(style.WIDTH, 4.5))
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
     for run in shown:
         _draw(above, below, bins[run], looks[run])
     _finish(above, below, least(bins.values()))
@@ -81,6 +81,8 @@ def _draw(above: Axes, below: Axes, bins: pd.DataFrame, look: style.Look) -> Non
     confidence, accuracy = 100 * bins["confidence"], 100 * bins["accuracy"]
     above.plot(confidence, accuracy, color=look.colour, linestyle=look.dash, linewidth=1.0)
     for enough, face in ((bins["count"] >= FEW, look.colour), (bins["count"] < FEW, "white")):
+        if not enough.any():  # an empty line that is not clipped counts as one at the corner of the figure
+            continue
         above.plot(
             confidence[enough],
             accuracy[enough],
@@ -114,13 +116,13 @@ def _finish(above: Axes, below: Axes, smallest: float) -> None:
     above.set(xlim=(0, 100), ylim=(0, 100))
     foot = min(smallest / 2, 0.5)
     below.set(yscale="log", yticks=[tick for tick in (0.0001, 0.01, 1, 100) if tick >= foot], ylim=(foot, 180))
-    below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
     below.yaxis.set_minor_locator(NullLocator())
 
 
 def _name(above: Axes, below: Axes) -> None:
     above.set_ylabel("accuracy (%)")
-    below.set(xlabel="confidence (%)", ylabel="images (%)")
+    below.set(xlabel="confidence (%)", ylabel="images")
 
 
 def _draw_apart(
