@@ -308,7 +308,7 @@ def test_bins_of_seeds_are_pooled_by_their_counts(tmp_path: Path) -> None:
 
 
 def test_a_run_without_thin_bins_leaves_the_panels_their_size(make_job: Make, tmp_path: Path) -> None:
-    """An empty line that is not clipped counts as one at the figure's corner, and each layout makes more room for it."""
+    """An empty line that is not clipped counts as one at the figure's corner, and each layout makes room for it."""
     folder = Path(fakes.run(tmp_path, "A", 0))
     bins = {
         "low": [0.0, 0.5],
