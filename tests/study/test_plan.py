@@ -206,6 +206,18 @@ def test_a_heavy_run_is_made_where_another_study_needs_it(config: dict, workflow
     assert plan.left_out == {}
 
 
+def test_a_figure_of_images_shows_those_of_its_runs(config: dict, workflow: Path) -> None:
+    name = "usaaio-classic"
+    path = workflow / "studies" / f"{name}.yaml"
+    figure = "  - {kind: class-scores, name: scores, title: S, caption: S., runs: [fashion-subset]}\n"
+    path.write_text(path.read_text().replace("figures:\n", f"figures:\n{figure}", 1))
+    config |= {"studies": [name], "seeds": [0]}
+    assert figure_jobs(load_plan(config, workflow))[f"{name}-scores"].pool == "data/fashion_mnist"
+    path.write_text(path.read_text().replace("runs: [fashion-subset]", "runs: [fashion-subset, baseline]", 1))
+    with pytest.raises(ConfigurationError, match="`scores`: its runs are on different images"):
+        figure_jobs(load_plan(config, workflow))
+
+
 def test_seeds_may_differ_by_study(config: dict, workflow: Path) -> None:
     studies = ["emnist-bymerge", "residual-depth"]
     plan = load_plan(config | {"studies": studies, "seeds": {"residual-depth": [4, 5]}}, workflow)

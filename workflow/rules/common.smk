@@ -41,6 +41,7 @@ shell.prefix(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PAT
 
 try:
     PLAN = load_plan(config, Path(workflow.basedir) / "workflow")
+    FIGURES, TABLES = figure_jobs(PLAN), table_jobs(PLAN)
 except MlpaperError as error:
     raise WorkflowError(str(error)) from None
 
@@ -52,8 +53,6 @@ CONFIG = config_arguments(PLAN.settings)
 MIRROR = PLAN.settings.mirror or ""
 DEVICE = PLAN.settings.device
 REPORT = Path(os.path.relpath(Path(workflow.basedir) / "report"))
-FIGURES = figure_jobs(PLAN)
-TABLES = table_jobs(PLAN)
 CLAIMS = {name: claims_job(PLAN, study) for name, study in PLAN.studies.items()}
 FORMATS = ["html", "md", "tex"] + ([] if PLAN.settings.pdf == "none" else ["pdf"])
 PAPERS = [f"results/paper.{ending}" for ending in FORMATS]

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from mlpaper import paths
+from mlpaper.errors import ConfigurationError
 from mlpaper.paper.job import ItemJob, NumbersJob, StudyJob
+from mlpaper.spec import RunSpec
 from mlpaper.study import metrics, schema
 from mlpaper.study.claims import ClaimsJob
 from mlpaper.study.plan import Plan, measured_files, published, referenced
@@ -121,7 +123,7 @@ def measured_runs(study: schema.Study) -> dict[str, tuple[str, ...]]:
 
 def _job(plan: Plan, study: schema.Study, item: schema.FigureSpec | schema.TableSpec) -> ItemJob:
     runs = referenced(item)
-    spec, measured = plan.pool_runs(study.name), measured_runs(study)
+    spec, measured = _data_of(plan, study, item, runs), measured_runs(study)
     return ItemJob(
         study=study.name,
         item=item,
@@ -135,6 +137,18 @@ def _job(plan: Plan, study: schema.Study, item: schema.FigureSpec | schema.Table
         entries=tuple(_entries(study, item, runs)),
         watermark=plan.scale.watermark,
     )
+
+
+def _data_of(
+    plan: Plan, study: schema.Study, item: schema.FigureSpec | schema.TableSpec, runs: Iterable[str]
+) -> RunSpec:
+    """A run that stands for the images that an item shows: those of its runs, or of the study's first."""
+    specs = [plan.specs[study.name][run][0] for run in runs]
+    if item.about_data and len({paths.split_file(spec) for spec in specs}) > 1:
+        raise ConfigurationError(
+            f"{study.name}: `{item.name}`: its runs are on different images; a {item.kind} needs one dataset and split"
+        )
+    return specs[0] if specs else plan.pool_runs(study.name)
 
 
 def _entries(
