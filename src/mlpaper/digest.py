@@ -94,7 +94,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "robustness": ("mlpaper.evaluate.job",),
     "gradients": ("mlpaper.evaluate.gradients",),
     "study": ("mlpaper.study.results",),
-    "claims": ("mlpaper.study.claims",),
+    "judge": ("mlpaper.study.claims",),
     "numbers": ("mlpaper.paper.numbers",),
     "paper": ("mlpaper.paper.render",),
     "arxiv": ("mlpaper.paper.arxiv",),

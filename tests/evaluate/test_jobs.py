@@ -87,4 +87,4 @@ def test_a_diverged_run_has_no_metrics_and_breaks_nothing(digits: Path, tmp_path
     assert read_json(folder / "run.json")["outcome"] == "diverged"
     assert read_json(folder / "evaluation.json")["test"]["accuracy"] is None
     assert len(pd.read_parquet(folder / "robustness.parquet")) == 0
-    assert set(Results({"M": [folder]}).metrics()["metric"]) == {"epochs", "seconds", "parameters"}
+    assert set(Results({"M": [folder]}).metrics({})["metric"]) == {"epochs", "seconds", "parameters", "peak_memory"}

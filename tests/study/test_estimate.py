@@ -311,7 +311,7 @@ def test_the_command(config: dict, workflow: Path, monkeypatch: pytest.MonkeyPat
     assert done.exit_code == 0
     assert "Training and evaluation at scale demo" in done.output
     assert "on 3 cores" in done.output
-    assert "9 of 51 runs are left out" in done.output
+    assert "3 of 17 runs are left out" in done.output
     wrong = CliRunner().invoke(cli.cli, ["estimate", "--config", "sedes=[0]"])
     assert "did you mean `seeds`?" in str(wrong.exception)
 

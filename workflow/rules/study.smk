@@ -39,7 +39,7 @@ rule claims:
         "results/logs/claims/{study}.log",
     params:
         job=lambda wildcards: canonical_json(CLAIMS[wildcards.study]),
-        code=CODE["claims"],
+        code=CODE["judge"],
     message:
         "decide the claims of {wildcards.study}"
     shell:
