@@ -16,7 +16,7 @@ FIGURES = {
     "Noise": ("Noise.", "A"),
     "Gradients": ("Gradients of A.", "A"),
 }
-TABLES = {"Test": ("Test accuracies.", "A, B")}
+TABLES = {"Test": ("Test accuracies.", "A, B"), "Claims": ("What is claimed.", "none")}
 
 
 def test_the_report_shows_every_figure_and_table_with_title_runs_and_caption(built: Project) -> None:
