@@ -23,6 +23,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 THREAD_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 Command = TypeVar("Command", bound=Callable[..., Any])
+DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
 _REPORT = click.option("--report", type=FOLDER, default=Path("report"), show_default=True, help="Templates and styles.")
 
 
@@ -61,7 +62,6 @@ def _of_item(command: Command) -> Command:
 def _of_run(command: Command) -> Command:
     """Options of the commands that work on a trained run."""
     for option in (
-        click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True),
         click.option("--split", type=FILE, required=True, help="Indices of the split (.npz)."),
         click.option("--pool", type=FOLDER, required=True, help="Folder of the dataset's arrays."),
         click.option("--run", type=FOLDER, required=True, help="Folder of the run."),
@@ -120,7 +120,8 @@ def split(spec_json: str, pool: Path, output: Path) -> None:
 @click.option("--checkpoint", type=FILE, required=True, help="Written while training, continued after a kill.")
 @click.option("--checkpoint-seconds", type=float, default=30.0, show_default=True, help="Least time between two.")
 @click.option("--code", default="", help="Digest of the code that trains; computed where it is not given.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
+@click.option("--placement", type=click.Choice(["auto", "resident", "streamed"]), default="auto", show_default=True)
+@DEVICE
 def train(
     spec_json: str,
     pool: Path,
@@ -129,10 +130,12 @@ def train(
     checkpoint: Path,
     checkpoint_seconds: float,
     code: str,
+    placement: str,
     device: str,
 ) -> None:
     """Train one run."""
     from mlpaper.digest import RULES, digest
+    from mlpaper.engine import backend, devices
     from mlpaper.engine.job import train_run
     from mlpaper.engine.train import Trainer
     from mlpaper.spec import RunSpec
@@ -145,16 +148,18 @@ def train(
         except ImportError as error:
             raise MlpaperError("this run is PyTorch's, which is not installed: pip install 'mlpaper[twin]'") from error
     code = code or digest(*RULES["train" if spec.engine == "mlpaper" else "twin"])
-    train_run(spec, pool, split_file, folder, checkpoint, code, device, checkpoint_seconds, trainer)
+    with devices.leased("cpu" if spec.engine == "torch" else device) as chosen:
+        made = backend.select(chosen)
+        train_run(spec, pool, split_file, folder, checkpoint, code, made, checkpoint_seconds, trainer, placement)
 
 
 @cli.command()
 @_of_run
-def evaluate(run: Path, pool: Path, split: Path, device: str) -> None:
+def evaluate(run: Path, pool: Path, split: Path) -> None:
     """Predict a run's test set and score the predictions."""
     from mlpaper.evaluate.job import evaluate_run
 
-    evaluate_run(run, pool, split, device)
+    evaluate_run(run, pool, split)
 
 
 @cli.command()
@@ -172,20 +177,24 @@ def confusion(run: Path, pool: Path) -> None:
 @_of_run
 @click.option("--sigmas", required=True, help="Standard deviations of the noise, separated by commas.")
 @click.option("--noise-seeds", type=click.IntRange(min=1), required=True, help="Repetitions of every level.")
+@DEVICE
 def robustness(run: Path, pool: Path, split: Path, sigmas: str, noise_seeds: int, device: str) -> None:
     """Score a run on test images with Gaussian noise."""
+    from mlpaper.engine import backend, devices
     from mlpaper.evaluate.job import robustness_of_run
 
-    robustness_of_run(run, pool, split, [float(sigma) for sigma in sigmas.split(",")], noise_seeds, device)
+    with devices.leased(device) as chosen:
+        levels = [float(sigma) for sigma in sigmas.split(",")]
+        robustness_of_run(run, pool, split, levels, noise_seeds, backend.select(chosen))
 
 
 @cli.command()
 @_of_run
-def gradients(run: Path, pool: Path, split: Path, device: str) -> None:
+def gradients(run: Path, pool: Path, split: Path) -> None:
     """Measure the gradient of every weight matrix of a run, at initialisation and after training."""
     from mlpaper.evaluate.gradients import gradients_of_run
 
-    gradients_of_run(run, pool, split, device)
+    gradients_of_run(run, pool, split)
 
 
 @cli.command()

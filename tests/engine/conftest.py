@@ -1,13 +1,37 @@
 """Small synthetic images, and a trainer over them."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from emulated_cuda import EmulatedCuda
 from small_runs import CLASSES, spec_of
 
 from mlpaper.engine import backend
+from mlpaper.engine.cuda import Cuda
+from mlpaper.engine.devices import why_no_gpu
 from mlpaper.engine.train import Trainer
+
+
+@pytest.fixture
+def emulated() -> Iterator[EmulatedCuda]:
+    """A device that the processor plays."""
+    if shutil.which("g++") is None:
+        pytest.skip("there is no C++ compiler (g++) to build the kernels for the processor")
+    made = EmulatedCuda()
+    yield made
+    made.compute.drain()
+
+
+@pytest.fixture(params=["emulated", pytest.param("real", marks=pytest.mark.gpu)])
+def cuda(request: pytest.FixtureRequest) -> Cuda:
+    """A device: the emulated one, and where there is one a real one."""
+    if request.param == "emulated":
+        return request.getfixturevalue("emulated")
+    if reason := why_no_gpu():
+        pytest.skip(reason)
+    return Cuda()
 
 
 @pytest.fixture(scope="session")

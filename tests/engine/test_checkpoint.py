@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -43,15 +44,18 @@ def test_a_run_that_is_killed_many_times_ends_bit_identical(digits: Path, tmp_pa
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = subprocess.run(_command(digits, whole), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    rng, kills, continued = random.Random(0), 0, 0
+    rng, kills, continued, saved = random.Random(0), 0, 0, killed / "checkpoint.npz"
     while not (killed / "run.json").exists():
+        before = saved.stat().st_mtime_ns if saved.exists() else 0
         process = subprocess.Popen(_command(digits, killed), stdout=subprocess.PIPE, text=True)
-        try:
-            output, _ = process.communicate(timeout=rng.uniform(0.5, 2.5) if kills < 6 else 120)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            output, _ = process.communicate()
-            kills += 1
+        while kills < 6 and process.poll() is None:
+            if saved.exists() and saved.stat().st_mtime_ns != before:
+                time.sleep(rng.uniform(0, 0.05))
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.001)
+        output, _ = process.communicate(timeout=300)
+        kills += process.returncode == -signal.SIGKILL
         continued += "continuing after epoch" in output
     assert kills >= 2, "the run was too short to be killed"
     assert continued >= 1

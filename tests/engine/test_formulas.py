@@ -130,18 +130,19 @@ def test_the_specification_states_the_same_update() -> None:
 
 
 def test_elementwise_operations() -> None:
-    x, y, noise, out = real(20), real(20), real(20), np.empty(20)
+    x, y, theta, noise, out = real(20), real(20), real(20), real(20), np.empty(20)
     names = {"x": x, "y": y, "factor": 0.3, "sigma": 0.5, "noise": noise}
+    names |= {"theta": theta, "learning_rate": 0.1, "decay": 0.2}
     expected = {
         name: evaluate(assignments(getattr(reference, name).__doc__)[0][1], names)
-        for name in ("add_scaled", "scale", "add_noise")
+        for name in ("add_scaled", "shrink", "add_noise")
     }
     reference.add_noise(x, noise, 0.5, out)
     np.testing.assert_allclose(out, expected["add_noise"], rtol=1e-12)
     reference.add_scaled(y, x, 0.3)
     np.testing.assert_allclose(y, expected["add_scaled"], rtol=1e-12)
-    reference.scale(x, 0.3)
-    np.testing.assert_allclose(x, expected["scale"], rtol=1e-12)
+    reference.shrink(theta, 0.1, 0.2)
+    np.testing.assert_allclose(theta, expected["shrink"], rtol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,17 @@
 """Fast operations against the readable reference, and the reference against known answers."""
 
 import inspect
-from types import ModuleType
+import sys
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from emulated_cuda import EmulatedCuda
 
 from mlpaper.engine.batches import pixel_table
+from mlpaper.engine.cuda import Cuda
 from mlpaper.engine.ops import cpu, reference
+from mlpaper.engine.ops.gpu import SOURCE, Operations
 from mlpaper.spec import InputSpec
 
 RNG = np.random.default_rng(1)
@@ -20,7 +24,11 @@ OPERATIONS = sorted(
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_override_has_the_signature_of_the_reference(name: str) -> None:
-    assert inspect.signature(getattr(cpu, name)) == inspect.signature(getattr(reference, name))
+    signature = inspect.signature(getattr(reference, name))
+    assert inspect.signature(getattr(cpu, name)) == signature
+    if name in vars(Operations):
+        of_gpu = inspect.signature(getattr(Operations, name))
+        assert list(of_gpu.parameters.values())[1:] == list(signature.parameters.values())
 
 
 def _real(*shape: int) -> np.ndarray:
@@ -57,9 +65,10 @@ def _cases() -> dict[str, list]:
             np.zeros((37, 24), np.float32),
         ],
         "dropout": [
-            _real(37, 24), RNG.integers(0, 2**32, (37, 24), dtype=np.uint32), 0.3, np.zeros((37, 24), np.float32),
-            np.zeros((37, 24), np.float32),
+            _real(37, 22), 0.3, 7, 3, np.array([2**32 + 5], np.uint64), np.zeros((37, 22), np.float32),
+            np.zeros((37, 22), np.float32),
         ],
+        "follow": [_real(2, 24), _real(2, 24), 37, 0.1],
         "deform": [
             np.abs(_real(7, 25)), 5, RNG.integers(-2, 3, 7), RNG.integers(-2, 3, 7), RNG.normal(size=7), 0.0,
             np.zeros((7, 25), np.float32),
@@ -68,11 +77,12 @@ def _cases() -> dict[str, list]:
         "weighted_cross_entropy": [
             logits, RNG.integers(0, 11, 37), np.abs(_real(11, 11)), 1 / 37, np.zeros_like(logits), np.ones(3),
         ],
+        "average_by_weight": [_real(37, 11), RNG.integers(0, 11, 37), np.abs(_real(11))],
         "squared_error": [_real(37, 11), RNG.integers(0, 11, 37), 1 / 37, np.zeros((37, 11), np.float32), np.ones(3)],
         "absolute_error": [_real(37, 11), RNG.integers(0, 11, 37), 1 / 37, np.zeros((37, 11), np.float32), np.ones(3)],
         "log_softmax": [logits, np.zeros_like(logits)],
         "add_scaled": [_real(99), _real(99), 0.3],
-        "scale": [_real(99), 0.9],
+        "shrink": [_real(99), 0.1, 0.3],
         "clip_norm": [_real(99), 0.5],
         "nesterov": [_real(99), _real(99), _real(99), 0.1, 0.9],
         "sgd": [_real(99), _real(99), 0.1],
@@ -84,22 +94,97 @@ def _cases() -> dict[str, list]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"philox"}))
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_kernels_equal_the_reference(name: str, dtype: type) -> None:
-    arguments = [
+def _arguments(name: str, dtype: type) -> list:
+    return [
         argument.astype(dtype) if isinstance(argument, np.ndarray) and argument.dtype == np.float32 else argument
         for argument in _cases()[name]
     ]
-    ours = [np.copy(a) if isinstance(a, np.ndarray) else a for a in arguments]
-    theirs = [np.copy(a) if isinstance(a, np.ndarray) else a for a in arguments]
-    getattr(cpu, name)(*ours)
-    getattr(reference, name)(*theirs)
+
+
+def _copied(arguments: list) -> list:
+    return [np.copy(a) if isinstance(a, np.ndarray) else a for a in arguments]
+
+
+def _assert_close(ours: list, theirs: list, dtype: type) -> None:
     tight = {"rtol": 1e-5, "atol": 1e-6} if dtype == np.float32 else {"rtol": 1e-12, "atol": 1e-12}
     for mine, other in zip(ours, theirs, strict=True):
         if isinstance(mine, np.ndarray):
             assert mine.dtype == other.dtype
             np.testing.assert_allclose(mine, other, **tight)
+
+
+@pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"philox"}))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_kernels_equal_the_reference(name: str, dtype: type) -> None:
+    arguments = _arguments(name, dtype)
+    ours, theirs = _copied(arguments), _copied(arguments)
+    getattr(cpu, name)(*ours)
+    getattr(reference, name)(*theirs)
+    _assert_close(ours, theirs, dtype)
+
+
+@pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"philox"}))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_gpu_computes_what_the_reference_does_on_the_host(
+    cuda: Cuda, name: str, dtype: type, readable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its kernels, and the readable operations themselves on its arrays."""
+    if isinstance(cuda, EmulatedCuda):
+        from scipy import special
+
+        erf = SimpleNamespace(erf=lambda x: cuda.made(lambda: special.erf(x.view(np.ndarray))))
+        monkeypatch.setitem(sys.modules, "cupyx.scipy.special", erf)
+    arguments = _arguments(name, dtype)
+    ours, theirs = [cuda.xp.asarray(a) if isinstance(a, np.ndarray) else a for a in arguments], _copied(arguments)
+    getattr(reference if readable else Operations(cuda, np.dtype(dtype)), name)(*ours)
+    getattr(reference, name)(*theirs)
+    hosts = [a if isinstance(a, int | float) else cuda.to_host(a) for a in ours]
+    _assert_close(hosts, theirs, dtype)
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "batch_norm_backward", "cross_entropy", "linear_backward", "clip_norm"])
+def test_the_order_of_threads_does_not_matter(emulated: EmulatedCuda, name: str) -> None:
+    """Kernels whose threads exchange something give the same bits when they run from the last to the first."""
+    results, given = [], _arguments(name, np.float32)
+    for backwards in (False, True):
+        device = EmulatedCuda(backwards=backwards)
+        arguments = [device.xp.asarray(a) if isinstance(a, np.ndarray) else a for a in given]
+        getattr(Operations(device, np.dtype(np.float32)), name)(*arguments)
+        results.append([device.to_host(a).tobytes() for a in arguments if not isinstance(a, int | float)])
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (513, 3), (1200, 40), (2, 70)])
+def test_sums_over_a_batch_of_any_size(cuda: Cuda, shape: tuple[int, int]) -> None:
+    """Several chunks of rows, and columns that fill no block."""
+    dy, operations = RNG.normal(size=shape), Operations(cuda, np.dtype(np.float64))
+    x, w, dw, db = np.ones((shape[0], 2)), np.ones((2, shape[1])), np.empty((2, shape[1])), np.empty(shape[1])
+    arrays = [cuda.xp.asarray(a) for a in (x, w, dy, dw, db)]
+    operations.linear_backward(*arrays, None)
+    np.testing.assert_allclose(cuda.to_host(arrays[4]), dy.sum(axis=0), rtol=1e-12, atol=1e-12)
+    gamma, beta = (cuda.xp.asarray(np.ones(shape[1])) for _ in range(2))
+    normal, y, statistics = (cuda.xp.asarray(np.empty(s)) for s in (shape, shape, (2, shape[1])))
+    operations.batch_norm(arrays[2], gamma, beta, 1e-5, normal, y, statistics)
+    np.testing.assert_allclose(cuda.to_host(statistics), [dy.mean(axis=0), dy.var(axis=0)], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("real", ["float", "double"])
+def test_kernels_compile_for_devices_old_and_new(real: str) -> None:
+    """With NVIDIA's own compiler, where CuPy and the toolkit's NVRTC are installed; no device is needed."""
+    nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="CuPy is not installed", exc_type=ImportError)
+    try:
+        nvrtc.getVersion()
+    except Exception as error:  # CuPy has a type of its own for every library that it cannot load
+        pytest.skip(f"NVRTC is not installed: {error}")
+    source = SOURCE.read_text(encoding="utf-8")
+    for architecture in ("compute_75", "sm_90"):
+        program = nvrtc.createProgram(source, "gpu.cu", [], [])
+        try:
+            nvrtc.compileProgram(program, ["-std=c++17", f"-DREAL={real}", f"-arch={architecture}"])
+        except nvrtc.NVRTCError:
+            pytest.fail(nvrtc.getProgramLog(program))
+        assert "warning" not in nvrtc.getProgramLog(program)
 
 
 def test_pixels_become_inputs_as_stated() -> None:
@@ -123,9 +208,8 @@ def test_noise_is_added_and_clipped_to_the_unit_interval() -> None:
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
-    words = RNG.integers(0, 2**32, (400, 500), dtype=np.uint32)
     x, mask, y = np.ones((400, 500)), np.zeros((400, 500)), np.zeros((400, 500))
-    reference.dropout(x, words, 0.3, mask, y)
+    reference.dropout(x, 0.3, 1, 2, np.array([3], np.uint64), mask, y)
     assert np.mean(y == 0) == pytest.approx(0.3, abs=0.01)
     assert y.mean() == pytest.approx(1.0, abs=0.01)
     assert set(np.unique(y)) == {0.0, 1 / 0.7}

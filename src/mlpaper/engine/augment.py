@@ -8,7 +8,7 @@ import numpy as np
 
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.random import Stream
-from mlpaper.engine.typing import Array
+from mlpaper.engine.typing import Array, Scalar
 from mlpaper.spec import AugmentationSpec, InputSpec
 
 
@@ -29,7 +29,7 @@ class Augmenter:
         if self.active and self.side**2 != inputs:
             raise ValueError(f"augmentation needs square images, not {inputs} pixels")
 
-    def __call__(self, x: Array, step: int) -> Array:
+    def __call__(self, x: Array, step: Scalar) -> Array:
         """The deformed images of update `step`, shape (N, D); `x` itself where there is no augmentation."""
         if not self.active:
             return x

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from mlpaper.engine.typing import Array
+from mlpaper.engine.cuda import Cuda
+from mlpaper.engine.typing import Array, Scalar
 from mlpaper.errors import ConfigurationError
 
 
@@ -19,52 +19,59 @@ class Backend:
     Parameters
     ----------
     name
-        What is recorded with a run: ``cpu``, or ``reference`` for the readable operations.
+        What is recorded with a run: ``cpu``, ``gpu``, or ``reference`` for the readable operations.
     ops
-        A module with the functions of `mlpaper.engine.ops.reference`.
+        The functions of `mlpaper.engine.ops.reference`, or faster ones with the same signatures.
     dtype
         Type of parameters and activations: float32 for training, float64 for proofs.
     """
 
     name: str
-    ops: ModuleType
+    ops: Any
     dtype: np.dtype[Any]
     compiled: bool = False
     """Whether whole epochs can run in one compiled loop, `mlpaper.engine.program`."""
+    cuda: Cuda | None = None
+    """The device, where the arrays are not the host's."""
+
+    @property
+    def xp(self) -> Any:
+        """The library of the arrays: NumPy or CuPy."""
+        return np if self.cuda is None else self.cuda.xp
 
     def empty(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
         """An array whose contents are not defined."""
-        return np.empty(shape, dtype=dtype or self.dtype)
+        return self.xp.empty(shape, dtype=dtype or self.dtype)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
         """An array of zeros."""
-        return np.zeros(shape, dtype=dtype or self.dtype)
+        return self.xp.zeros(shape, dtype=dtype or self.dtype)
 
-    def counter(self, step: int) -> Array:
-        """`step` as the one-element array that `ops.random_words` counts by."""
-        return np.array([step], dtype=np.uint64)
+    def counter(self, step: Scalar) -> Array:
+        """`step` as the one-element array that `ops.random_words` counts by; itself, if it is one."""
+        return self.xp.asarray([step], dtype=np.uint64) if isinstance(step, int | np.integer) else step
 
     def to_device(self, array: np.ndarray) -> Array:
         """The array where this backend computes."""
-        return array
+        return array if self.cuda is None else self.cuda.xp.asarray(array)
 
     def to_host(self, array: Array) -> np.ndarray:
-        """The array as NumPy's."""
-        return np.asarray(array)
+        """The array as NumPy's; waits for a device."""
+        return np.asarray(array) if self.cuda is None else self.cuda.to_host(array)
 
 
-def select(device: str = "auto", dtype: Any = np.float32) -> Backend:
-    """The backend for ``device``: ``auto``, ``cpu``, or ``reference``.
+def select(device: str = "cpu", dtype: Any = np.float32) -> Backend:
+    """The backend for ``device``: ``cpu``, ``gpu`` (see `devices.leased`), or ``reference``.
 
     Raises
     ------
     ConfigurationError
-        The device is unknown, or is a GPU: this version trains on the CPU.
+        The device is unknown, or is a GPU that cannot be used; the message says why.
     """
+    if device not in ("cpu", "gpu", "reference"):
+        raise ConfigurationError(f"device: `{device}` is unknown; allowed are cpu and gpu")
     if device == "gpu":
-        raise ConfigurationError("device: gpu was asked for, but this version has no GPU backend. Set device: cpu")
-    if device not in ("auto", "cpu", "reference"):
-        raise ConfigurationError(f"device: `{device}` is unknown; allowed are auto, cpu and gpu")
+        return on(Cuda(), dtype)
     if device == "reference":
         from mlpaper.engine.ops import reference
 
@@ -72,3 +79,10 @@ def select(device: str = "auto", dtype: Any = np.float32) -> Backend:
     from mlpaper.engine.ops import cpu  # compiles, or reads from numba's cache, so only where it is used
 
     return Backend("cpu", cpu, np.dtype(dtype), compiled=True)
+
+
+def on(cuda: Cuda, dtype: Any = np.float32) -> Backend:
+    """The backend on a GPU."""
+    from mlpaper.engine.ops.gpu import Operations
+
+    return Backend("gpu", Operations(cuda, np.dtype(dtype)), np.dtype(dtype), cuda=cuda)

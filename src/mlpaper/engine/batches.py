@@ -28,13 +28,20 @@ class Batches:
     """
 
     def __init__(self, backend: Backend, images: np.ndarray, labels: np.ndarray, options: InputSpec, rows: int) -> None:
-        self.ops = backend.ops
-        self.images, self.labels = images, labels
+        self.backend, self.images = backend, images
+        self.labels = labels if backend.cuda is None else backend.to_device(labels.astype(np.int64))
         self.table = backend.to_device(pixel_table(options).astype(backend.dtype))
         self.x = backend.empty((rows, images.shape[1]))
 
     def load(self, index: Array) -> tuple[Array, Array]:
         """Inputs (N, D) and labels (N,) of the rows `index`; the inputs are valid until the next call."""
-        x = self.x[: len(index)]
-        self.ops.gather(self.images, index, self.table, x)
-        return x, self.labels[index]
+        if self.backend.cuda is None:
+            return self.inputs(self.images, index), self.labels[index]
+        rows = self.backend.to_device(self.images[self.backend.to_host(index)])
+        return self.inputs(rows, self.backend.xp.arange(len(index), dtype=np.int64)), self.labels[index]
+
+    def inputs(self, images: Array, places: Array) -> Array:
+        """Inputs (N, D) of the rows `places` of images that are where the backend computes; see `load`."""
+        x = self.x[: len(places)]
+        self.backend.ops.gather(images, places, self.table, x)
+        return x

@@ -14,6 +14,7 @@ from mlpaper.data.dataset import Dataset
 from mlpaper.data.split import Split
 from mlpaper.engine import backend as backends
 from mlpaper.engine import checkpoint
+from mlpaper.engine.backend import Backend
 from mlpaper.engine.train import EpochRecord, Progress, Trainer
 from mlpaper.files import sha256, write_json, write_npz, write_parquet
 from mlpaper.machine import machine, versions
@@ -29,22 +30,25 @@ def train_run(
     folder: Path,
     checkpoint_file: Path,
     code_digest: str,
-    device: str = "auto",
+    backend: Backend | None = None,
     checkpoint_seconds: float = 30.0,
     trainer_type: type[Trainer] = Trainer,
+    placement: str = "auto",
 ) -> None:
     """Train `spec` and write ``weights.npz``, ``history.parquet``, ``run.json`` and ``spec.json`` into `folder`.
+
+    `backend` is the CPU's where it is not given; `placement` says where a GPU finds the images.
 
     Between two epochs, `checkpoint_seconds` or more after the last, a checkpoint is written. One of the same run by
     the same code is continued, and removed at the end. A run that diverges is a result: its outcome says so, and its
     history ends before the epoch in which it did.
     """
     dataset, split = Dataset.open(pool), Split.read(split_file)
-    backend = backends.select(device)
+    backend = backend or backends.select("cpu")
     trainer = trainer_type(
-        spec, backend, dataset.images, dataset.labels, split.train, split.validation, len(dataset.classes)
+        spec, backend, dataset.images, dataset.labels, split.train, split.validation, len(dataset.classes), placement
     )
-    identity = " ".join((spec.id, code_digest, sha256(pool / "meta.json"), sha256(split_file)))
+    identity = " ".join((spec.id, backend.name, code_digest, sha256(pool / "meta.json"), sha256(split_file)))
     if checkpoint.resume(checkpoint_file, trainer, identity):
         log.info("continuing after epoch %d", len(trainer.progress.history))
     reporter = _Reporter(spec.epochs)
@@ -70,7 +74,7 @@ def train_run(
 
 
 def _outcome(spec: RunSpec, trainer: Trainer, code_digest: str) -> dict[str, object]:
-    progress = trainer.progress
+    progress, cuda = trainer.progress, trainer.backend.cuda
     return {
         "id": spec.id,
         "outcome": progress.outcome,
@@ -82,10 +86,12 @@ def _outcome(spec: RunSpec, trainer: Trainer, code_digest: str) -> dict[str, obj
         "layout": [[name, list(shape)] for name, shape in trainer.network.parameters.layout.tensors],
         "seconds": sum(record.seconds for record in progress.history),
         "device": trainer.backend.name,
+        "placement": trainer.placement,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "device_memory_bytes": None if cuda is None else cuda.reserved(),
         "code_digest": code_digest,
         "versions": versions(),
-        "machine": machine(),
+        "machine": machine() | ({} if cuda is None else cuda.description()),
     }
 
 

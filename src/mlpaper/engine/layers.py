@@ -14,13 +14,13 @@ import numpy as np
 
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.random import Stream
-from mlpaper.engine.typing import Array
+from mlpaper.engine.typing import Array, Scalar
 
 
 class Layer(Protocol):
     """What a network asks of a layer."""
 
-    def forward(self, x: Array, step: int | None) -> Array:
+    def forward(self, x: Array, step: Scalar | None) -> Array:
         """Output of the layer for a batch, shape (N, H)."""
 
     def backward(self, dy: Array) -> Array | None:
@@ -47,7 +47,7 @@ class Dense:
         self.dx = None if first else backend.empty((rows, w.shape[0]))
         self.x: Array = None
 
-    def forward(self, x: Array, step: int | None) -> Array:
+    def forward(self, x: Array, step: Scalar | None) -> Array:
         """See `Layer.forward`."""
         self.x = x
         y = self.y[: len(x)]
@@ -78,7 +78,7 @@ class Activation:
         self.y = backend.empty((rows, width)) if name in OF_INPUT else None
         self.kept: Array = None
 
-    def forward(self, x: Array, step: int | None) -> Array:
+    def forward(self, x: Array, step: Scalar | None) -> Array:
         """See `Layer.forward`."""
         y = x if self.y is None else self.y[: len(x)]
         self.function(x, y)
@@ -121,7 +121,7 @@ class BatchNorm:
         self.normal, self.y, self.dx = (backend.empty((rows, len(gamma))) for _ in range(3))
         self.statistics = backend.empty((2, len(gamma)))
 
-    def forward(self, x: Array, step: int | None) -> Array:
+    def forward(self, x: Array, step: Scalar | None) -> Array:
         """See `Layer.forward`."""
         count = len(x)
         normal, y = self.normal[:count], self.y[:count]
@@ -131,10 +131,7 @@ class BatchNorm:
             y += self.beta
             return y
         self.ops.batch_norm(x, self.gamma, self.beta, self.EPSILON, normal, y, self.statistics)
-        unbiased = self.MOMENTUM * count / max(count - 1, 1)
-        self.running *= 1 - self.MOMENTUM
-        self.running[0] += self.MOMENTUM * self.statistics[0]
-        self.running[1] += unbiased * self.statistics[1]
+        self.ops.follow(self.running, self.statistics, count, self.MOMENTUM)
         return y
 
     def backward(self, dy: Array) -> Array:
@@ -151,18 +148,14 @@ class Dropout:
     def __init__(self, backend: Backend, probability: float, seed: int, number: int, rows: int, width: int) -> None:
         self.backend, self.probability, self.seed = backend, probability, seed
         self.stream = Stream.DROPOUT + Stream.OF_LAYER * number
-        self.padded = -(-width // 4) * 4
-        self.words = backend.empty((rows, self.padded), np.uint32)
         self.mask = backend.empty((rows, width))
-        self.width = width
 
-    def forward(self, x: Array, step: int | None) -> Array:
+    def forward(self, x: Array, step: Scalar | None) -> Array:
         """See `Layer.forward`."""
         if step is None:
             return x
-        words, ops = self.words[: len(x)], self.backend.ops
-        ops.random_words(words.reshape(1, -1), self.seed, self.stream, self.backend.counter(step))
-        ops.dropout(x, words[:, : self.width], self.probability, self.mask[: len(x)], x)
+        counter, mask = self.backend.counter(step), self.mask[: len(x)]
+        self.backend.ops.dropout(x, self.probability, self.seed, self.stream, counter, mask, x)
         return x
 
     def backward(self, dy: Array) -> Array:
@@ -177,7 +170,7 @@ class Residual:
     def __init__(self, layers: Sequence[Layer], activation: Layer) -> None:
         self.layers, self.activation = layers, activation
 
-    def forward(self, x: Array, step: int | None) -> Array:
+    def forward(self, x: Array, step: Scalar | None) -> Array:
         """See `Layer.forward`."""
         y = x
         for layer in self.layers:

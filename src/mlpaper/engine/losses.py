@@ -65,7 +65,7 @@ class WeightedCrossEntropy:
         dlogits = self.dlogits[: len(labels)]
         self.backend.ops.weighted_cross_entropy(outputs, labels, self.targets, 1.0, dlogits, totals)
         if self.reduction == "mean":
-            dlogits /= self.weights[labels].sum()
+            self.backend.ops.average_by_weight(dlogits, labels, self.weights)
         return dlogits
 
 

@@ -6,7 +6,7 @@ from mlpaper.engine.backend import Backend
 from mlpaper.engine.initializers import initialise
 from mlpaper.engine.layers import Activation, BatchNorm, Dense, Dropout, Layer, Residual
 from mlpaper.engine.params import Layout, Vector
-from mlpaper.engine.typing import Array
+from mlpaper.engine.typing import Array, Scalar
 from mlpaper.spec import NetworkSpec
 
 
@@ -49,7 +49,7 @@ class Network:
         initialise(backend, self.parameters, options.initializer, seed)
         self.layers = self._layers()
 
-    def forward(self, x: Array, step: int | None = None) -> Array:
+    def forward(self, x: Array, step: Scalar | None = None) -> Array:
         """Logits of a batch, shape (N, K); `step` is the number of the update it is for, None outside training."""
         for layer in self.layers:
             x = layer.forward(x, step)

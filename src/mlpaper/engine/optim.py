@@ -7,7 +7,7 @@ from typing import Protocol
 from mlpaper import spec
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.params import Vector
-from mlpaper.engine.typing import Array
+from mlpaper.engine.typing import Array, Scalar
 
 
 class Optimizer(Protocol):
@@ -16,7 +16,7 @@ class Optimizer(Protocol):
     state: dict[str, Array]
     """Vectors that a checkpoint must hold, each of the parameters' size."""
 
-    def step(self, learning_rate: float, count: int) -> None:
+    def step(self, learning_rate: Scalar, count: Scalar) -> None:
         """Update the parameters from their gradients; `count` is the number of this update, from 1."""
 
 
@@ -32,7 +32,7 @@ class SGD:
         if self.momentum:
             self.state["velocity"] = backend.zeros(self.theta.shape)
 
-    def step(self, learning_rate: float, count: int) -> None:
+    def step(self, learning_rate: Scalar, count: Scalar) -> None:
         """See `Optimizer.step`."""
         if self.momentum:
             self.update(self.theta, self.gradient, self.state["velocity"], learning_rate, self.momentum)
@@ -49,7 +49,7 @@ class Adam:
         self.options = options
         self.state: dict[str, Array] = {name: backend.zeros(self.theta.shape) for name in ("m", "v")}
 
-    def step(self, learning_rate: float, count: int) -> None:
+    def step(self, learning_rate: Scalar, count: Scalar) -> None:
         """See `Optimizer.step`."""
         o = self.options
         m, v = self.state["m"], self.state["v"]
@@ -74,11 +74,11 @@ class Decay:
         self.theta = parameters.flat if everything else parameters.weights
         self.gradient = gradients.flat if everything else gradients.weights
 
-    def apply(self, learning_rate: float) -> None:
+    def apply(self, learning_rate: Scalar) -> None:
         """Clip the gradient, add L2 to it, and shrink what decays apart from it: PyTorch's order."""
         if self.clip is not None:
             self.ops.clip_norm(self.gradients, self.clip)
         if self.options.l2:
             self.ops.add_scaled(self.gradient, self.theta, self.options.l2)
         if self.options.decoupled:
-            self.ops.scale(self.theta, 1 - learning_rate * self.options.decoupled)
+            self.ops.shrink(self.theta, learning_rate, self.options.decoupled)

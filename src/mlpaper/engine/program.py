@@ -59,6 +59,8 @@ INSTRUCTION = np.dtype(
     align=True,
 )
 
+CALL = 1e11
+"""Multiplications and additions in one call of compiled code, about a second: between calls, Ctrl-C is heard."""
 LARGE = 1 << 20
 """Weights of a layer from which BLAS multiplies faster than `ops.product`."""
 
@@ -507,6 +509,8 @@ class Program:
         writer = _Writer(network)
         code, widths = writer.instructions(), network.widths
         self.batch_size = batch_size
+        self.calls = max(1, int(CALL / (6 * network.parameters.layout.weight_size * batch_size)))
+        """Updates in one call of compiled code."""
         self.rows = -(-max(batch_size, IMAGES) // VECTOR_BYTES) * VECTOR_BYTES
         widest, real = max(widths[1:]), backend.dtype
         vectors = [*optimizer_state.values(), np.empty(0, real), np.empty(0, real)]
@@ -544,10 +548,16 @@ class Program:
         `done` updates were made before; `rates` holds the learning rate of each, and `losses` receives the mean loss
         of each batch, both float64. `totals` as in `losses.Loss.gradient`.
         """
-        _run(self.memory, self.rows, order, self.batch_size, done, rates, losses, totals)
+        size = self.batch_size
+        for begin in range(0, len(rates), self.calls):
+            part, images = slice(begin, begin + self.calls), order[begin * size : (begin + self.calls) * size]
+            _run(self.memory, self.rows, images, size, done + begin, rates[part], losses[part], totals)
 
-    def evaluate(self, order: np.ndarray, totals: np.ndarray) -> None:
-        """Add losses and correct predictions of the images `order` to `totals`; nothing else changes."""
+    def evaluate(self, order: np.ndarray, totals: np.ndarray, rows: int = IMAGES) -> None:
+        """Add losses and correct predictions of the images `order` to `totals`; nothing else changes.
+
+        However many `rows` are asked for at a time, they go through the network in blocks of `IMAGES`.
+        """
         nothing = np.empty(0)
         _run(self.memory, self.rows, order, IMAGES, -1, nothing, nothing, totals)
 

@@ -17,16 +17,15 @@ from mlpaper.engine.batches import Batches
 from mlpaper.engine.network import Network
 from mlpaper.engine.random import permutation
 from mlpaper.engine.schedules import learning_rate
-from mlpaper.engine.typing import Array
+from mlpaper.engine.typing import Array, Scalar
 from mlpaper.spec import RunSpec, StoppingSpec
 
 if TYPE_CHECKING:
+    from mlpaper.engine.graph import GraphedUpdates
     from mlpaper.engine.program import Program
 
 EVALUATION_ROWS = 2048
 """Images per batch where nothing is trained."""
-CALL = 1e11
-"""Multiplications and additions in one call of compiled code, about a second: between calls, Ctrl-C is heard."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,8 @@ class Trainer:
         Indices into the pool.
     classes
         Number of classes K.
+    placement
+        Where a GPU finds the images, see `mlpaper.engine.placement`.
     """
 
     def __init__(
@@ -84,11 +85,12 @@ class Trainer:
         train: np.ndarray,
         validation: np.ndarray,
         classes: int,
+        placement: str = "auto",
     ) -> None:
         self.spec, self.backend = spec, backend
         self.batch_size = len(train) if spec.batch_size == "full" else min(spec.batch_size, len(train))
         rows = max(self.batch_size, EVALUATION_ROWS)
-        self.train_index, self.validation_index = backend.to_device(train), backend.to_device(validation)
+        self.train_index, self.validation_index = backend.to_device(train), validation
         self.batches = Batches(backend, images, labels, spec.input, rows)
         self.augmenter = Augmenter(backend, spec.augmentation, spec.input, images.shape[1], spec.seed)
         self.network = Network(backend, spec.network, images.shape[1], classes, rows, spec.seed)
@@ -96,8 +98,10 @@ class Trainer:
         parameters, gradients = self.network.parameters, self.network.gradients
         self.decay = optim.Decay(backend, parameters, gradients, spec.decay, spec.clip_norm)
         self.optimizer = optim.build(backend, parameters, gradients, spec.optimizer)
-        self.program = self._program(images, labels) if backend.compiled and not spec.augmentation.any else None
         self.steps_per_epoch = -(-len(train) // self.batch_size)
+        self.placement: str | None = None
+        """Where a GPU finds the images: `resident` or `streamed`."""
+        self.program = self._program(images, labels, placement)
         self.progress = Progress()
         self.best_state: Array | None = None
         """The network's state at the best epoch, where it is to be restored."""
@@ -161,13 +165,8 @@ class Trainer:
         """
         step_losses, size = np.full(len(rates), np.nan), self.batch_size
         if self.program is not None:
-            work = 6 * self.network.parameters.layout.weight_size * size
-            calls = max(1, int(CALL / work))
-            for begin in range(0, len(rates), calls):
-                part = slice(begin, begin + calls)
-                images = order[begin * size : (begin + calls) * size]
-                self.program.train(images, self.progress.step, rates[part], step_losses[part], totals)
-                self.progress.step += len(rates[part])
+            self.program.train(order, self.progress.step, rates, step_losses, totals)
+            self.progress.step += len(rates)
             return step_losses
         for number, rate in enumerate(rates.tolist()):
             index, before = order[number * size : (number + 1) * size], self._recorded(totals)
@@ -179,33 +178,54 @@ class Trainer:
         """One update of the parameters from the images `index`, in single operations: what `program` does in one."""
         self.progress.step += 1
         x, labels = self.batches.load(index)
-        x = self.augmenter(x, self.progress.step)
-        outputs = self.network.forward(x, self.progress.step)
+        self.learn(x, labels, self.progress.step, rate, totals)
+
+    def learn(self, x: Array, labels: Array, step: Scalar, rate: Scalar, totals: Array) -> None:
+        """Update number `step` of the parameters, from inputs (N, D) and labels (N,), at the learning rate `rate`."""
+        outputs = self.network.forward(self.augmenter(x, step), step)
         self.network.backward(self.loss.gradient(outputs, labels, totals))
         self.decay.apply(rate)
-        self.optimizer.step(rate, self.progress.step)
+        self.optimizer.step(rate, step)
+
+    def score(self, x: Array, labels: Array, totals: Array) -> None:
+        """Add the losses and correct predictions of a batch to `totals`; nothing is trained."""
+        self.loss.gradient(self.network.forward(x), labels, totals)
 
     def _recorded(self, totals: Array) -> float:
         """The running loss, where every step is recorded; reading it makes a device wait."""
         return float(self.backend.to_host(totals)[0]) if self.spec.record_steps else math.nan
 
-    def _program(self, images: np.ndarray, labels: np.ndarray) -> Program:
+    def _program(self, images: np.ndarray, labels: np.ndarray, placement: str) -> Program | GraphedUpdates | None:
+        """What makes all updates of an epoch in one, where there is such a thing."""
+        backend, spec, augmented = self.backend, self.spec, self.spec.augmentation.any
+        if backend.cuda is not None:
+            from mlpaper.engine.graph import GraphedUpdates
+            from mlpaper.engine.placement import place
+
+            longest = len(self.train_index)
+            placed = place(backend.cuda, images, self.batch_size, longest, placement)
+            self.placement = placed.name
+            return GraphedUpdates(
+                backend, backend.cuda, self.batches, placed, self.learn, self.score, self.batch_size, longest,
+                not augmented, spec.record_steps,
+            )  # fmt: skip
+        if not backend.compiled or augmented:
+            return None
         from mlpaper.engine.program import Program
 
         return Program(
-            self.spec, self.backend, self.network, self.loss, self.optimizer.state, images, labels,
-            self.batches.table, self.batch_size,
+            spec, backend, self.network, self.loss, self.optimizer.state, images, labels, self.batches.table,
+            self.batch_size,
         )  # fmt: skip
 
-    def evaluate(self, index: Array) -> tuple[float, float]:
+    def evaluate(self, index: np.ndarray) -> tuple[float, float]:
         """Mean loss in nats and accuracy over the images `index`. Changes no parameter and no optimiser state."""
         totals = self.backend.zeros((3,), np.float64)
         if self.program is not None:
-            self.program.evaluate(index, totals)
+            self.program.evaluate(index, totals, EVALUATION_ROWS)
         else:
             for begin in range(0, len(index), EVALUATION_ROWS):
-                x, labels = self.batches.load(index[begin : begin + EVALUATION_ROWS])
-                self.loss.gradient(self.network.forward(x), labels, totals)
+                self.score(*self.batches.load(index[begin : begin + EVALUATION_ROWS]), totals)
         loss_sum, correct, _ = self.backend.to_host(totals)
         return float(loss_sum) / len(index), float(correct) / len(index)
 

@@ -42,17 +42,17 @@ TRAINING = 1
 """Any update: batch norm uses the batch."""
 
 
-def gradients_of_run(run: Path, pool: Path, split_file: Path, device: str = "auto") -> None:
+def gradients_of_run(run: Path, pool: Path, split_file: Path) -> None:
     """Write ``gradients.parquet`` into the folder `run`; after training, the norms of a diverged run are NaN."""
     dataset, split = Dataset.open(pool), Split.read(split_file)
     spec, outcome = load_run(run)
-    backend = backends.select(device, np.float64)
+    backend = backends.select("cpu", np.float64)
     sample = split.train[backend.to_host(permutation(backend, len(split.train), spec.seed, 0))[:IMAGES]]
     options = spec.network.model_copy(update={"dropout": 0.0})
     network = Network(backend, options, dataset.images.shape[1], len(dataset.classes), len(sample))
     loss = _mean_loss(spec, network, np.bincount(dataset.labels[split.train], minlength=len(dataset.classes)))
     x, labels = Batches(backend, dataset.images, dataset.labels, spec.input, len(sample)).load(sample)
-    states = [initial_state(spec, network, device)]
+    states = [initial_state(spec, network)]
     if outcome["outcome"] != "diverged":
         states.append(read_npz(run / "weights.npz")["state"])
     norms: list[list[float]] = []
@@ -62,9 +62,9 @@ def gradients_of_run(run: Path, pool: Path, split_file: Path, device: str = "aut
     write_parquet(run / "gradients.parquet", _columns(network, norms))
 
 
-def initial_state(spec: RunSpec, network: Network, device: str = "auto") -> np.ndarray:
+def initial_state(spec: RunSpec, network: Network) -> np.ndarray:
     """State of a network like `network` before the first update of the run `spec`, float32."""
-    backend = backends.select(device)
+    backend = backends.select("cpu")
     initial = Network(backend, network.options, network.widths[0], network.widths[-1], 1, spec.seed)
     return backend.to_host(initial.state)
 

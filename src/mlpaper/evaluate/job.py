@@ -10,6 +10,7 @@ import numpy as np
 from mlpaper.data.dataset import Dataset
 from mlpaper.data.split import Split
 from mlpaper.engine import backend as backends
+from mlpaper.engine.backend import Backend
 from mlpaper.engine.batches import Batches
 from mlpaper.engine.train import EVALUATION_ROWS
 from mlpaper.evaluate.metrics import confusion_matrix
@@ -19,14 +20,14 @@ from mlpaper.files import read_parquet, write_json, write_npz, write_parquet
 from mlpaper.spec import InputSpec
 
 
-def evaluate_run(run: Path, pool: Path, split_file: Path, device: str = "auto") -> None:
+def evaluate_run(run: Path, pool: Path, split_file: Path) -> None:
     """Write ``predictions.parquet``, ``calibration.parquet`` and ``evaluation.json`` of the test set into `run`.
 
     The predictions of a diverged run mean nothing, and its calibration has no rows.
     """
     dataset, split = Dataset.open(pool), Split.read(split_file)
     spec, outcome = load_run(run)
-    backend = backends.select(device)
+    backend = backends.select("cpu")
     network = load_network(run, spec, dataset, backend)
     batches = Batches(backend, dataset.images, dataset.labels, spec.input, EVALUATION_ROWS)
     columns = predict(network, batches, split.test)
@@ -46,14 +47,17 @@ def confusion_of_run(run: Path, classes: int) -> None:
 
 
 def robustness_of_run(
-    run: Path, pool: Path, split_file: Path, sigmas: Sequence[float], noise_seeds: int, device: str = "auto"
+    run: Path, pool: Path, split_file: Path, sigmas: Sequence[float], noise_seeds: int, backend: Backend | None = None
 ) -> None:
-    """Write ``robustness.parquet`` into the folder `run`; a diverged run has an empty one."""
+    """Write ``robustness.parquet`` into the folder `run`; a diverged run has an empty one.
+
+    `backend` is the CPU's where it is not given.
+    """
     dataset, split = Dataset.open(pool), Split.read(split_file)
     spec, outcome = load_run(run)
     columns: dict[str, list[float]] = {name: [] for name in COLUMNS}
     if outcome["outcome"] != "diverged":
-        backend = backends.select(device)
+        backend = backend or backends.select("cpu")
         network = load_network(run, spec, dataset, backend)
         pixels = Batches(backend, dataset.images, dataset.labels, InputSpec(), EVALUATION_ROWS)
         columns = robustness(network, pixels, spec.input, split.test, sigmas, noise_seeds)

@@ -33,7 +33,8 @@ import yaml
 from mlpaper.data import PIXELS, SIDE
 from mlpaper.data.sources import get_source
 from mlpaper.digest import RULES, digest
-from mlpaper.engine.train import CALL, Trainer
+from mlpaper.engine.program import CALL
+from mlpaper.engine.train import Trainer
 from mlpaper.errors import ConfigurationError, MlpaperError
 from mlpaper.files import read_json
 from mlpaper.paths import run_folder

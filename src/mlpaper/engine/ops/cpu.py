@@ -18,7 +18,7 @@ from mlpaper.engine.ops.compiled import compiled
 from mlpaper.engine.ops.reference import NORMAL_DENSITY, PHILOX_MULTIPLIERS, PHILOX_WEYL, SQRT_HALF
 from mlpaper.engine.ops.scalar import erf, exp
 from mlpaper.engine.ops.scalar import tanh as tanh_of
-from mlpaper.engine.typing import Array
+from mlpaper.engine.typing import Array, Scalar
 
 
 def __getattr__(name: str) -> Callable[..., None]:
@@ -419,9 +419,9 @@ def _scale(x, factor):  # type: ignore[no-untyped-def]
         x[i] *= factor
 
 
-def scale(x: Array, factor: float) -> None:
-    """See `reference.scale`."""
-    _scale(x, x.dtype.type(factor))
+def shrink(theta: Array, learning_rate: Scalar, decay: float) -> None:
+    """See `reference.shrink`."""
+    _scale(theta, theta.dtype.type(1 - learning_rate * decay))
 
 
 @compiled
@@ -446,7 +446,7 @@ def _momentum(theta, gradient, velocity, learning_rate, mu):  # type: ignore[no-
         theta[i] -= learning_rate * velocity[i]
 
 
-def momentum(theta: Array, gradient: Array, velocity: Array, learning_rate: float, mu: float) -> None:
+def momentum(theta: Array, gradient: Array, velocity: Array, learning_rate: Scalar, mu: float) -> None:
     """See `reference.momentum`."""
     real = theta.dtype.type
     _momentum(theta, gradient, velocity, real(learning_rate), real(mu))
@@ -459,7 +459,7 @@ def _nesterov(theta, gradient, velocity, learning_rate, mu):  # type: ignore[no-
         theta[i] -= learning_rate * (gradient[i] + mu * velocity[i])
 
 
-def nesterov(theta: Array, gradient: Array, velocity: Array, learning_rate: float, mu: float) -> None:
+def nesterov(theta: Array, gradient: Array, velocity: Array, learning_rate: Scalar, mu: float) -> None:
     """See `reference.nesterov`."""
     real = theta.dtype.type
     _nesterov(theta, gradient, velocity, real(learning_rate), real(mu))
@@ -483,11 +483,11 @@ def adam(
     gradient: Array,
     m: Array,
     v: Array,
-    learning_rate: float,
+    learning_rate: Scalar,
     beta1: float,
     beta2: float,
     epsilon: float,
-    step: int,
+    step: Scalar,
 ) -> None:
     """See `reference.adam`."""
     _adam(theta, gradient, m, v, learning_rate, beta1, beta2, epsilon, step)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlpaper.engine.typing import Array
+from mlpaper.engine.typing import Array, Scalar
 
 SQRT_HALF = 0.5**0.5
 NORMAL_DENSITY = (2 * np.pi) ** -0.5
@@ -114,7 +114,10 @@ def tanh_backward(y: Array, dy: Array, dx: Array) -> None:
 
 def _erf(x: Array) -> Array:
     """erf(x / sqrt(2)), of the type of `x`."""
-    from scipy.special import erf  # 0.3 s to import, and few networks need it
+    if type(x) is np.ndarray:
+        from scipy.special import erf  # 0.3 s to import, and few networks need it
+    else:
+        from cupyx.scipy.special import erf
 
     return erf(x * x.dtype.type(SQRT_HALF))
 
@@ -161,6 +164,16 @@ def batch_norm(x: Array, gamma: Array, beta: Array, epsilon: float, normal: Arra
     y += beta
 
 
+def follow(running: Array, statistics: Array, count: int, share: float) -> None:
+    """Running statistics go a `share` of the way to those of a batch of `count`: ``r <- (1 - share) r + share s``.
+
+    Shape: both (2, H), means and variances. The variance that is followed is the unbiased one (divided by N - 1).
+    """
+    running *= 1 - share
+    running[0] += share * statistics[0]
+    running[1] += share * count / max(count - 1, 1) * statistics[1]
+
+
 def batch_norm_backward(
     normal: Array, variance: Array, gamma: Array, epsilon: float, dy: Array, dgamma: Array, dbeta: Array, dx: Array
 ) -> None:
@@ -176,12 +189,17 @@ def batch_norm_backward(
     dx *= gamma / np.sqrt(variance + epsilon)
 
 
-def dropout(x: Array, words: Array, probability: float, mask: Array, y: Array) -> None:
+def dropout(x: Array, probability: float, seed: int, stream: int, step: Array, mask: Array, y: Array) -> None:
     """``mask = 0`` with `probability`, else ``1 / (1 - probability)``; ``y = x mask``; `y` may be `x`.
 
-    A unit is dropped where its 32 random bits are below probability 2^32. Shape: x, words, mask and y (N, H).
+    A unit is dropped where its 32 random bits are below probability 2^32: word j of row n, each row taking a multiple
+    of four words (`random_words`). Shape: x, mask and y (N, H); step uint64 (1,), the number of the update.
     """
-    np.multiply(words >= int(probability * 2**32), x.dtype.type(1 / (1 - probability)), out=mask)
+    count, width = x.shape
+    words = np.empty((count, -(-width // 4) * 4), dtype=np.uint32, like=x)
+    random_words(words.reshape(1, -1), seed, stream, step)
+    kept = words[:, :width] >= int(probability * 2**32)
+    np.multiply(kept, x.dtype.type(1 / (1 - probability)), out=mask)
     np.multiply(x, mask, out=y)
 
 
@@ -226,6 +244,11 @@ def weighted_cross_entropy(
     dlogits *= scale
 
 
+def average_by_weight(dlogits: Array, labels: Array, weights: Array) -> None:
+    """``dlogits <- dlogits / sum_n weights[labels[n]]``. Shape: dlogits (N, K), labels int64 (N,), weights (K,)."""
+    dlogits /= weights[labels].sum()
+
+
 def squared_error(outputs: Array, labels: Array, scale: float, doutputs: Array, totals: Array) -> None:
     """``l = mean_k (z_k - y_k)^2`` with y one-hot; gradient ``2 (z - y) / K``, times `scale`. See `cross_entropy`."""
     rows = np.arange(len(labels), like=labels)
@@ -262,30 +285,30 @@ def add_scaled(y: Array, x: Array, factor: float) -> None:
     y += factor * x
 
 
-def scale(x: Array, factor: float) -> None:
-    """``x <- factor x``."""
-    x *= factor
+def shrink(theta: Array, learning_rate: Scalar, decay: float) -> None:
+    """``theta <- (1 - learning_rate decay) theta``: weight decay apart from the gradient."""
+    theta *= 1 - learning_rate * decay
 
 
 def clip_norm(x: Array, largest: float) -> None:
     """Scale `x` down so that its L2 norm is at most `largest` (to within 1e-6); a smaller one is left as it is."""
     norm = np.sqrt(np.sum(x * x, dtype=np.float64))
-    x *= x.dtype.type(np.minimum(1.0, largest / (norm + 1e-6)))
+    x *= np.minimum(1.0, largest / (norm + 1e-6)).astype(x.dtype)
 
 
-def sgd(theta: Array, gradient: Array, learning_rate: float) -> None:
+def sgd(theta: Array, gradient: Array, learning_rate: Scalar) -> None:
     """``theta <- theta - learning_rate g``. Shape: all (P,)."""
     theta -= learning_rate * gradient
 
 
-def momentum(theta: Array, gradient: Array, velocity: Array, learning_rate: float, mu: float) -> None:
+def momentum(theta: Array, gradient: Array, velocity: Array, learning_rate: Scalar, mu: float) -> None:
     """``v <- mu v + g``, ``theta <- theta - learning_rate v``: the convention without dampening. Shape: all (P,)."""
     velocity *= mu
     velocity += gradient
     theta -= learning_rate * velocity
 
 
-def nesterov(theta: Array, gradient: Array, velocity: Array, learning_rate: float, mu: float) -> None:
+def nesterov(theta: Array, gradient: Array, velocity: Array, learning_rate: Scalar, mu: float) -> None:
     """``v <- mu v + g``, ``theta <- theta - learning_rate (g + mu v)``. Shape: all (P,)."""
     velocity *= mu
     velocity += gradient
@@ -297,11 +320,11 @@ def adam(
     gradient: Array,
     m: Array,
     v: Array,
-    learning_rate: float,
+    learning_rate: Scalar,
     beta1: float,
     beta2: float,
     epsilon: float,
-    step: int,
+    step: Scalar,
 ) -> None:
     """Adam with bias correction (Kingma and Ba 2015, algorithm 1); `step` counts from 1. Shape: all (P,).
 

@@ -1,0 +1,153 @@
+"""Where a device finds the images of an epoch: all of them in its memory, or brought in parts while it works.
+
+*Resident*: the images lie on the device as the bytes that they are, and an order of images is a list of their places.
+*Streamed*: they stay with the host. The images of the next updates are gathered into pinned memory and sent while the
+device works on those before, into the other half of a staging area; so copies and updates overlap, and the host waits
+only when it is two parts ahead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlpaper.engine.cuda import Cuda, DeviceMemory
+from mlpaper.engine.typing import Array
+from mlpaper.errors import ConfigurationError
+
+PLACEMENTS = ("auto", "resident", "streamed")
+PART = 8192
+"""Images in a part, about: enough that a copy is worth its start, few enough that the first is soon there."""
+RESERVE = 0.1
+"""Share of a device's memory that is left alone: the context, compiled kernels, libraries, and what else runs."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some images of an order, on the device."""
+
+    index: Array
+    """Numbers of the images, int64 (n,): where their labels are."""
+    places: Array
+    """Where they lie among the images on the device, int64 (n,)."""
+
+
+class Resident:
+    """All images on the device."""
+
+    name = "resident"
+
+    def __init__(self, cuda: Cuda, images: np.ndarray) -> None:
+        self.images: Array = cuda.xp.asarray(images)
+
+    def parts(self, order: Array, wanted: np.ndarray | None = None) -> Iterator[Part]:
+        """The images of an order, (n,), in one part."""
+        yield Part(order, order)
+
+
+class Streamed:
+    """Images with the host, sent in parts of `rows` images."""
+
+    name = "streamed"
+
+    def __init__(self, cuda: Cuda, images: np.ndarray, rows: int) -> None:
+        self.cuda, self.source, self.rows = cuda, images, rows
+        self.images: Array = cuda.xp.empty((2 * rows, images.shape[1]), np.uint8)
+        self.place: Array = cuda.xp.arange(2 * rows, dtype=np.int64)
+        self.staged = [cuda.pinned((rows, images.shape[1]), np.uint8) for _ in range(2)]
+        self.sent: list[Any] = [cuda.event() for _ in range(2)]
+        self.used: list[Any] = [cuda.event() for _ in range(2)]
+
+    def parts(self, order: Array, wanted: np.ndarray | None = None) -> Iterator[Part]:
+        """The images of an order, (n,), a part at a time; each is good until the next is asked for.
+
+        `wanted` is the same order with the host, which is fetched from the device where it is not given.
+        """
+        cuda, count = self.cuda, -(-len(order) // self.rows)
+        wanted = cuda.to_host(order) if wanted is None else wanted
+        for half in range(2):
+            self.used[half].record(cuda.compute)  # whoever used the staging area before has queued all of it
+        if count:
+            self._send(0, wanted)
+        for number in range(count):
+            half, begin = number % 2, number * self.rows
+            size = min(self.rows, len(order) - begin)
+            cuda.wait(cuda.compute, self.sent[half])
+            first = half * self.rows
+            yield Part(order[begin : begin + size], self.place[first : first + size])
+            self.used[half].record(cuda.compute)
+            if number + 1 < count:
+                self._send(number + 1, wanted)
+
+    def _send(self, number: int, wanted: np.ndarray) -> None:
+        half, begin = number % 2, number * self.rows
+        index = wanted[begin : begin + self.rows]
+        staged = self.staged[half][: len(index)]
+        self.sent[half].synchronize()  # the copy before the last has left this half of the pinned memory
+        np.take(self.source, index, axis=0, out=staged)
+        cuda, first = self.cuda, half * self.rows
+        cuda.wait(cuda.copies, self.used[half])
+        cuda.send(staged, self.images[first : first + len(index)])
+        self.sent[half].record(cuda.copies)
+
+
+Placement = Resident | Streamed
+
+
+def place(cuda: Cuda, images: np.ndarray, batch_size: int, longest: int, placement: str = "auto") -> Placement:
+    """Images for training with batches of `batch_size` out of orders of at most `longest`; all else is in place.
+
+    Raises
+    ------
+    ConfigurationError
+        Resident images were asked for, and the device is too small for them.
+    """
+    rows = part_rows(batch_size, longest)
+    chosen = choose(placement, images.nbytes, 2 * rows * images.shape[1], cuda.memory())
+    return Resident(cuda, images) if chosen == "resident" else Streamed(cuda, images, rows)
+
+
+def part_rows(batch_size: int, longest: int) -> int:
+    """Images in a part: whole batches, and no more than there are.
+
+    >>> part_rows(512, 60_000), part_rows(60_000, 60_000), part_rows(37, 100)
+    (8192, 60000, 111)
+    """
+    batches = max(1, min(PART // batch_size, -(-longest // batch_size)))
+    return batches * batch_size
+
+
+def choose(placement: str, images: int, staging: int, memory: DeviceMemory) -> str:
+    """``resident`` or ``streamed``: for ``auto``, resident where the images leave the reserve free.
+
+    Parameters
+    ----------
+    images, staging
+        Bytes of all images, and of the staging area that streaming needs.
+
+    Raises
+    ------
+    ConfigurationError
+        The placement is unknown, or what was asked for does not fit.
+
+    >>> choose("auto", 638 << 20, 13 << 20, DeviceMemory(free=10 << 30, total=12 << 30))
+    'resident'
+    >>> choose("auto", 638 << 20, 13 << 20, DeviceMemory(free=700 << 20, total=1 << 30))
+    'streamed'
+    """
+    if placement not in PLACEMENTS:
+        raise ConfigurationError(f"placement: `{placement}` is unknown; allowed are {', '.join(PLACEMENTS)}")
+    room = memory.free - int(RESERVE * memory.total)
+    if placement == "auto":
+        placement = "resident" if images <= room else "streamed"
+    needed = images if placement == "resident" else staging
+    if needed > room:
+        advice = "placement: streamed needs less" if placement == "resident" else "take a smaller batch, or device: cpu"
+        raise ConfigurationError(
+            f"placement: {placement}: {needed >> 20} MiB of images do not fit into the {memory.free >> 20} MiB that the"
+            f" device has free, of which {RESERVE:.0%} of its {memory.total >> 20} MiB are kept in reserve; {advice}"
+        )
+    return placement

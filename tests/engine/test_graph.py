@@ -1,0 +1,178 @@
+"""Training on a GPU: replayed updates against the readable layers, and images that are brought while it works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from emulated_cuda import EmulatedCuda
+from small_runs import CLASSES, spec_of
+from test_program import ADAM, CASES, IMAGES, LABELS, SGD
+
+from mlpaper.engine import backend, checkpoint, placement
+from mlpaper.engine.cuda import Cuda, DeviceMemory
+from mlpaper.engine.placement import Streamed, choose
+from mlpaper.engine.train import Trainer
+from mlpaper.errors import ConfigurationError
+from mlpaper.spec import RunSpec
+
+MASK = {"network": {"hidden": [20, 13], "dropout": 0.3, "batch_norm": True}, "optimizer": SGD}
+
+
+def _trainer(made: backend.Backend, values: dict, place: str = "resident") -> Trainer:
+    defaults = {"dataset": {"name": "digits"}, "network": {"hidden": [20, 13]}, "batch_size": 37, "epochs": 2}
+    spec = RunSpec.model_validate(defaults | {"optimizer": ADAM, "record_steps": True} | values)
+    return Trainer(spec, made, IMAGES, LABELS, np.arange(650), np.arange(650, 700), 10, place)
+
+
+def _assert_same_run(trainer: Trainer, readable: Trainer, tolerance: float) -> None:
+    host = trainer.backend.to_host
+    pairs = [(host(trainer.network.state), readable.network.state)]
+    pairs += [(host(vector), readable.optimizer.state[name]) for name, vector in trainer.optimizer.state.items()]
+    for ours, theirs in pairs:
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
+    np.testing.assert_allclose(trainer.progress.steps, readable.progress.steps, rtol=tolerance, atol=tolerance)
+    for mine, other in zip(trainer.progress.history, readable.progress.history, strict=True):
+        assert (mine.epoch, mine.step, mine.lr) == (other.epoch, other.step, other.lr)
+        assert mine.validation_loss == pytest.approx(other.validation_loss, rel=tolerance)
+        assert mine.train_accuracy == pytest.approx(other.train_accuracy, abs=2e-3 if tolerance > 1e-6 else 1e-12)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_replayed_updates_do_what_the_layers_do(case: str, cuda: Cuda) -> None:
+    """Weights, statistics, optimiser state, history and losses of the steps, in float64."""
+    values = CASES[case] | ({"updates": 90} if CASES[case].get("batch_size") == 1 else {})
+    trainer, readable = (
+        _trainer(made, values) for made in (backend.on(cuda, np.float64), backend.select("reference", np.float64))
+    )
+    trainer.run()
+    readable.run()
+    _assert_same_run(trainer, readable, 1e-9)
+
+
+@pytest.mark.parametrize("values", [{}, MASK, {"augmentation": {"shift": 1, "rotation": 10}}])
+def test_a_run_in_single_precision_agrees_with_the_cpu(values: dict, cuda: Cuda) -> None:
+    trainer, readable = (_trainer(made, values) for made in (backend.on(cuda), backend.select("cpu")))
+    trainer.run()
+    readable.run()
+    _assert_same_run(trainer, readable, 2e-4)
+
+
+@pytest.mark.parametrize("copies_first", [False, True])
+@pytest.mark.parametrize("batch_size", [16, 37, 300])
+def test_streamed_images_are_those_of_the_order(
+    copies_first: bool, batch_size: int, monkeypatch: pytest.MonkeyPatch, emulated: EmulatedCuda
+) -> None:
+    """Several parts an epoch, whether copies run ahead as far as they may or as late as they can."""
+    monkeypatch.setattr(placement, "PART", 80)
+    assert isinstance(emulated, EmulatedCuda)
+    runs = []
+    for place in ("streamed", "resident"):
+        cuda = EmulatedCuda(copies_first=copies_first)
+        trainer = _trainer(backend.on(cuda), {"batch_size": batch_size, "epochs": 3}, place)
+        trainer.run()
+        assert trainer.placement == place
+        runs.append(
+            (cuda.to_host(trainer.network.state).tobytes(), [r.validation_loss for r in trainer.progress.history])
+        )
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("place", ["streamed", "resident"])
+def test_placements_agree_on_a_device(place: str, cuda: Cuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "PART", 80)
+    trainer, readable = _trainer(backend.on(cuda), {}, place), _trainer(backend.select("cpu"), {})
+    trainer.run()
+    readable.run()
+    _assert_same_run(trainer, readable, 2e-4)
+
+
+def test_a_stream_that_forgets_to_wait_is_found_out(emulated: EmulatedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The emulation is strict enough: without its waits, streaming trains on other images."""
+    monkeypatch.setattr(placement, "PART", 80)
+    expected = _trainer(backend.on(EmulatedCuda()), {}, "streamed")
+    expected.run()
+    wanted = expected.backend.to_host(expected.network.state)
+    monkeypatch.setattr(EmulatedCuda, "wait", lambda self, stream, event: None)
+    for copies_first in (False, True):
+        careless = _trainer(backend.on(EmulatedCuda(copies_first=copies_first)), {}, "streamed")
+        careless.run()
+        assert not np.array_equal(careless.backend.to_host(careless.network.state), wanted)
+    assert emulated.waits == 0
+
+
+def test_an_epoch_is_one_graph_and_the_host_waits_once_for_it(emulated: EmulatedCuda) -> None:
+    """As often for many batches as for few; every whole batch but the first is a replay."""
+    waits = []
+    for batch_size in (50, 10):
+        cuda = EmulatedCuda()
+        trainer = _trainer(backend.on(cuda), {"batch_size": batch_size, "record_steps": False})
+        trainer.epoch()
+        before = cuda.waits
+        trainer.epoch()
+        waits.append(cuda.waits - before)
+        assert (cuda.graphs, cuda.replays) == (1, 2 * 650 // batch_size - 1)
+    assert waits[0] == waits[1] == 2  # the totals of the updates, and those of the validation
+    assert emulated.waits == 0
+
+
+def test_a_gpu_run_that_was_saved_continues_with_the_same_bits(emulated: EmulatedCuda, tmp_path: Path) -> None:
+    made, path = backend.on(emulated), tmp_path / "checkpoint.npz"
+    whole, first, second = (_trainer(made, MASK | {"epochs": 4}) for _ in range(3))
+    whole.run()
+    first.epoch()
+    first.epoch()
+    checkpoint.save(path, first, "test")
+    checkpoint.load(path, second, "test")
+    second.run()
+    assert emulated.to_host(second.network.state).tobytes() == emulated.to_host(whole.network.state).tobytes()
+    assert [r.train_loss for r in second.progress.history] == [r.train_loss for r in whole.progress.history]
+
+
+def test_a_gpu_run_that_diverges_says_at_which_update(emulated: EmulatedCuda) -> None:
+    steps = []
+    for made in (backend.on(emulated), backend.select("cpu")):
+        spec = spec_of(optimizer={"name": "sgd", "learning_rate": 1e30}, epochs=2)
+        index = np.arange(600)
+        trainer = Trainer(spec, made, IMAGES[:600], LABELS[:600] % CLASSES, index[:400], index[400:], CLASSES)
+        assert trainer.run().outcome == "diverged"
+        steps.append(trainer.progress.diverged_at_step)
+    assert steps[0] == steps[1]
+
+
+def test_early_stopping_brings_back_the_best_weights_of_a_gpu_run(emulated: EmulatedCuda) -> None:
+    values = {
+        "epochs": 12,
+        "early_stopping": {"patience": 1, "restore_best": True},
+        "optimizer": ADAM | {"learning_rate": 0.05},
+    }
+    runs = [_trainer(made, values) for made in (backend.on(emulated, np.float64), backend.select("cpu", np.float64))]
+    for trainer in runs:
+        trainer.run()
+    ours, theirs = runs
+    assert len(ours.progress.history) == len(theirs.progress.history) < 12
+    np.testing.assert_allclose(emulated.to_host(ours.network.state), theirs.network.state, rtol=1e-6, atol=1e-9)
+
+
+def test_a_device_too_small_for_the_images_gets_them_in_parts_or_says_so() -> None:
+    small, large = DeviceMemory(64 << 20, 1 << 30), DeviceMemory(8 << 30, 8 << 30)
+    assert choose("auto", 600 << 20, 12 << 20, large) == "resident"
+    with pytest.raises(ConfigurationError, match=r"placement: streamed: 12 MiB of images do not fit into the 64 MiB"):
+        choose("auto", 600 << 20, 12 << 20, small)
+    with pytest.raises(ConfigurationError, match="placement: streamed needs less"):
+        choose("resident", 600 << 20, 12 << 20, small)
+    with pytest.raises(ConfigurationError, match="`residnet` is unknown; allowed are auto, resident, streamed"):
+        choose("residnet", 1, 1, large)
+
+
+def test_auto_streams_what_does_not_fit(emulated: EmulatedCuda) -> None:
+    emulated.free = (1 << 30) // 10 + IMAGES.nbytes - 1
+    with pytest.raises(ConfigurationError, match="do not fit"):
+        _trainer(backend.on(emulated), {}, "resident")
+    emulated.free += 1
+    assert _trainer(backend.on(emulated), {}, "auto").placement == "resident"
+    big = np.zeros((30_000, 49), np.uint8)
+    emulated.free = (1 << 30) // 10 + big.nbytes - 1
+    assert isinstance(placement.place(emulated, big, 100, 20_000), Streamed)
