@@ -57,6 +57,15 @@ def test_a_change_reaches_the_rules_that_import_it_and_no_others(package: Path) 
     assert "train" in _changed(before), "operations are imported inside a function, and count"
 
 
+def test_kernels_count_and_their_comments_do_not(package: Path) -> None:
+    before, kernels = _all(), package / "engine" / "ops" / "gpu.cu"
+    _edit(kernels, "// ---- images", "// ---- pictures")
+    _edit(kernels, "KERNEL gather(", "KERNEL  gather(")
+    assert _changed(before) == set()
+    _edit(kernels, "real sum = 0;", "real sum = 1;")
+    assert "train" in _changed(before)
+
+
 def test_an_unknown_module_is_an_error() -> None:
     with pytest.raises(ValueError, match="no_such_module is not a module"):
         digests.digest("mlpaper.no_such_module")

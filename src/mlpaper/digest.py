@@ -1,14 +1,15 @@
 """Digests of code: what a rule's `params` carry so that Snakemake sees changes in imported modules.
 
-The digest of a module covers its own code and that of every module of this package that it imports, directly or not,
-read from the syntax trees without importing anything. Comments, docstrings and formatting do not count, nor do the
-modules in `NEUTRAL`.
+The digest of a module covers its own code, the kernels of the same name beside it (`.cu`), and the code of every module
+of this package that it imports, directly or not, read from the syntax trees without importing anything. Comments,
+docstrings and formatting do not count, nor do the modules in `NEUTRAL`.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import re
 from functools import cache
 from pathlib import Path
 
@@ -51,7 +52,13 @@ def _parsed(module: str) -> tuple[str, frozenset[str]]:
     if path is None:
         raise ValueError(f"{module} is not a module of {PACKAGE}")
     tree = _WithoutDocstrings().visit(ast.parse(path.read_text(encoding="utf-8")))
-    return ast.unparse(tree), frozenset(_imports(tree))
+    return ast.unparse(tree) + _kernels(path.with_suffix(".cu")), frozenset(_imports(tree))
+
+
+def _kernels(path: Path) -> str:
+    """CUDA code without comments and layout; nothing where there is no such file."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return " ".join(re.sub(r"//[^\n]*|/\*.*?\*/", " ", text, flags=re.S).split())
 
 
 def _path(module: str) -> Path | None:
