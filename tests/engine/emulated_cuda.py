@@ -272,6 +272,9 @@ class EmulatedCuda(Cuda):
     def reserved(self) -> int:
         return self.taken
 
+    def release(self) -> None:
+        self.taken = 0
+
     def description(self) -> dict[str, str]:
         return {"gpu": "emulated"}
 

@@ -7,6 +7,7 @@ queued on one stream, `compute`, but for copies of images that go on at the same
 from __future__ import annotations
 
 import ctypes
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,6 +116,11 @@ class Cuda:
     def reserved(self) -> int:
         """Bytes that this process has taken for its arrays: with a pool that gives nothing back, the most so far."""
         return int(self.xp.get_default_memory_pool().total_bytes())
+
+    def release(self) -> None:
+        """Give back what no array uses any more."""
+        gc.collect()
+        self.xp.get_default_memory_pool().free_all_blocks()
 
     def description(self) -> dict[str, str]:
         """What a run records of the device."""

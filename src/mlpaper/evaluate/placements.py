@@ -1,0 +1,74 @@
+"""What a device's memory and time cost where images are resident, and where they are streamed.
+
+Both placements train the same network on the same images with the same batches, for a range of batch sizes: the
+comparison that the EMNIST study makes of its two ways to manage memory. Nothing is evaluated.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from mlpaper.data.dataset import Dataset
+from mlpaper.data.split import Split
+from mlpaper.engine.backend import Backend
+from mlpaper.engine.random import permutation
+from mlpaper.engine.train import Trainer
+from mlpaper.files import write_parquet
+from mlpaper.spec import RunSpec
+
+log = logging.getLogger(__name__)
+
+COLUMNS = {
+    "placement": np.str_,
+    "batch_size": np.int64,
+    "seconds_per_epoch": np.float64,
+    "device_memory": np.float64,
+    "images": np.int64,
+}
+"""Columns of `placements.parquet` and their types; device memory is in MiB."""
+PLACEMENTS = ("resident", "streamed")
+EPOCHS = 3
+"""Epochs that are timed, after one in which kernels are compiled and the graph is captured."""
+
+
+def placements_of_run(
+    spec: RunSpec, pool: Path, split_file: Path, batch_sizes: Sequence[int], output: Path, backend: Callable[[], Backend]
+) -> None:
+    """Write a row for every placement and batch size to `output`; none where `backend` gives the CPU's.
+
+    A backend is asked for anew for every row, since what the memory of one holds must not count for another.
+    """
+    dataset, split = Dataset.open(pool), Split.read(split_file)
+    rows: list[tuple[str, int, float, float, int]] = []
+    for placement in PLACEMENTS:
+        for batch_size in batch_sizes:
+            made = backend()
+            if made.cuda is None:
+                continue
+            made.cuda.release()
+            trainer = Trainer(
+                spec.model_copy(update={"batch_size": batch_size}), made, dataset.images, dataset.labels, split.train,
+                split.validation, len(dataset.classes), placement,
+            )  # fmt: skip
+            _epoch(trainer)
+            seconds = median(_epoch(trainer) for _ in range(EPOCHS))
+            rows.append((placement, batch_size, seconds, made.cuda.reserved() / 2**20, len(split.train)))
+            log.info("%s, batch %d: %.3f s per epoch, %.0f MiB", *rows[-1][:4])
+    columns = zip(*rows, strict=True) if rows else ((),) * len(COLUMNS)
+    write_parquet(output, {n: np.asarray(c, COLUMNS[n]) for n, c in zip(COLUMNS, columns, strict=True)})
+
+
+def _epoch(trainer: Trainer) -> float:
+    """Seconds of one pass over the training images."""
+    backend, begun = trainer.backend, time.perf_counter()
+    order = trainer.train_index[permutation(backend, len(trainer.train_index), trainer.spec.seed, trainer.progress.step)]
+    totals = backend.zeros((3,), np.float64)
+    trainer.updates(order, trainer.learning_rates(trainer.steps_per_epoch), totals)
+    backend.to_host(totals)
+    return time.perf_counter() - begun
