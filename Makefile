@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: demo paper columns arxiv report plan estimate verify twin test bench lint format types lock clean
+.PHONY: demo paper columns arxiv report plan estimate verify gpu twin test test-gpu bench bench-gpu lint format types lock clean
 .NOTPARALLEL:  # one pip at a time
 
 demo: $(VENV)/runtime  ## the whole pipeline within minutes, on scikit-learn's digits
@@ -35,6 +35,8 @@ estimate: $(VENV)/runtime  ## how long what is left of it takes on this machine
 verify: $(VENV)/runtime  ## train a sample of runs and compare them with those recorded in tests/reference
 	$(BIN)/mlpaper verify
 
+gpu: $(VENV)/gpu  ## CuPy, with which device: auto trains on an NVIDIA device
+
 twin: $(VENV)/twin  ## PyTorch, without which its runs are left out
 
 test: $(VENV)/dev $(VENV)/twin lint types  ## the whole test suite, with coverage
@@ -43,6 +45,13 @@ test: $(VENV)/dev $(VENV)/twin lint types  ## the whole test suite, with coverag
 bench: $(VENV)/dev $(VENV)/twin  ## training steps per second, beside scikit-learn, PyTorch and (where installed) JAX; costs of a job
 	$(BIN)/python benchmarks/steps.py --write
 	$(BIN)/python benchmarks/jobs.py --write
+
+test-gpu: $(VENV)/dev $(VENV)/gpu  ## the tests that need an NVIDIA device
+	$(BIN)/python -m pytest -m gpu
+
+bench-gpu: $(VENV)/dev $(VENV)/twin $(VENV)/gpu  ## training steps per second on a GPU, beside PyTorch and (where installed) JAX
+	$(BIN)/python benchmarks/steps.py --device gpu --write
+	$(BIN)/python benchmarks/gpu.py --write
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check
@@ -79,6 +88,11 @@ $(VENV)/runtime: requirements.lock pyproject.toml | $(BIN)/python
 # settings choose).
 $(VENV)/twin: $(VENV)/runtime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	@touch $@
+
+# CuPy for CUDA 12, which every driver from 525 on supports; pip install 'mlpaper[gpu13]' is for CUDA 13.
+$(VENV)/gpu: $(VENV)/runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[gpu]'
 	@touch $@
 
 $(VENV)/dev: requirements-dev.lock $(VENV)/runtime

@@ -1,7 +1,7 @@
-"""Who is timed. Each contender is prepared once and then runs a number of updates, on one thread.
+"""Who is timed. Each contender is prepared once and then runs a number of updates: on one thread, or on a GPU.
 
 All get what suits them: the engine gathers its batches from the stored bytes, the others from float32 arrays that are
-ready in memory.
+ready in memory, the device's where there is one. A call ends when the device has done all its updates.
 """
 
 from __future__ import annotations
@@ -45,16 +45,25 @@ def engine(spec: RunSpec, images: np.ndarray, labels: np.ndarray, classes: int, 
     from mlpaper.engine import backend
     from mlpaper.engine.train import Trainer
 
-    index = np.arange(len(images))
-    trainer = Trainer(spec, backend.select(device), images, labels, index, index[:10], classes)
-    following, totals = _batches(spec, len(images)), np.zeros(3)
+    made, index = backend.select(device), np.arange(len(images))
+    trainer = Trainer(spec, made, images, labels, index, index[:10], classes)
+    following, totals = _batches(spec, len(images)), made.zeros((3,), np.float64)
 
     def steps(count: int) -> int:
-        order = np.concatenate([following() for _ in range(count)])
-        trainer.updates(order, np.full(count, spec.optimizer.learning_rate), totals)
+        most = min(count, trainer.steps_per_epoch)
+        for begin in range(0, count, most):
+            batches = [following() for _ in range(min(most, count - begin))]
+            rates = np.full(len(batches), spec.optimizer.learning_rate)
+            trainer.updates(made.to_device(np.concatenate(batches)), rates, totals)
+        made.to_host(totals)
         return count
 
     return steps
+
+
+def engine_on_gpu(spec: RunSpec, images: np.ndarray, labels: np.ndarray, classes: int) -> Steps:
+    """The engine on the first device that is visible."""
+    return engine(spec, images, labels, classes, "gpu")
 
 
 def reference(spec: RunSpec, images: np.ndarray, labels: np.ndarray, classes: int) -> Steps:
@@ -86,7 +95,15 @@ def scikit_learn(spec: RunSpec, images: np.ndarray, labels: np.ndarray, classes:
     return steps
 
 
-def _torch(spec: RunSpec, images: np.ndarray, labels: np.ndarray, classes: int, fused: bool, compiled: bool) -> Steps:
+def _torch(
+    spec: RunSpec,
+    images: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    fused: bool,
+    compiled: bool | str,
+    device: str = "cpu",
+) -> Steps:
     import torch
     from torch import nn
 
@@ -113,7 +130,7 @@ def _torch(spec: RunSpec, images: np.ndarray, labels: np.ndarray, classes: int, 
         layers += [nn.BatchNorm1d(outputs)] if options.batch_norm else []
         layers.append(activation())
         layers += [nn.Dropout(options.dropout)] if options.dropout else []
-    model: nn.Module = nn.Sequential(*layers, nn.Linear(widths[-1], classes))
+    model: nn.Module = nn.Sequential(*layers, nn.Linear(widths[-1], classes)).to(device)
     if isinstance(spec.optimizer, Adam):
         optimizer: torch.optim.Optimizer = torch.optim.Adam(
             model.parameters(), spec.optimizer.learning_rate, weight_decay=spec.decay.l2, fused=fused or None
@@ -125,16 +142,20 @@ def _torch(spec: RunSpec, images: np.ndarray, labels: np.ndarray, classes: int, 
     def objective(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return loss_of(model(x), y)
 
-    value = torch.compile(objective) if compiled else objective
-    x_all, y_all = torch.from_numpy((images / 255).astype(np.float32)), torch.from_numpy(np.array(labels))
+    mode = compiled if isinstance(compiled, str) else None
+    value = torch.compile(objective, mode=mode) if compiled else objective
+    x_all = torch.from_numpy((images / 255).astype(np.float32)).to(device)
+    y_all = torch.from_numpy(np.array(labels)).to(device)
     following = _batches(spec, len(images))
 
     def steps(count: int) -> int:
-        for _ in range(count):
-            index = torch.from_numpy(following())
+        order = torch.from_numpy(np.stack([following() for _ in range(count)])).to(device)
+        for index in order:
             optimizer.zero_grad(set_to_none=True)
             value(x_all[index], y_all[index]).backward()
             optimizer.step()
+        if device != "cpu":
+            torch.cuda.synchronize()
         return count
 
     return steps
@@ -153,6 +174,16 @@ def pytorch_fused(spec: RunSpec, images: np.ndarray, labels: np.ndarray, classes
 def torch_compile(spec: RunSpec, images: np.ndarray, labels: np.ndarray, classes: int) -> Steps:
     """PyTorch with torch.compile and its fused optimiser."""
     return _torch(spec, images, labels, classes, fused=True, compiled=True)
+
+
+def pytorch_on_gpu(spec: RunSpec, images: np.ndarray, labels: np.ndarray, classes: int) -> Steps:
+    """PyTorch on a GPU, eager, with its fused optimiser; the data lie on the device."""
+    return _torch(spec, images, labels, classes, fused=True, compiled=False, device="cuda")
+
+
+def torch_compile_on_gpu(spec: RunSpec, images: np.ndarray, labels: np.ndarray, classes: int) -> Steps:
+    """PyTorch with torch.compile and CUDA graphs."""
+    return _torch(spec, images, labels, classes, fused=True, compiled="reduce-overhead", device="cuda")
 
 
 def jax_scan(spec: RunSpec, images: np.ndarray, labels: np.ndarray, classes: int) -> Steps:
@@ -224,3 +255,11 @@ CONTENDERS = {
     "torch.compile": torch_compile,
     "JAX scan": jax_scan,
 }
+ON_GPU = {
+    "mlpaper": engine_on_gpu,
+    "PyTorch": pytorch_on_gpu,
+    "torch.compile, CUDA graphs": torch_compile_on_gpu,
+    "JAX scan": jax_scan,
+}
+"""JAX takes the device that it finds."""
+

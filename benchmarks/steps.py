@@ -1,6 +1,6 @@
-"""Training steps per second of the engine and of others, on one thread each, in alternation.
+"""Training steps per second of the engine and of others, on one thread each or on a GPU, in alternation.
 
-    python benchmarks/steps.py [--rows TEXT] [--contenders TEXT] [--rounds 5] [--write]
+    python benchmarks/steps.py [--device gpu] [--rows TEXT] [--contenders TEXT] [--rounds 5] [--write]
 
 One process per contender and row holds everything in memory; the processes are timed in turn, round after round, and
 the medians are compared. Ratios above 1 say that the engine is faster. `--write` records the table with machine,
@@ -26,15 +26,15 @@ SECONDS = 0.6
 """Length of one timing."""
 
 
-def worker(contender: str, row: str, pools: Path) -> None:
+def worker(contender: str, row: str, device: str, pools: Path) -> None:
     """Prepare, then time as many updates as standard input asks for, line by line."""
-    from contenders import CONTENDERS, Absent
+    from contenders import CONTENDERS, ON_GPU, Absent
     from rows import ROWS, data
 
     spec = ROWS[row]
     images, labels, classes, name = data(spec, pools)
     try:
-        steps = CONTENDERS[contender](spec, images, labels, classes)
+        steps = (ON_GPU if device == "gpu" else CONTENDERS)[contender](spec, images, labels, classes)
         steps(1)
     except Absent as absent:
         print(json.dumps({"absent": str(absent)}), flush=True)
@@ -56,14 +56,14 @@ class Worker:
     count: int = 1
 
     @classmethod
-    def start(cls, contender: str, row: str, pools: Path) -> Worker:
-        """Start the process, on one core, and wait until it is ready."""
+    def start(cls, contender: str, row: str, device: str, pools: Path) -> Worker:
+        """Start the process, on one core where it is that which is timed, and wait until it is ready."""
         threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
         flags = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
         process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", contender, row, "--pools", str(pools)],
+            [sys.executable, __file__, "--worker", contender, row, "--device", device, "--pools", str(pools)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | threads | flags,
-            preexec_fn=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}),
+            preexec_fn=None if device == "gpu" else lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}),
         )  # fmt: skip
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -87,9 +87,9 @@ class Worker:
             seconds = self.time(self.count)
 
 
-def measure(row: str, contenders: list[str], rounds: int, pools: Path) -> dict[str, float | str]:
+def measure(row: str, contenders: list[str], rounds: int, device: str, pools: Path) -> dict[str, float | str]:
     """Median milliseconds per update of every contender, or why there is none."""
-    workers = {name: Worker.start(name, row, pools) for name in contenders}
+    workers = {name: Worker.start(name, row, device, pools) for name in contenders}
     running = {name: it for name, it in workers.items() if "absent" not in it.about}
     for it in running.values():
         it.calibrate()
@@ -138,41 +138,49 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default="", help="only rows that hold this text")
     parser.add_argument("--contenders", default="", help="only these, separated by semicolons")
+    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--pools", type=Path, default=HERE.parent / "data", help="folder of prepared datasets")
     parser.add_argument("--write", action="store_true", help="record under benchmarks/results/")
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
-        worker(*arguments.worker, arguments.pools)
+        worker(*arguments.worker, arguments.device, arguments.pools)
         return
-    from contenders import CONTENDERS
+    from contenders import CONTENDERS, ON_GPU
     from rows import ROWS
 
     from mlpaper.machine import commit, machine, versions
 
-    contenders = [name.strip() for name in arguments.contenders.split(";")] if arguments.contenders else [*CONTENDERS]
+    on_gpu = arguments.device == "gpu"
+    known = [*(ON_GPU if on_gpu else CONTENDERS)]
+    contenders = [name.strip() for name in arguments.contenders.split(";")] if arguments.contenders else known
     contenders = ["mlpaper", *(name for name in contenders if name != "mlpaper")]
     results = {}
     for row in (row for row in ROWS if arguments.rows in row):
-        results[row] = measure(row, contenders, arguments.rounds, arguments.pools)
+        results[row] = measure(row, contenders, arguments.rounds, arguments.device, arguments.pools)
         print(json.dumps({row: results[row]}), file=sys.stderr, flush=True)
     text = table(results, contenders)
     print(text)
     if arguments.write:
         stamp = datetime.now(UTC)
         extra = {}
-        for package in ("torch", "jax", "scikit-learn", "numpy", "numba"):
+        for package in ("torch", "jax", *(["cupy-cuda12x", "cupy-cuda13x"] if on_gpu else ["scikit-learn", "numba"])):
             try:
                 extra[package] = version(package)
             except PackageNotFoundError:
                 extra[package] = "not installed"
         about = {"date": stamp.isoformat(timespec="seconds"), "rounds": arguments.rounds}
         record = about | {"machine": machine(), "versions": versions() | extra} | commit() | {"milliseconds": results}
-        stem = HERE / "results" / f"steps-{stamp:%Y-%m-%d}"
+        if on_gpu:
+            from mlpaper.engine.cuda import Cuda
+
+            record["machine"] |= Cuda().description()
+        stem = HERE / "results" / f"{'gpu-' * on_gpu}steps-{stamp:%Y-%m-%d}"
         stem.parent.mkdir(exist_ok=True)
         stem.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
-        facts = f"{record['machine']['processor']}, one thread; " + ", ".join(f"{k} {v}" for k, v in extra.items())
+        where = f"{record['machine']['gpu']}" if on_gpu else f"{record['machine']['processor']}, one thread"
+        facts = f"{where}; " + ", ".join(f"{k} {v}" for k, v in extra.items())
         stem.with_suffix(".md").write_text(f"# Training steps, {stamp:%Y-%m-%d}\n\n{facts}\n\n{text}\n")
 
 

@@ -1,0 +1,144 @@
+"""A GPU by itself: its ceilings, an epoch of M1g over as many images as the whole EMNIST, graphs and placements.
+
+    python benchmarks/gpu.py [--write]
+
+What an epoch achieves stands beside what the device does at best: the rate of a large product in single precision, and
+that of a large copy. Images are made up; their number and sizes are those of EMNIST ByMerge. `--write` records the
+table with device, driver, versions and date under `benchmarks/results/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from rows import ROWS, parameters
+
+from mlpaper.engine import backend
+from mlpaper.engine.cuda import Cuda
+from mlpaper.engine.graph import GraphedUpdates
+from mlpaper.engine.random import permutation
+from mlpaper.engine.train import Trainer
+from mlpaper.spec import RunSpec
+
+M1G = ROWS["M1g: 784-400-240-120-47, batch 512"]
+IMAGES, CLASSES, PIXELS = 566_667, 47, 784
+BATCHES = (128, 256, 512, 1024, 2048)
+LARGE = 8192
+"""Rows and columns of the product whose rate is the ceiling, and a sixteenth of the rows of the array that is copied."""
+
+
+def seconds(work: Callable[[], None], wait: Callable[[], None], rounds: int = 5) -> float:
+    """Median time of `work`, after one that does not count."""
+    times = []
+    for _ in range(rounds + 1):
+        begun = time.perf_counter()
+        work()
+        wait()
+        times.append(time.perf_counter() - begun)
+    return median(times[1:])
+
+
+def ceilings(cuda: Cuda, size: int = LARGE) -> dict[str, float]:
+    """Best rates: 10^9 operations a second of a product, 10^9 bytes a second read and written by a copy."""
+    ones = cuda.xp.zeros((16 * size, size), np.float32)
+    a, b, out = ones[:size], ones[size : 2 * size], ones[2 * size : 3 * size]
+    last = out[-1:, -1]
+    wait = lambda: cuda.to_host(last)  # noqa: E731
+    product = seconds(lambda: cuda.product(a, b, out), wait)
+    half = 8 * size
+
+    def copy() -> None:
+        ones[:half] = ones[half:]
+
+    return {"GFLOP/s": 2e-9 * size**3 / product, "GB/s": 2e-9 * ones[:half].nbytes / seconds(copy, wait)}
+
+
+def epoch(
+    cuda: Cuda, spec: RunSpec, images: np.ndarray, labels: np.ndarray, placement: str = "resident", captured: bool = True
+) -> dict[str, float | str | int]:
+    """Seconds of an epoch of updates, without validation, and what the device holds for it."""
+    cuda.release()
+    index = np.arange(len(images))
+    trainer = Trainer(spec, backend.on(cuda), images, labels, index, index[:10], CLASSES, placement)
+    assert isinstance(trainer.program, GraphedUpdates)
+    trainer.program.captured = captured
+    totals = trainer.backend.zeros((3,), np.float64)
+
+    def updates() -> None:
+        order = trainer.train_index[permutation(trainer.backend, len(index), 0, trainer.progress.step)]
+        trainer.updates(order, trainer.learning_rates(trainer.steps_per_epoch), totals)
+
+    passed = seconds(updates, lambda: cuda.to_host(totals), rounds=3)
+    return {
+        "placement": placement,
+        "graph": "yes" if captured else "no",
+        "batch": trainer.batch_size,
+        "seconds": passed,
+        "GFLOP/s": 6e-9 * parameters(spec, CLASSES) * len(images) / passed,
+        "device, MiB": cuda.reserved() / 2**20,
+    }
+
+
+def measure(cuda: Cuda, count: int = IMAGES, batches: tuple[int, ...] = BATCHES, size: int = LARGE) -> dict:
+    """All of it."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, PIXELS), dtype=np.uint8)
+    images[rng.random(images.shape) < 0.8] = 0
+    labels = rng.integers(0, CLASSES, count)
+    cells = [("resident", True, 512), ("resident", False, 512)]
+    cells += [(placement, True, size) for placement in ("resident", "streamed") for size in batches]
+    rows = []
+    for placement, captured, batch in dict.fromkeys(cells):
+        spec = M1G.model_copy(update={"batch_size": batch})
+        rows.append(epoch(cuda, spec, images, labels, placement, captured))
+        print(json.dumps(rows[-1]), flush=True)
+    return {"ceilings": ceilings(cuda, size), "images": count, "epochs": rows}
+
+
+def table(measured: dict) -> str:
+    """Markdown."""
+    best = measured["ceilings"]
+    lines = [
+        f"An epoch of M1g over {measured['images']:,} images. Ceilings of the device, measured: "
+        f"{best['GFLOP/s']:,.0f} GFLOP/s (product, single precision), {best['GB/s']:,.0f} GB/s (copy, read and written).",
+        "",
+        "| placement | graph | batch | epoch, s | GFLOP/s | of the ceiling | device, MiB |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for row in measured["epochs"]:
+        share = row["GFLOP/s"] / best["GFLOP/s"]
+        lines.append(
+            f"| {row['placement']} | {row['graph']} | {row['batch']} | {row['seconds']:.3f} | {row['GFLOP/s']:,.0f} |"
+            f" {share:.0%} | {row['device, MiB']:,.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print the table, and record it where asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="record under benchmarks/results/")
+    arguments = parser.parse_args()
+    from mlpaper.machine import commit, machine, versions
+
+    cuda = Cuda()
+    measured = measure(cuda)
+    print(table(measured))
+    if arguments.write:
+        stamp, about = datetime.now(UTC), cuda.description()
+        stem = Path(__file__).parent / "results" / f"gpu-{stamp:%Y-%m-%d}"
+        record = {"date": stamp.isoformat(timespec="seconds"), "machine": machine() | about, "versions": versions()}
+        stem.with_suffix(".json").write_text(json.dumps(record | commit() | measured, indent=2) + "\n")
+        facts = ", ".join(f"{name} {value}" for name, value in about.items())
+        stem.with_suffix(".md").write_text(f"# A GPU by itself, {stamp:%Y-%m-%d}\n\n{facts}\n\n{table(measured)}\n")
+
+
+if __name__ == "__main__":
+    main()
