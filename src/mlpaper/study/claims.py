@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlpaper.spec import Model
 from mlpaper.study import metrics, schema
+from mlpaper.study.left_out import by_reason
 from mlpaper.study.schema import ClaimSpec
 from mlpaper.study.stats import Summary, paired, summarise
 
@@ -100,11 +101,8 @@ class Measurements:
 
     def missing(self, runs: Sequence[str]) -> str:
         """Which of these runs were left out, and why; empty if all were made."""
-        by_reason: dict[str, list[str]] = {}
-        for run in runs:
-            if run in self.left_out:
-                by_reason.setdefault(self.left_out[run], []).append(run)
-        return "; ".join(f"{', '.join(names)}: {because}" for because, names in by_reason.items())
+        reasons = by_reason((run, self.left_out[run]) for run in runs if run in self.left_out)
+        return "; ".join(f"{names}: {because}" for because, names in reasons.items())
 
     def divergence(self, runs: Sequence[str]) -> str:
         """Which of these runs diverged, in words."""

@@ -19,7 +19,8 @@ from mlpaper.data.sources import get_source
 from mlpaper.errors import ConfigurationError, nearest
 from mlpaper.spec import PARTS, PoolSpec, RunSpec, widths
 from mlpaper.study import metrics, schema, yaml
-from mlpaper.study.schema import LeftOut, RunEntry, Scale, Settings, Study, Sweep
+from mlpaper.study.left_out import LeftOut, by_reason
+from mlpaper.study.schema import RunEntry, Scale, Settings, Study, Sweep
 from mlpaper.study.validate import validate
 
 SPEC_DEFAULTS = RunSpec(dataset=PoolSpec(name="digits")).model_dump(mode="json", exclude={"dataset", "seed"})
@@ -154,15 +155,14 @@ def left_out_notice(plan: Plan) -> str | None:
     """What to tell the user about runs that are left out, and how to mend it; None where there are none."""
     if not plan.left_out:
         return None
-    by_reason: dict[str, dict[str, None]] = {}
-    for study, runs in plan.specs.items():
-        for run, absent in plan.absent(study, runs).items():
-            by_reason.setdefault(absent.because, {})[run] = None
-    reasons = "; ".join(f"{because} ({', '.join(runs)})" for because, runs in by_reason.items())
-    notice = f"{len(plan.left_out)} of {len(plan.left_out) + len(plan.runs)} runs are left out: {reasons}."
-    if plan.without_twin in by_reason and plan.settings.twin == "never":
+    reasons = by_reason(
+        (run, absent.because) for study, runs in plan.specs.items() for run, absent in plan.absent(study, runs).items()
+    )
+    listed = "; ".join(f"{because} ({runs})" for because, runs in reasons.items())
+    notice = f"{len(plan.left_out)} of {len(plan.left_out) + len(plan.runs)} runs are left out: {listed}."
+    if plan.without_twin in reasons and plan.settings.twin == "never":
         notice += " twin=auto makes PyTorch's where it is installed."
-    elif plan.without_twin in by_reason:
+    elif plan.without_twin in reasons:
         notice += " `make twin` or `pip install torch` mends it; twin=always plans them for machines that have it."
     if plan.settings.heavy == "none":
         notice += " heavy=first makes the heavy ones with one seed."

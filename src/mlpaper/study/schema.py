@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from mlpaper.errors import nearest
-from mlpaper.spec import DatasetName, Model, NonNegativeReal, Part, Positive, PositiveReal, RunSpec, Seed
+from mlpaper.spec import DatasetName, Model, NonNegativeReal, Part, Positive, PositiveReal, Seed
 from mlpaper.study import metrics
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
@@ -715,14 +715,3 @@ class Study(Model):
             if duplicates := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{what} share a name: {', '.join(duplicates)}")
         return self
-
-
-# --- what a plan leaves out
-
-
-class LeftOut(Model):
-    """A run that is not made."""
-
-    spec: RunSpec
-    """Of its first seed."""
-    because: str
