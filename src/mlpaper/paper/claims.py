@@ -71,7 +71,7 @@ class Row:
         return None if value is None else Summary(value, self.facts["half_width"], self.facts["seeds"])
 
     def _signed(self, summary: Summary | None) -> str:
-        suffix = fmt.unit(self.facts["metric"]).replace("%", "points")
+        suffix = fmt.difference_unit(self.facts["metric"])
         text = fmt.difference(self.facts["metric"], summary)
         return f"{text} {suffix}" if suffix and summary is not None else text
 
@@ -80,7 +80,7 @@ class Row:
 
     def _distance(self, value: float) -> str:
         """A margin or tolerance, without sign."""
-        suffix = fmt.unit(self.facts["metric"]).replace("%", "points")
+        suffix = fmt.difference_unit(self.facts["metric"])
         return f"{fmt.number(self.facts['metric'], value)} {suffix}".strip()
 
 

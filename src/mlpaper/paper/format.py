@@ -41,6 +41,15 @@ def unit(metric: str) -> str:
     return "" if found in ("s", "decades") else found
 
 
+def difference_unit(metric: str) -> str:
+    """Unit of differences of a metric.
+
+    >>> difference_unit("test_accuracy"), difference_unit("validation_loss")
+    ('points', 'nats')
+    """
+    return unit(metric).replace("%", "points")
+
+
 def label(metric: str) -> str:
     """A metric in plain words, without its unit.
 

@@ -251,7 +251,7 @@ def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
 
 
 def _signed(metric: str, summary: Summary) -> str:
-    suffix = form.unit(metric).replace("%", "points")
+    suffix = form.difference_unit(metric)
     return form.difference(metric, summary) + (form.NO_BREAK_SPACE + suffix if suffix else "")
 
 
