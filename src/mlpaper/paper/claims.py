@@ -47,7 +47,7 @@ class Row:
     @property
     def rule(self) -> str:
         """What would support or reproduce the claim: `test accuracy: M3b − M0 above 0`."""
-        return _ASKED[self.facts["rule"]](self)
+        return _ASKED[self.facts["rule"]](self, self.claim)
 
     @property
     def published(self) -> str:
@@ -88,79 +88,59 @@ def _runs(runs: Sequence[str]) -> str:
     return ", ".join(runs) if len(runs) <= LISTED else f"{runs[0]} to {runs[-1]} ({len(runs)} runs)"
 
 
-def _asked_difference(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, schema.DifferenceClaim)
+def _asked_difference(row: Row, claim: schema.DifferenceClaim) -> str:
     bound = row._distance(claim.margin) if claim.margin else "0"
     sign = "−" if claim.margin else ""
     asked = {"above": f"above {bound}", "below": f"below {sign}{bound}", "equal": f"within ±{bound}"}[claim.direction]
     return f"{row.metric}: {claim.first} − {claim.second} {asked}"
 
 
-def _asked_range(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, schema.RangeClaim)
+def _asked_range(row: Row, claim: schema.RangeClaim) -> str:
     low, high = (None if bound is None else row._quantity(bound) for bound in (claim.low, claim.high))
     bounds = f"between {low} and {high}" if low and high else f"at least {low}" if low else f"at most {high}"
     return f"{row.metric} of {_runs(claim.runs)} {bounds}"
 
 
-def _asked_best(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, schema.BestClaim)
+def _asked_best(row: Row, claim: schema.BestClaim) -> str:
     near = f", or within {row._distance(claim.tolerance)} of the best" if claim.tolerance else ""
     return f"{row.metric}: {' or '.join(claim.best)} best of {_runs(claim.runs)}{near}"
 
 
-def _asked_order(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, schema.OrderClaim)
+def _asked_order(row: Row, claim: schema.OrderClaim) -> str:
     near = f" (neighbours may differ by {row._distance(claim.tolerance)})" if claim.tolerance else ""
     return f"{row.metric}, best first: {', '.join(claim.runs)}{near}"
 
 
-def _asked_plateau(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, schema.PlateauClaim)
+def _asked_plateau(row: Row, claim: schema.PlateauClaim) -> str:
     return f"{row.metric} of {_runs(claim.runs)} within {row._distance(claim.tolerance)} of one another"
 
 
-def _asked_spread(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, schema.SpreadClaim)
+def _asked_spread(row: Row, claim: schema.SpreadClaim) -> str:
     return f"{row.metric}: {_runs(claim.wide)} further apart than {_runs(claim.narrow)}"
 
 
-def _asked_value(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, schema.ValueClaim)
+def _asked_value(row: Row, claim: schema.ValueClaim) -> str:
     if not metrics.get(claim.metric).unit and claim.tolerance < 0.5:
         return f"{row.metric} of {claim.run} equal to the published"
     return f"{row.metric} of {claim.run} within {row._distance(claim.tolerance)} of the published"
 
 
-def _asked_unstable(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, schema.UnstableClaim)
+def _asked_unstable(row: Row, claim: schema.UnstableClaim) -> str:
     return f"{claim.run} diverges, or its {row.metric} is above that of {claim.beside}"
 
 
-def _asked_speed(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, schema.SpeedClaim)
+def _asked_speed(row: Row, claim: schema.SpeedClaim) -> str:
     return (
         f"epochs to the final {row.metric} of {claim.slow}: fewer for {claim.fast} by a factor within "
         f"{claim.tolerance:g} of the published"
     )
 
 
-def _asked_turning(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, schema.TurningClaim)
+def _asked_turning(row: Row, claim: schema.TurningClaim) -> str:
     return f"validation loss of {claim.run} lowest between epochs {claim.earliest} and {claim.latest}, then rising"
 
 
-_ASKED: dict[str, Callable[[Row], str]] = {
+_ASKED: dict[str, Callable[[Row, Any], str]] = {
     "difference": _asked_difference,
     "value": _asked_value,
     "range": _asked_range,
