@@ -267,10 +267,16 @@ def _value(claim: schema.ValueClaim, measured: Measurements) -> Verdict:
     values = list(measured.values(claim.run, claim.metric).values())
     if not values or published is None:
         return Verdict("inconclusive", published=published, remark=_nothing(measured, (claim.run,)))
+    verdict = _compared(values, published, claim.tolerance)
+    return replace(verdict, means={claim.run: verdict.value})
+
+
+def _compared(values: Sequence[float], published: float, tolerance: float) -> Verdict:
+    """Whether the mean of `values` is within `tolerance` of the published value."""
     summary = summarise(values)
-    near = abs(summary.mean - published) <= claim.tolerance + 1e-12
+    near = abs(summary.mean - published) <= tolerance + 1e-12
     verdict = "reproduced" if near else "not reproduced"
-    return Verdict(verdict, summary.mean, summary.half_width, summary.n, published, {claim.run: summary.mean})
+    return Verdict(verdict, summary.mean, summary.half_width, summary.n, published)
 
 
 Means = dict[str, float | None]
@@ -364,16 +370,13 @@ def _speed(claim: schema.SpeedClaim, measured: Measurements) -> Verdict:
     factors = []
     for seed in sorted(fast.keys() & slow.keys()):
         target = slow[seed][-1]
-        needed = [_epochs_to(target, accuracies[seed]) for accuracies in (fast, slow)]
-        if None in needed:
+        few, many = (_epochs_to(target, accuracies[seed]) for accuracies in (fast, slow))
+        if few is None or many is None:
             return Verdict("contradicted", published=claim.published, remark=f"{claim.fast} does not get there")
-        factors.append(float(needed[1]) / float(needed[0]))  # type: ignore[arg-type]  # None was sent away above
+        factors.append(many / few)
     if not factors:
         return Verdict("inconclusive", published=claim.published, remark=_nothing(measured, (claim.fast, claim.slow)))
-    summary = summarise(factors)
-    near = abs(summary.mean - claim.published) <= claim.tolerance + 1e-12
-    verdict = "reproduced" if near else "not reproduced"
-    return Verdict(verdict, summary.mean, summary.half_width, summary.n, claim.published)
+    return _compared(factors, claim.published, claim.tolerance)
 
 
 def _epochs_to(target: float, accuracies: Sequence[float]) -> int | None:
