@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlpaper.spec import Model
 from mlpaper.study.left_out import LeftOut, by_reason
-from mlpaper.study.schema import FigureSpec, RunName, TableSpec
+from mlpaper.study.schema.items import FigureSpec, TableSpec
+from mlpaper.study.schema.names import RunName
 
 if TYPE_CHECKING:
     from mlpaper.data.dataset import Dataset

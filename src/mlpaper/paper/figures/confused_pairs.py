@@ -14,7 +14,7 @@ from mlpaper.paper import seeds, style
 from mlpaper.paper.figures.confusion import most_confused, row_shares
 from mlpaper.paper.job import ItemJob
 from mlpaper.study.results import RunFolder
-from mlpaper.study.schema import ConfusedPairsFigure
+from mlpaper.study.schema.items import ConfusedPairsFigure
 
 COLUMNS = 2
 GAP = 0.25

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from mlpaper.paper import seeds, style
 from mlpaper.paper.job import ItemJob
-from mlpaper.study.schema import ConfusionFigure
+from mlpaper.study.schema.items import ConfusionFigure
 
 SIDE = 4.9
 """Width of the matrix in inches."""

@@ -16,7 +16,7 @@ from mlpaper.paper import format as fmt
 from mlpaper.paper import seeds, style
 from mlpaper.paper.job import ItemJob
 from mlpaper.study.results import RunFolder
-from mlpaper.study.schema import ReliabilityFigure
+from mlpaper.study.schema.items import ReliabilityFigure
 
 TOGETHER = 4
 """Runs that share one panel; of more, each has its own."""

@@ -12,7 +12,7 @@ from mlpaper.paper.job import ItemJob
 from mlpaper.paper.tables import describe
 from mlpaper.paper.tables.table import Column, Table
 from mlpaper.study.results import RunFolder
-from mlpaper.study.schema import SETTING_COLUMNS, RunsTable
+from mlpaper.study.schema.items import SETTING_COLUMNS, RunsTable
 from mlpaper.study.stats import Summary
 
 
