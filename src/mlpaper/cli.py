@@ -340,9 +340,10 @@ def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more
     from rich.console import Console
     from rich.progress import track
 
-    from mlpaper.study.estimate import Machine, configuration, cores_here, show
+    from mlpaper.study.estimate import configuration, cores_here, show
     from mlpaper.study.estimate import estimate as estimate_plan
     from mlpaper.study.plan import left_out_notice, load_plan
+    from mlpaper.study.timing import Machine
 
     plan = load_plan(configuration(configfile, (*changes, *more)), configfile.parent / "workflow")
     if notice := left_out_notice(plan):

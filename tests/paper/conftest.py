@@ -9,7 +9,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from mlpaper.paper.job import ItemJob
-from mlpaper.study.schema import FigureSpec, LeftOut, TableSpec
+from mlpaper.study.left_out import LeftOut
+from mlpaper.study.schema.items import FigureSpec, TableSpec
 
 PUBLISHED = {
     "M0.test_accuracy": 0.8745,

@@ -121,13 +121,13 @@ def losses(seed: int, steps: int) -> dict[str, np.ndarray]:
 
 def _evaluate(folder: Path, seed: int, classes: tuple[str, ...], accuracy: float, outcome: str) -> None:
     columns = predictions(classes, accuracy, seed)
-    bins = calibration_columns(columns)
+    bins = calibrated(columns)
     test: dict[str, Any] = {"accuracy": None, "macro_f1": None, "cross_entropy": None, "calibration_error": None}
     test["samples"] = len(columns["label"])
     per_class: list[dict[str, Any]] = []
     if outcome != "diverged":
         test |= {"accuracy": accuracy, "macro_f1": accuracy - 0.03, "cross_entropy": 1.2 - accuracy}
-        test["calibration_error"] = calibrated(columns).error
+        test["calibration_error"] = bins.error
         scores = class_scores(classes, accuracy, seed)
         same = {"precision": 0.9, "recall": 0.9, "support": 100}
         per_class = [{"class": c, "f1": f1} | same for c, f1 in zip(classes, scores, strict=True)]
@@ -138,7 +138,8 @@ def _evaluate(folder: Path, seed: int, classes: tuple[str, ...], accuracy: float
         levels = {"sigma": sigma, "noise_seed": np.tile([0, 1], 6), "accuracy": falling, "cross_entropy": 3 * sigma}
         write_parquet(folder / "robustness.parquet", levels)
     write_parquet(folder / "predictions.parquet", columns)
-    write_parquet(folder / "calibration.parquet", {k: v[:0] if outcome == "diverged" else v for k, v in bins.items()})
+    rows = calibration_columns(bins).items()
+    write_parquet(folder / "calibration.parquet", {k: v[:0] if outcome == "diverged" else v for k, v in rows})
     write_json(folder / "evaluation.json", {"outcome": outcome, "test": test, "per_class": per_class})
 
 

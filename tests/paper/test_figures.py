@@ -35,7 +35,7 @@ from mlpaper.paper.figures import (
 from mlpaper.paper.figures.samples import representative
 from mlpaper.paper.job import ItemJob
 from mlpaper.study.results import Results
-from mlpaper.study.schema import CurvesFigure
+from mlpaper.study.schema.items import CurvesFigure
 
 Make = Callable[..., ItemJob]
 

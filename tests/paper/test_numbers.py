@@ -13,8 +13,8 @@ from mlpaper.paper.job import NumbersJob, StudyJob
 from mlpaper.paper.macros import Numbers
 from mlpaper.paper.numbers import numbers
 from mlpaper.study.claims import as_table
+from mlpaper.study.left_out import LeftOut
 from mlpaper.study.results import Results
-from mlpaper.study.schema import LeftOut
 
 
 @pytest.fixture

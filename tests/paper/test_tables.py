@@ -14,8 +14,8 @@ from mlpaper.paper.job import ItemJob
 from mlpaper.paper.tables import build
 from mlpaper.paper.tables.table import Column, Table
 from mlpaper.spec import PoolSpec, RunSpec, StoppingSpec
+from mlpaper.study.left_out import LeftOut
 from mlpaper.study.plan import merge
-from mlpaper.study.schema import LeftOut
 
 Make = Callable[..., ItemJob]
 NBSP = "\u00a0"

@@ -12,7 +12,7 @@ from scipy import stats
 
 from mlpaper.files import write_json, write_parquet
 from mlpaper.study.claims import COLUMNS, VERDICTS, ClaimsJob, Measurements, as_table, judge, ledger, ledger_of
-from mlpaper.study.schema import ClaimSpec
+from mlpaper.study.schema.rules import ClaimSpec
 
 CLAIM: TypeAdapter[ClaimSpec] = TypeAdapter(ClaimSpec)
 

@@ -11,7 +11,7 @@ from mlpaper.errors import ConfigurationError
 from mlpaper.paper.expand import config_arguments, figure_jobs, inputs, numbers_job, table_jobs
 from mlpaper.spec import PoolSpec, RunSpec, canonical_json
 from mlpaper.study.plan import left_out_notice, load_plan, merge, published
-from mlpaper.study.schema import Settings
+from mlpaper.study.schema.settings import Settings
 
 STUDY = "emnist-bymerge"
 Edit = Callable[[str, str], None]

@@ -14,7 +14,7 @@ from mlpaper.engine.backend import Backend
 from mlpaper.engine.batches import Batches
 from mlpaper.engine.train import EVALUATION_ROWS
 from mlpaper.evaluate.metrics import confusion_matrix
-from mlpaper.evaluate.predict import calibration_columns, evaluation, load_network, load_run, predict
+from mlpaper.evaluate.predict import calibrated, calibration_columns, evaluation, load_network, load_run, predict
 from mlpaper.evaluate.robustness import COLUMNS, robustness
 from mlpaper.files import read_parquet, write_json, write_npz, write_parquet
 from mlpaper.spec import InputSpec
@@ -31,12 +31,13 @@ def evaluate_run(run: Path, pool: Path, split_file: Path) -> None:
     network = load_network(run, spec, dataset, backend)
     batches = Batches(backend, dataset.images, dataset.labels, spec.input, EVALUATION_ROWS)
     columns = predict(network, batches, split.test)
+    bins = calibrated(columns)
+    rows = 0 if outcome["outcome"] == "diverged" else None
     write_parquet(run / "predictions.parquet", columns)
-    bins = calibration_columns(columns)
-    if outcome["outcome"] == "diverged":
-        bins = {name: column[:0] for name, column in bins.items()}
-    write_parquet(run / "calibration.parquet", bins)
-    write_json(run / "evaluation.json", evaluation(columns, dataset.classes, outcome["outcome"]))
+    write_parquet(
+        run / "calibration.parquet", {name: column[:rows] for name, column in calibration_columns(bins).items()}
+    )
+    write_json(run / "evaluation.json", evaluation(columns, bins, dataset.classes, outcome["outcome"]))
 
 
 def confusion_of_run(run: Path, classes: int) -> None:

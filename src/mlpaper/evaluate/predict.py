@@ -59,7 +59,9 @@ def predict(network: Network, batches: Batches, index: np.ndarray) -> dict[str, 
     return columns
 
 
-def evaluation(columns: dict[str, np.ndarray], classes: tuple[str, ...], outcome: str) -> dict[str, Any]:
+def evaluation(
+    columns: dict[str, np.ndarray], bins: Calibration, classes: tuple[str, ...], outcome: str
+) -> dict[str, Any]:
     """Content of `evaluation.json`; a diverged run has no metrics."""
     if outcome == "diverged":
         nothing = {"accuracy": None, "macro_f1": None, "cross_entropy": None, "calibration_error": None}
@@ -72,7 +74,7 @@ def evaluation(columns: dict[str, np.ndarray], classes: tuple[str, ...], outcome
             "accuracy": accuracy(confusion),
             "macro_f1": macro_f1(confusion),
             "cross_entropy": float(-columns["log_probability"].astype(np.float64).mean()),
-            "calibration_error": calibrated(columns).error,
+            "calibration_error": bins.error,
             "samples": len(columns["label"]),
         },
         "per_class": [
@@ -93,9 +95,8 @@ def calibrated(columns: dict[str, np.ndarray]) -> Calibration:
     return calibration(columns["confidence"], columns["prediction"] == columns["label"])
 
 
-def calibration_columns(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def calibration_columns(bins: Calibration) -> dict[str, np.ndarray]:
     """Columns of `calibration.parquet`: a row per bin, its bounds, count, mean confidence and accuracy."""
-    bins = calibrated(columns)
     return {
         "low": bins.edges[:-1],
         "high": bins.edges[1:],

@@ -13,11 +13,12 @@ from pydantic import TypeAdapter
 
 from mlpaper.errors import MlpaperError, RenderError, nearest
 from mlpaper.paper import format as fmt
-from mlpaper.study import metrics, schema
+from mlpaper.study import metrics
 from mlpaper.study.claims import VERDICTS
+from mlpaper.study.schema import rules
 from mlpaper.study.stats import Summary
 
-_CLAIM: TypeAdapter[schema.ClaimSpec] = TypeAdapter(schema.ClaimSpec)
+_CLAIM: TypeAdapter[rules.ClaimSpec] = TypeAdapter(rules.ClaimSpec)
 LISTED = 4
 """Runs that are named one by one; of more, only the first and the last."""
 
@@ -29,7 +30,7 @@ class Row:
     facts: Mapping[str, Any]
 
     @cached_property
-    def claim(self) -> schema.ClaimSpec:
+    def claim(self) -> rules.ClaimSpec:
         """The claim itself."""
         return _CLAIM.validate_json(self.facts["claim"])
 
@@ -47,7 +48,7 @@ class Row:
     @property
     def rule(self) -> str:
         """What would support or reproduce the claim: `test accuracy: M3b − M0 above 0`."""
-        return _ASKED[self.facts["rule"]](self)
+        return _ASKED[self.facts["rule"]](self, self.claim)
 
     @property
     def published(self) -> str:
@@ -71,7 +72,7 @@ class Row:
         return None if value is None else Summary(value, self.facts["half_width"], self.facts["seeds"])
 
     def _signed(self, summary: Summary | None) -> str:
-        suffix = fmt.unit(self.facts["metric"]).replace("%", "points")
+        suffix = fmt.difference_unit(self.facts["metric"])
         text = fmt.difference(self.facts["metric"], summary)
         return f"{text} {suffix}" if suffix and summary is not None else text
 
@@ -80,7 +81,7 @@ class Row:
 
     def _distance(self, value: float) -> str:
         """A margin or tolerance, without sign."""
-        suffix = fmt.unit(self.facts["metric"]).replace("%", "points")
+        suffix = fmt.difference_unit(self.facts["metric"])
         return f"{fmt.number(self.facts['metric'], value)} {suffix}".strip()
 
 
@@ -88,79 +89,59 @@ def _runs(runs: Sequence[str]) -> str:
     return ", ".join(runs) if len(runs) <= LISTED else f"{runs[0]} to {runs[-1]} ({len(runs)} runs)"
 
 
-def _asked_difference(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, schema.DifferenceClaim)
+def _asked_difference(row: Row, claim: rules.DifferenceClaim) -> str:
     bound = row._distance(claim.margin) if claim.margin else "0"
     sign = "−" if claim.margin else ""
     asked = {"above": f"above {bound}", "below": f"below {sign}{bound}", "equal": f"within ±{bound}"}[claim.direction]
     return f"{row.metric}: {claim.first} − {claim.second} {asked}"
 
 
-def _asked_range(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, schema.RangeClaim)
+def _asked_range(row: Row, claim: rules.RangeClaim) -> str:
     low, high = (None if bound is None else row._quantity(bound) for bound in (claim.low, claim.high))
     bounds = f"between {low} and {high}" if low and high else f"at least {low}" if low else f"at most {high}"
     return f"{row.metric} of {_runs(claim.runs)} {bounds}"
 
 
-def _asked_best(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, schema.BestClaim)
+def _asked_best(row: Row, claim: rules.BestClaim) -> str:
     near = f", or within {row._distance(claim.tolerance)} of the best" if claim.tolerance else ""
     return f"{row.metric}: {' or '.join(claim.best)} best of {_runs(claim.runs)}{near}"
 
 
-def _asked_order(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, schema.OrderClaim)
+def _asked_order(row: Row, claim: rules.OrderClaim) -> str:
     near = f" (neighbours may differ by {row._distance(claim.tolerance)})" if claim.tolerance else ""
     return f"{row.metric}, best first: {', '.join(claim.runs)}{near}"
 
 
-def _asked_plateau(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, schema.PlateauClaim)
+def _asked_plateau(row: Row, claim: rules.PlateauClaim) -> str:
     return f"{row.metric} of {_runs(claim.runs)} within {row._distance(claim.tolerance)} of one another"
 
 
-def _asked_spread(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, schema.SpreadClaim)
+def _asked_spread(row: Row, claim: rules.SpreadClaim) -> str:
     return f"{row.metric}: {_runs(claim.wide)} further apart than {_runs(claim.narrow)}"
 
 
-def _asked_value(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, schema.ValueClaim)
+def _asked_value(row: Row, claim: rules.ValueClaim) -> str:
     if not metrics.get(claim.metric).unit and claim.tolerance < 0.5:
         return f"{row.metric} of {claim.run} equal to the published"
     return f"{row.metric} of {claim.run} within {row._distance(claim.tolerance)} of the published"
 
 
-def _asked_unstable(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, schema.UnstableClaim)
+def _asked_unstable(row: Row, claim: rules.UnstableClaim) -> str:
     return f"{claim.run} diverges, or its {row.metric} is above that of {claim.beside}"
 
 
-def _asked_speed(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, schema.SpeedClaim)
+def _asked_speed(row: Row, claim: rules.SpeedClaim) -> str:
     return (
         f"epochs to the final {row.metric} of {claim.slow}: fewer for {claim.fast} by a factor within "
         f"{claim.tolerance:g} of the published"
     )
 
 
-def _asked_turning(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, schema.TurningClaim)
+def _asked_turning(row: Row, claim: rules.TurningClaim) -> str:
     return f"validation loss of {claim.run} lowest between epochs {claim.earliest} and {claim.latest}, then rising"
 
 
-_ASKED: dict[str, Callable[[Row], str]] = {
+_ASKED: dict[str, Callable[[Row, Any], str]] = {
     "difference": _asked_difference,
     "value": _asked_value,
     "range": _asked_range,
@@ -203,7 +184,7 @@ def _found_order(row: Row) -> str:
 
 def _found_spread(row: Row) -> str:
     claim = row.claim
-    assert isinstance(claim, schema.SpreadClaim)
+    assert isinstance(claim, rules.SpreadClaim)
     wide, narrow = _known(row, claim.wide), _known(row, claim.narrow)
     if not wide or not narrow:
         return fmt.MISSING

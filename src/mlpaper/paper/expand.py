@@ -11,9 +11,12 @@ from mlpaper import paths
 from mlpaper.errors import ConfigurationError
 from mlpaper.paper.job import ItemJob, NumbersJob, StudyJob
 from mlpaper.spec import RunSpec
-from mlpaper.study import metrics, schema
+from mlpaper.study import metrics
 from mlpaper.study.claims import ClaimsJob
 from mlpaper.study.plan import Plan, measured_files, published, referenced
+from mlpaper.study.schema.items import METRIC_FILES, FigureSpec, TableSpec
+from mlpaper.study.schema.settings import Settings
+from mlpaper.study.schema.study import Study
 
 
 def figure_jobs(plan: Plan) -> dict[str, ItemJob]:
@@ -39,9 +42,9 @@ def numbers_job(plan: Plan) -> NumbersJob:
     )
 
 
-def config_arguments(settings: schema.Settings) -> str:
+def config_arguments(settings: Settings) -> str:
     """What must stand after a call of Snakemake to have these settings: nothing, or ` --config ...`, quoted."""
-    defaults = schema.Settings()
+    defaults = Settings()
     changed = [
         shlex.quote(f"{key}={json.dumps(value)}")
         for key, value in settings.model_dump(mode="json").items()
@@ -50,7 +53,7 @@ def config_arguments(settings: schema.Settings) -> str:
     return f" --config {' '.join(changed)}" if changed else ""
 
 
-def _study_job(plan: Plan, study: schema.Study) -> StudyJob:
+def _study_job(plan: Plan, study: Study) -> StudyJob:
     spec = plan.pool_runs(study.name)
     return StudyJob(
         name=study.name,
@@ -98,10 +101,10 @@ def run_files(job: ItemJob, run: str) -> tuple[str, ...]:
         return job.item.files
     needed = {f"{metrics.get(metric).file}.parquet" for metric in job.item.metric_names}
     measured = (f"{name}.parquet" for name in job.measured.get(run, ()))
-    return tuple(dict.fromkeys((*job.item.files, *schema.METRIC_FILES, *(name for name in measured if name in needed))))
+    return tuple(dict.fromkeys((*job.item.files, *METRIC_FILES, *(name for name in measured if name in needed))))
 
 
-def claims_job(plan: Plan, study: schema.Study) -> ClaimsJob:
+def claims_job(plan: Plan, study: Study) -> ClaimsJob:
     """The job of a study's ledger of claims."""
     names = plan.names[study.name]
     timed = {run for claim in study.claims if claim.rule == "speed" for run in claim.named_runs}
@@ -116,12 +119,12 @@ def claims_job(plan: Plan, study: schema.Study) -> ClaimsJob:
     )
 
 
-def measured_runs(study: schema.Study) -> dict[str, tuple[str, ...]]:
+def measured_runs(study: Study) -> dict[str, tuple[str, ...]]:
     """Which of robustness and gradients are measured, by run; runs without either are left out."""
     return {run: files for run, entry in study.runs.items() if (files := measured_files(entry))}
 
 
-def _job(plan: Plan, study: schema.Study, item: schema.FigureSpec | schema.TableSpec) -> ItemJob:
+def _job(plan: Plan, study: Study, item: FigureSpec | TableSpec) -> ItemJob:
     runs = referenced(item)
     spec, measured = _data_of(plan, study, item, runs), measured_runs(study)
     return ItemJob(
@@ -139,9 +142,7 @@ def _job(plan: Plan, study: schema.Study, item: schema.FigureSpec | schema.Table
     )
 
 
-def _data_of(
-    plan: Plan, study: schema.Study, item: schema.FigureSpec | schema.TableSpec, runs: Iterable[str]
-) -> RunSpec:
+def _data_of(plan: Plan, study: Study, item: FigureSpec | TableSpec, runs: Iterable[str]) -> RunSpec:
     """A run that stands for the images that an item shows: those of its runs, or of the study's first."""
     specs = [plan.specs[study.name][run][0] for run in runs]
     if item.about_data and len({paths.split_file(spec) for spec in specs}) > 1:
@@ -151,9 +152,7 @@ def _data_of(
     return specs[0] if specs else plan.pool_runs(study.name)
 
 
-def _entries(
-    study: schema.Study, item: schema.FigureSpec | schema.TableSpec, runs: Iterable[str]
-) -> Iterable[dict[str, Any]]:
+def _entries(study: Study, item: FigureSpec | TableSpec, runs: Iterable[str]) -> Iterable[dict[str, Any]]:
     """What an item shows of the study file itself."""
     match item.kind:
         case "open-choices":

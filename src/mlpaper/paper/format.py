@@ -17,6 +17,15 @@ MISSING = "–"
 NOT_RUN = "not run"
 """Stands where a run is left out."""
 
+DATASETS = {
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "emnist_bymerge": "EMNIST ByMerge",
+    "emnist_balanced": "EMNIST Balanced",
+    "digits": "digits",
+}
+"""What datasets are called, in tables and in prose."""
+
 NO_BREAK_SPACE = "\u00a0"
 DECIMALS = {"%": 2, "nats": 4, "s": 1, "MiB": 0, "decades": 2, "": 1}
 """Decimals of a metric by its unit; counts have one where they are means."""
@@ -39,6 +48,15 @@ def unit(metric: str) -> str:
     """
     found = metrics.get(metric).unit
     return "" if found in ("s", "decades") else found
+
+
+def difference_unit(metric: str) -> str:
+    """Unit of differences of a metric.
+
+    >>> difference_unit("test_accuracy"), difference_unit("validation_loss")
+    ('points', 'nats')
+    """
+    return unit(metric).replace("%", "points")
 
 
 def label(metric: str) -> str:

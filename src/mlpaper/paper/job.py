@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpaper.spec import Model
-from mlpaper.study.schema import FigureSpec, LeftOut, RunName, TableSpec
+from mlpaper.study.left_out import LeftOut, by_reason
+from mlpaper.study.schema.items import FigureSpec, TableSpec
+from mlpaper.study.schema.names import RunName
 
 if TYPE_CHECKING:
     from mlpaper.data.dataset import Dataset
@@ -62,11 +64,9 @@ class ItemJob(Model):
     @property
     def absence(self) -> str:
         """A sentence on the runs that are left out, or nothing."""
-        by_reason: dict[str, list[str]] = {}
-        for run, absent in self.left_out.items():
-            by_reason.setdefault(absent.because, []).append(run)
-        reasons = (f"{', '.join(runs)} ({because})" for because, runs in by_reason.items())
-        return f"Not run: {'; '.join(reasons)}." if self.left_out else ""
+        reasons = by_reason((run, absent.because) for run, absent in self.left_out.items())
+        listed = "; ".join(f"{runs} ({because})" for because, runs in reasons.items())
+        return f"Not run: {listed}." if listed else ""
 
     def dataset(self) -> Dataset:
         """The dataset, memory-mapped."""

@@ -20,13 +20,7 @@ Target = Literal["md", "html", "tex", "typ"]
 Relation = Literal["above", "below", "level", "diverged", "missing"]
 """How a metric of one run lies to another's: `level` where the interval of the paired difference holds zero."""
 
-DATASETS = {
-    "mnist": "MNIST",
-    "fashion_mnist": "Fashion-MNIST",
-    "emnist_bymerge": "EMNIST ByMerge",
-    "emnist_balanced": "EMNIST Balanced",
-    "digits": "scikit-learn's handwritten digits",
-}
+DATASETS = form.DATASETS | {"digits": "scikit-learn's handwritten digits"}
 PARTS = {"train": "the official training part alone", "test": "the official test part alone"}
 POWER = re.compile(r"(-?[\d.]+)e(-?\d+)")
 
@@ -251,7 +245,7 @@ def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
 
 
 def _signed(metric: str, summary: Summary) -> str:
-    suffix = form.unit(metric).replace("%", "points")
+    suffix = form.difference_unit(metric)
     return form.difference(metric, summary) + (form.NO_BREAK_SPACE + suffix if suffix else "")
 
 

@@ -99,7 +99,7 @@ def _value(metric: str, rows: pd.DataFrame, diverged: int) -> dict[str, Any]:
 
 def _missing(metric: str, seeds: Sequence[RunFolder]) -> dict[str, Any]:
     """The entry of a metric that no seed has: all of them diverged, it was not measured, or the run is left out."""
-    diverged = [seed.id for seed in seeds if seed.outcome["outcome"] == "diverged"]
+    diverged = [seed.id for seed in seeds if not seed.converged]
     nothing: dict[str, Any] = {"metric": metric, "mean": None, "half_width": None, "n": 0, "values": [], "seeds": []}
     return nothing | {"runs": diverged, "diverged": len(diverged)}
 

@@ -12,12 +12,12 @@ from mlpaper.study.stats import Summary, paired, summarise
 
 def converged(seeds: Sequence[RunFolder]) -> list[RunFolder]:
     """Those that did not diverge."""
-    return [seed for seed in seeds if seed.outcome["outcome"] != "diverged"]
+    return [seed for seed in seeds if seed.converged]
 
 
 def diverged(seeds: Sequence[RunFolder]) -> list[RunFolder]:
     """Those that diverged."""
-    return [seed for seed in seeds if seed.outcome["outcome"] == "diverged"]
+    return [seed for seed in seeds if not seed.converged]
 
 
 def remark(seeds: Sequence[RunFolder]) -> str:

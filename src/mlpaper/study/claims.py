@@ -17,8 +17,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlpaper.spec import Model
-from mlpaper.study import metrics, schema
-from mlpaper.study.schema import ClaimSpec
+from mlpaper.study import metrics
+from mlpaper.study.left_out import by_reason
+from mlpaper.study.schema import rules
 from mlpaper.study.stats import Summary, paired, summarise
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ AS_CODED = "-as-coded"
 READINGS = ("as written", "as coded")
 ONE_SEED = "one seed, no interval"
 
-Claim = TypeVar("Claim", bound=schema.Claim)
+Claim = TypeVar("Claim", bound=rules.Claim)
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,8 @@ class Measurements:
 
     def missing(self, runs: Sequence[str]) -> str:
         """Which of these runs were left out, and why; empty if all were made."""
-        by_reason: dict[str, list[str]] = {}
-        for run in runs:
-            if run in self.left_out:
-                by_reason.setdefault(self.left_out[run], []).append(run)
-        return "; ".join(f"{', '.join(names)}: {because}" for because, names in by_reason.items())
+        reasons = by_reason((run, self.left_out[run]) for run in runs if run in self.left_out)
+        return "; ".join(f"{names}: {because}" for because, names in reasons.items())
 
     def divergence(self, runs: Sequence[str]) -> str:
         """Which of these runs diverged, in words."""
@@ -124,14 +122,14 @@ def readings(claim: Claim, runs: Sequence[str]) -> list[tuple[str, Claim]]:
             return tuple(map(coded, value))
         return f"{value}{AS_CODED}" if f"{value}{AS_CODED}" in runs else value
 
-    changed = {name: coded(getattr(claim, name)) for name in schema.RUN_FIELDS if hasattr(claim, name)}
+    changed = {name: coded(getattr(claim, name)) for name in rules.RUN_FIELDS if hasattr(claim, name)}
     return [
         (READINGS[0], claim),
         (READINGS[1], claim.model_copy(update=changed | {"id": f"{claim.id}{AS_CODED}"})),
     ]
 
 
-def judge(claim: ClaimSpec, measured: Measurements) -> Verdict:
+def judge(claim: rules.ClaimSpec, measured: Measurements) -> Verdict:
     """Decide one claim."""
     runs = claim.named_runs
     if missing := measured.missing(runs):
@@ -156,7 +154,7 @@ COLUMNS = {
 
 
 def ledger(
-    study: str, claims: Sequence[ClaimSpec], runs: Sequence[str], measured: Measurements
+    study: str, claims: Sequence[rules.ClaimSpec], runs: Sequence[str], measured: Measurements
 ) -> list[dict[str, Any]]:
     """One row per claim and reading: the claim, its verdict, and the numbers behind it (`COLUMNS`)."""
     rows = []
@@ -187,7 +185,7 @@ class ClaimsJob(Model):
     """What the ledger of one study is made from."""
 
     study: str
-    claims: tuple[ClaimSpec, ...]
+    claims: tuple[rules.ClaimSpec, ...]
     runs: tuple[str, ...]
     """All runs of the study."""
     left_out: dict[str, str] = {}
@@ -218,20 +216,20 @@ def ledger_of(job: ClaimsJob) -> list[dict[str, Any]]:
     return ledger(job.study, job.claims, job.runs, measured)
 
 
-def _published(claim: ClaimSpec, measured: Measurements) -> float | None:
+def _published(claim: rules.ClaimSpec, measured: Measurements) -> float | None:
     """The published value of a claim: its own, or that which follows from the study's published values."""
     own: float | None = getattr(claim, "published", None)
     if own is not None:
         return own
-    if isinstance(claim, schema.ValueClaim):
+    if isinstance(claim, rules.ValueClaim):
         return measured.published.get(f"{claim.run}.{claim.metric}")
-    if isinstance(claim, schema.DifferenceClaim):
+    if isinstance(claim, rules.DifferenceClaim):
         both = [measured.published.get(f"{run}.{claim.metric}") for run in (claim.first, claim.second)]
         return None if both[0] is None or both[1] is None else both[0] - both[1]
     return None
 
 
-def _difference(claim: schema.DifferenceClaim, measured: Measurements) -> Verdict:
+def _difference(claim: rules.DifferenceClaim, measured: Measurements) -> Verdict:
     pair = (claim.first, claim.second)
     summary = paired(*(measured.values(run, claim.metric) for run in pair))
     means = {run: measured.mean(run, claim.metric) for run in pair}
@@ -264,15 +262,21 @@ def _interval(summary: Summary) -> tuple[float, float]:
     return summary.mean - half, summary.mean + half
 
 
-def _value(claim: schema.ValueClaim, measured: Measurements) -> Verdict:
+def _value(claim: rules.ValueClaim, measured: Measurements) -> Verdict:
     published = _published(claim, measured)
     values = list(measured.values(claim.run, claim.metric).values())
     if not values or published is None:
         return Verdict("inconclusive", published=published, remark=_nothing(measured, (claim.run,)))
+    verdict = _compared(values, published, claim.tolerance)
+    return replace(verdict, means={claim.run: verdict.value})
+
+
+def _compared(values: Sequence[float], published: float, tolerance: float) -> Verdict:
+    """Whether the mean of `values` is within `tolerance` of the published value."""
     summary = summarise(values)
-    near = abs(summary.mean - published) <= claim.tolerance + 1e-12
+    near = abs(summary.mean - published) <= tolerance + 1e-12
     verdict = "reproduced" if near else "not reproduced"
-    return Verdict(verdict, summary.mean, summary.half_width, summary.n, published, {claim.run: summary.mean})
+    return Verdict(verdict, summary.mean, summary.half_width, summary.n, published)
 
 
 Means = dict[str, float | None]
@@ -289,7 +293,7 @@ def _over_means(
     return Verdict(verdict, seeds=seeds, means=means, remark=_nothing(measured, runs) if held is None else "")
 
 
-def _range(claim: schema.RangeClaim, measured: Measurements) -> Verdict:
+def _range(claim: rules.RangeClaim, measured: Measurements) -> Verdict:
     low = -math.inf if claim.low is None else claim.low
     high = math.inf if claim.high is None else claim.high
 
@@ -308,7 +312,7 @@ def _goodness(metric: str) -> Callable[[float | None], float]:
     return lambda mean: -math.inf if mean is None else sign * mean
 
 
-def _best(claim: schema.BestClaim, measured: Measurements) -> Verdict:
+def _best(claim: rules.BestClaim, measured: Measurements) -> Verdict:
     goodness = _goodness(claim.metric)
 
     def holds(means: Means) -> bool | None:
@@ -319,7 +323,7 @@ def _best(claim: schema.BestClaim, measured: Measurements) -> Verdict:
     return _over_means(claim, measured, tuple(dict.fromkeys((*claim.runs, *claim.best))), holds)
 
 
-def _order(claim: schema.OrderClaim, measured: Measurements) -> Verdict:
+def _order(claim: rules.OrderClaim, measured: Measurements) -> Verdict:
     goodness = _goodness(claim.metric)
 
     def holds(means: Means) -> bool | None:
@@ -331,7 +335,7 @@ def _order(claim: schema.OrderClaim, measured: Measurements) -> Verdict:
     return _over_means(claim, measured, claim.runs, holds)
 
 
-def _plateau(claim: schema.PlateauClaim, measured: Measurements) -> Verdict:
+def _plateau(claim: rules.PlateauClaim, measured: Measurements) -> Verdict:
     def holds(means: Means) -> bool | None:
         spread = _spread_of(means, claim.runs)
         return None if spread is None else spread <= claim.tolerance + 1e-12
@@ -339,7 +343,7 @@ def _plateau(claim: schema.PlateauClaim, measured: Measurements) -> Verdict:
     return _over_means(claim, measured, claim.runs, holds)
 
 
-def _spread(claim: schema.SpreadClaim, measured: Measurements) -> Verdict:
+def _spread(claim: rules.SpreadClaim, measured: Measurements) -> Verdict:
     def holds(means: Means) -> bool | None:
         wide, narrow = _spread_of(means, claim.wide), _spread_of(means, claim.narrow)
         return None if wide is None or narrow is None else wide > narrow
@@ -353,29 +357,26 @@ def _spread_of(means: Means, runs: Sequence[str]) -> float | None:
     return max(known) - min(known) if len(known) == len(values) else None
 
 
-def _unstable(claim: schema.UnstableClaim, measured: Measurements) -> Verdict:
+def _unstable(claim: rules.UnstableClaim, measured: Measurements) -> Verdict:
     if measured.diverged(claim.run):
         return Verdict("supported", seeds=measured.seeds(claim.run))
     rest = {"first": claim.run, "second": claim.beside, "metric": "validation_jitter"}
     facts = {"id": claim.id, "statement": claim.statement, "rule": "difference"}
-    return _difference(schema.DifferenceClaim.model_validate(facts | rest), measured)
+    return _difference(rules.DifferenceClaim.model_validate(facts | rest), measured)
 
 
-def _speed(claim: schema.SpeedClaim, measured: Measurements) -> Verdict:
+def _speed(claim: rules.SpeedClaim, measured: Measurements) -> Verdict:
     fast, slow = measured.accuracies(claim.fast), measured.accuracies(claim.slow)
     factors = []
     for seed in sorted(fast.keys() & slow.keys()):
         target = slow[seed][-1]
-        needed = [_epochs_to(target, accuracies[seed]) for accuracies in (fast, slow)]
-        if None in needed:
+        few, many = (_epochs_to(target, accuracies[seed]) for accuracies in (fast, slow))
+        if few is None or many is None:
             return Verdict("contradicted", published=claim.published, remark=f"{claim.fast} does not get there")
-        factors.append(float(needed[1]) / float(needed[0]))  # type: ignore[arg-type]  # None was sent away above
+        factors.append(many / few)
     if not factors:
         return Verdict("inconclusive", published=claim.published, remark=_nothing(measured, (claim.fast, claim.slow)))
-    summary = summarise(factors)
-    near = abs(summary.mean - claim.published) <= claim.tolerance + 1e-12
-    verdict = "reproduced" if near else "not reproduced"
-    return Verdict(verdict, summary.mean, summary.half_width, summary.n, claim.published)
+    return _compared(factors, claim.published, claim.tolerance)
 
 
 def _epochs_to(target: float, accuracies: Sequence[float]) -> int | None:
@@ -383,7 +384,7 @@ def _epochs_to(target: float, accuracies: Sequence[float]) -> int | None:
     return next((epoch for epoch, accuracy in enumerate(accuracies, 1) if accuracy >= target), None)
 
 
-def _turning(claim: schema.TurningClaim, measured: Measurements) -> Verdict:
+def _turning(claim: rules.TurningClaim, measured: Measurements) -> Verdict:
     epoch, rise = (measured.mean(claim.run, metric) for metric in ("best_epoch", "loss_rise"))
     if epoch is None or rise is None:
         return Verdict("inconclusive", remark=_nothing(measured, (claim.run,)))

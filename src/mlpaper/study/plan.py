@@ -18,8 +18,12 @@ from typing import Any
 from mlpaper.data.sources import get_source
 from mlpaper.errors import ConfigurationError, nearest
 from mlpaper.spec import PARTS, PoolSpec, RunSpec, widths
-from mlpaper.study import metrics, schema, yaml
-from mlpaper.study.schema import LeftOut, RunEntry, Scale, Settings, Study, Sweep
+from mlpaper.study import metrics, yaml
+from mlpaper.study.left_out import LeftOut, by_reason
+from mlpaper.study.schema.items import FigureSpec, SweepFigure, TableSpec
+from mlpaper.study.schema.rules import ClaimSpec, ValueClaim
+from mlpaper.study.schema.settings import Scale, Settings
+from mlpaper.study.schema.study import RunEntry, Study, Sweep
 from mlpaper.study.validate import validate
 
 SPEC_DEFAULTS = RunSpec(dataset=PoolSpec(name="digits")).model_dump(mode="json", exclude={"dataset", "seed"})
@@ -154,15 +158,14 @@ def left_out_notice(plan: Plan) -> str | None:
     """What to tell the user about runs that are left out, and how to mend it; None where there are none."""
     if not plan.left_out:
         return None
-    by_reason: dict[str, dict[str, None]] = {}
-    for study, runs in plan.specs.items():
-        for run, absent in plan.absent(study, runs).items():
-            by_reason.setdefault(absent.because, {})[run] = None
-    reasons = "; ".join(f"{because} ({', '.join(runs)})" for because, runs in by_reason.items())
-    notice = f"{len(plan.left_out)} of {len(plan.left_out) + len(plan.runs)} runs are left out: {reasons}."
-    if plan.without_twin in by_reason and plan.settings.twin == "never":
+    reasons = by_reason(
+        (run, absent.because) for study, runs in plan.specs.items() for run, absent in plan.absent(study, runs).items()
+    )
+    listed = "; ".join(f"{because} ({runs})" for because, runs in reasons.items())
+    notice = f"{len(plan.left_out)} of {len(plan.left_out) + len(plan.runs)} runs are left out: {listed}."
+    if plan.without_twin in reasons and plan.settings.twin == "never":
         notice += " twin=auto makes PyTorch's where it is installed."
-    elif plan.without_twin in by_reason:
+    elif plan.without_twin in reasons:
         notice += " `make twin` or `pip install torch` mends it; twin=always plans them for machines that have it."
     if plan.settings.heavy == "none":
         notice += " heavy=first makes the heavy ones with one seed."
@@ -209,7 +212,7 @@ def _resolved(study: Study, path: Path) -> Study:
         return tuple(found)
 
     def resolved(entry: Any, where: str) -> Any:
-        if isinstance(entry, schema.SweepFigure):
+        if isinstance(entry, SweepFigure):
             return entry.model_copy(update={"runs": tuple(_swept_runs(study, entry.sweeps, path, where))})
         patterns = {name: getattr(entry, name, None) for name in ("runs", "best", "wide", "narrow")}
         return entry.model_copy(update={name: runs(value, where) for name, value in patterns.items() if value})
@@ -235,7 +238,7 @@ def measured_files(entry: RunEntry) -> tuple[str, ...]:
     return tuple(name for name, asked in (("robustness", entry.noise), ("gradients", entry.gradients)) if asked)
 
 
-def _check_claim(study: Study, claim: schema.ClaimSpec, path: Path) -> None:
+def _check_claim(study: Study, claim: ClaimSpec, path: Path) -> None:
     """The runs of a claim exist, its metrics are measured of them, and a value has something to be compared with."""
     where = f"claims: `{claim.id}`"
     for run in claim.named_runs:
@@ -247,7 +250,7 @@ def _check_claim(study: Study, claim: schema.ClaimSpec, path: Path) -> None:
                 raise ConfigurationError(
                     f"{path}: {where}: `{metric}` of `{run}` is not measured; it needs `{flag}: true`"
                 )
-    key = f"{claim.run}.{claim.metric}" if isinstance(claim, schema.ValueClaim) and claim.published is None else None
+    key = f"{claim.run}.{claim.metric}" if isinstance(claim, ValueClaim) and claim.published is None else None
     if key is not None and key not in published(study, [key.split(".")[0]]):
         raise ConfigurationError(f"{path}: {where}: needs `published`, or `{key}` among the published values")
 
@@ -262,7 +265,7 @@ def noise_levels(plan: Plan) -> dict[str, tuple[float, ...]]:
     return {run: tuple(sorted(sigmas)) for run, sigmas in levels.items()}
 
 
-def referenced(item: schema.FigureSpec | schema.TableSpec) -> tuple[str, ...]:
+def referenced(item: FigureSpec | TableSpec) -> tuple[str, ...]:
     """Names of the runs that a figure or table shows; the baseline counts."""
     runs = tuple(getattr(item, "runs", ()))
     return runs + tuple(

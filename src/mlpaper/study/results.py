@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlpaper.files import read_json
+from mlpaper.files import read_json, read_npz
 from mlpaper.study.metrics import METRICS, NOISE_METRIC
 
 TEST = {
@@ -75,6 +75,22 @@ class RunFolder:
     def gradients(self) -> pd.DataFrame:
         """One row per moment and weight matrix: moment, layer, inputs, outputs, norm."""
         return pd.read_parquet(self.path / "gradients.parquet").assign(run=self.name, seed=self.seed)
+
+    def steps(self) -> pd.DataFrame:
+        """One row per update: step, loss, lr; none where the run does not record them."""
+        return pd.read_parquet(self.path / "steps.parquet")
+
+    def predictions(self) -> pd.DataFrame:
+        """One row per test image: index, label, prediction, confidence, log_probability."""
+        return pd.read_parquet(self.path / "predictions.parquet")
+
+    def calibration(self) -> pd.DataFrame:
+        """One row per bin of the confidence: low, high, count, confidence, accuracy; none where the run diverged."""
+        return pd.read_parquet(self.path / "calibration.parquet")
+
+    def confusion(self) -> np.ndarray:
+        """Counts over the test set: row is the true class, column the predicted one."""
+        return read_npz(self.path / "confusion.npz")["matrix"]
 
     def metric(self, name: str) -> float | None:
         """One metric, from the one file that has it; None where the run has none.

@@ -11,7 +11,7 @@ from matplotlib.ticker import StrMethodFormatter
 
 from mlpaper.paper import style
 from mlpaper.paper.job import ItemJob
-from mlpaper.study.schema import ClassDistributionFigure
+from mlpaper.study.schema.items import ClassDistributionFigure
 
 BAR, EXTREME = "#7FA6C9", style.PALETTE[0]
 

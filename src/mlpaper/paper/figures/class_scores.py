@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from mlpaper.paper import seeds, style
 from mlpaper.paper.job import ItemJob
 from mlpaper.study.results import RunFolder
-from mlpaper.study.schema import ClassScoresFigure
+from mlpaper.study.schema.items import ClassScoresFigure
 
 WORST, BEST = 8, 3
 """Classes that are named; all of them where there are no more than both together."""

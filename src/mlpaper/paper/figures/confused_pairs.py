@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mlpaper.files import read_npz
 from mlpaper.paper import seeds, style
 from mlpaper.paper.figures.confusion import most_confused, row_shares
 from mlpaper.paper.job import ItemJob
 from mlpaper.study.results import RunFolder
-from mlpaper.study.schema import ConfusedPairsFigure
+from mlpaper.study.schema.items import ConfusedPairsFigure
 
 COLUMNS = 2
 GAP = 0.25
@@ -37,11 +36,11 @@ def draw(item: ConfusedPairsFigure, job: ItemJob) -> Figure:
     if not folders:
         return style.message(f"Every seed of {item.run} diverged: there are no confusions to show.")
     dataset = job.dataset()
-    shares = row_shares(np.sum([read_npz(folder.path / "confusion.npz")["matrix"] for folder in folders], axis=0))
+    shares = row_shares(np.sum([folder.confusion() for folder in folders], axis=0))
     pairs = most_confused(shares, item.pairs)
     if not pairs:
         return style.message(f"{item.run} confuses no classes.")
-    predictions = read_predictions(folders)
+    mistakes = mistakes_of(folders)
     names = [f"{dataset.classes[i]} → {dataset.classes[j]}" for i, j in pairs]
     rows = math.ceil(len(pairs) / COLUMNS)
     width = (style.WIDTH - GAP * (COLUMNS - 1)) / COLUMNS
@@ -57,7 +56,7 @@ def draw(item: ConfusedPairsFigure, job: ItemJob) -> Figure:
         figure.text(y=(middle + 0.09) / (rows * height), s=name, va="center", size=size, **at)
         share = f"{shares[i, j]:.1f} %"
         figure.text(y=(middle - 0.09) / (rows * height), s=share, va="center", size=8, color=style.GREY, **at)
-        for number, index in enumerate(chosen(predictions, i, j, item.images)):
+        for number, index in enumerate(chosen(mistakes, i, j, item.images)):
             corner = (left + text + number * side, middle - side / 2)
             ax = figure.add_axes(
                 (
@@ -75,15 +74,14 @@ def draw(item: ConfusedPairsFigure, job: ItemJob) -> Figure:
     return figure
 
 
-def read_predictions(folders: Sequence[RunFolder]) -> pd.DataFrame:
-    """The mistakes of all seeds: index, label, prediction, confidence."""
-    columns = ["index", "label", "prediction", "confidence"]
-    frames = (pd.read_parquet(folder.path / "predictions.parquet", columns=columns) for folder in folders)
+def mistakes_of(folders: Sequence[RunFolder]) -> pd.DataFrame:
+    """Predictions of all seeds that are not the label."""
+    frames = (folder.predictions() for folder in folders)
     return pd.concat([frame[frame["label"] != frame["prediction"]] for frame in frames], ignore_index=True)
 
 
-def chosen(predictions: pd.DataFrame, true: int, predicted: int, count: int) -> list[int]:
+def chosen(mistakes: pd.DataFrame, true: int, predicted: int, count: int) -> list[int]:
     """Images of class `true` taken for `predicted`, the most confident first, each once."""
-    rows = predictions[(predictions["label"] == true) & (predictions["prediction"] == predicted)]
+    rows = mistakes[(mistakes["label"] == true) & (mistakes["prediction"] == predicted)]
     ordered = rows.sort_values(["confidence", "index"], ascending=[False, True])
     return [int(index) for index in ordered["index"].drop_duplicates().head(count)]

@@ -10,10 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from mlpaper.files import read_npz
-from mlpaper.paper import style
+from mlpaper.paper import seeds, style
 from mlpaper.paper.job import ItemJob
-from mlpaper.study.schema import ConfusionFigure
+from mlpaper.study.schema.items import ConfusionFigure
 
 SIDE = 4.9
 """Width of the matrix in inches."""
@@ -27,10 +26,10 @@ TICKS = (0, 1, 5, 10, 25, 50, 100)
 
 def draw(item: ConfusionFigure, job: ItemJob) -> Figure:
     """Heat map, its scale, and the most frequent confusions in words."""
-    folders = [folder for folder in job.results.runs[item.run] if folder.evaluation["outcome"] != "diverged"]
+    folders = seeds.converged(job.results.runs[item.run])
     if not folders:
         return style.message(f"Every seed of {item.run} diverged: there is no confusion matrix.")
-    counts = sum(read_npz(folder.path / "confusion.npz")["matrix"] for folder in folders)
+    counts = sum(folder.confusion() for folder in folders)
     classes = [str(entry["class"]) for entry in folders[0].evaluation["per_class"]]
     shares = row_shares(np.asarray(counts))
     figure = Figure(figsize=(style.WIDTH, SIDE))

@@ -17,7 +17,7 @@ from mlpaper.paper import format as fmt
 from mlpaper.paper import seeds, style
 from mlpaper.paper.job import ItemJob
 from mlpaper.study.results import RunFolder
-from mlpaper.study.schema import CurvesFigure
+from mlpaper.study.schema.items import CurvesFigure
 
 UNITS = {"loss": ("loss (nats)", 1.0), "accuracy": ("accuracy (%)", 100.0)}
 DASHES: dict[str, Any] = {"train": "-", "validation": (0, (3, 1.4))}

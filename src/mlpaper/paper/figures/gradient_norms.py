@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from mlpaper.paper import seeds, style
 from mlpaper.paper.job import ItemJob
 from mlpaper.study.results import RunFolder
-from mlpaper.study.schema import GradientNormsFigure
+from mlpaper.study.schema.items import GradientNormsFigure
 
 PANELS = {"initialisation": "at initialisation", "trained": "after training"}
 ZERO: dict[str, Any] = {"marker": "v", "markersize": 4.5, "markerfacecolor": "white", "linestyle": "none"}

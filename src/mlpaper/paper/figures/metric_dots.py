@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from mlpaper.paper import format as fmt
 from mlpaper.paper import seeds, style
 from mlpaper.paper.job import ItemJob
-from mlpaper.study.schema import MetricBarsFigure
+from mlpaper.study.schema.items import MetricBarsFigure
 
 OURS, PUBLISHED = style.PALETTE[2], style.PALETTE[1]
 

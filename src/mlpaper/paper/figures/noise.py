@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from mlpaper.paper import seeds, style
 from mlpaper.paper.job import ItemJob
 from mlpaper.study.results import RunFolder
-from mlpaper.study.schema import NoiseFigure
+from mlpaper.study.schema.items import NoiseFigure
 
 CLEAN = 0.0
 FAILED = style.Look(style.GREY, "x", "none")

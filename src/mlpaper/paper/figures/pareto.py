@@ -17,7 +17,7 @@ from mlpaper.paper import format as fmt
 from mlpaper.paper import seeds, style
 from mlpaper.paper.job import ItemJob
 from mlpaper.study import metrics
-from mlpaper.study.schema import ParetoFigure
+from mlpaper.study.schema.items import ParetoFigure
 
 BEST, OTHER = style.PALETTE[2], style.GREY
 

@@ -16,7 +16,7 @@ from mlpaper.paper import format as fmt
 from mlpaper.paper import seeds, style
 from mlpaper.paper.job import ItemJob
 from mlpaper.study.results import RunFolder
-from mlpaper.study.schema import ReliabilityFigure
+from mlpaper.study.schema.items import ReliabilityFigure
 
 TOGETHER = 4
 """Runs that share one panel; of more, each has its own."""
@@ -62,7 +62,7 @@ def pooled(folders: Sequence[RunFolder]) -> pd.DataFrame:
     kept = seeds.converged(folders)
     if not kept:
         return pd.DataFrame(columns=["low", "high", "count", "confidence", "accuracy"], dtype=float)
-    rows = pd.concat([pd.read_parquet(folder.path / "calibration.parquet") for folder in kept])
+    rows = pd.concat([folder.calibration() for folder in kept])
     rows = rows[rows["count"] > 0]
     sums = rows.assign(**{name: rows[name] * rows["count"] for name in ("confidence", "accuracy")})
     bins = sums.groupby(["low", "high"], as_index=False).sum()

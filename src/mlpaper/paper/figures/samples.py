@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from mlpaper.data.dataset import Dataset
 from mlpaper.paper import style
 from mlpaper.paper.job import ItemJob
-from mlpaper.study.schema import SamplesFigure
+from mlpaper.study.schema.items import SamplesFigure
 
 CAP = 500
 """Images of a class that are looked at, so that a memory-mapped dataset is not read whole."""

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from mlpaper.paper import seeds, style
 from mlpaper.paper.figures.curves import DASHES, NAMES
 from mlpaper.paper.job import ItemJob
-from mlpaper.study.schema import StepLossFigure
+from mlpaper.study.schema.items import StepLossFigure
 
 THIN: dict[str, Any] = {"color": "#A9B8C9", "linewidth": 0.35}
 INK, MEAN = style.PALETTE[0], style.PALETTE[1]
@@ -29,7 +29,7 @@ def draw(item: StepLossFigure, job: ItemJob) -> Figure:
     folders = seeds.converged(job.results.runs[item.run])
     if not folders:
         return style.message(f"Every seed of {item.run} diverged: there is no loss to show to its end.")
-    steps = pd.read_parquet(folders[0].path / "steps.parquet")
+    steps = folders[0].steps()
     if steps.empty:
         return style.message(f"{item.run} kept no losses of its updates.")
     history, window = folders[0].history(), window_of(len(steps))

@@ -19,7 +19,7 @@ from mlpaper.paper import seeds, style
 from mlpaper.paper.job import ItemJob
 from mlpaper.study import metrics
 from mlpaper.study.results import RunFolder
-from mlpaper.study.schema import SweepFigure
+from mlpaper.study.schema.items import SweepFigure
 
 DODGE = {True: 3.0, False: 9.0}
 """Points between the sweeps, so that none hides another, on a numerical axis and on one of names."""

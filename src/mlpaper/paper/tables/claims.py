@@ -9,7 +9,7 @@ from mlpaper.files import read_parquet
 from mlpaper.paper.claims import Row
 from mlpaper.paper.job import ItemJob
 from mlpaper.paper.tables.table import Column, Table
-from mlpaper.study.schema import ClaimsTable
+from mlpaper.study.schema.items import ClaimsTable
 
 ORIGINS = {"result": "", "explanation": " (an explanation)", "ours": " (our question)"}
 

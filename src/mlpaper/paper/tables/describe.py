@@ -28,13 +28,6 @@ LOSSES = {
     "squared_error": "squared error",
     "absolute_error": "absolute error",
 }
-DATASETS = {
-    "mnist": "MNIST",
-    "fashion_mnist": "Fashion-MNIST",
-    "emnist_bymerge": "EMNIST ByMerge",
-    "emnist_balanced": "EMNIST Balanced",
-    "digits": "digits",
-}
 
 
 def hidden(spec: dict[str, Any]) -> str:
@@ -73,7 +66,7 @@ def images(spec: dict[str, Any]) -> str:
     pool, split = spec["dataset"], spec["split"]
     parts = "" if len(pool["parts"]) > 1 else f", official {pool['parts'][0]} part"
     few = f", {split['subset']:,} training images" if split.get("subset") else ""
-    return f"{DATASETS[pool['name']]}{parts}{few}"
+    return f"{fmt.DATASETS[pool['name']]}{parts}{few}"
 
 
 def pixels(spec: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlpaper.paper.job import ItemJob
 from mlpaper.paper.tables.table import Column, Table
-from mlpaper.study.schema import DifferencesTable
+from mlpaper.study.schema.items import DifferencesTable
 
 
 def build(item: DifferencesTable, job: ItemJob) -> Table:

@@ -9,7 +9,7 @@ from mlpaper.paper import seeds
 from mlpaper.paper.job import ItemJob
 from mlpaper.paper.tables.runs import note
 from mlpaper.paper.tables.table import Column, Table
-from mlpaper.study.schema import NoiseTable
+from mlpaper.study.schema.items import NoiseTable
 
 PREFIX = "noise_accuracy_"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlpaper.paper.job import ItemJob
 from mlpaper.paper.tables.table import Column, Table
-from mlpaper.study.schema import OpenChoicesTable
+from mlpaper.study.schema.items import OpenChoicesTable
 
 
 def build(item: OpenChoicesTable, job: ItemJob) -> Table:

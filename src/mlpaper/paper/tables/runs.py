@@ -12,7 +12,7 @@ from mlpaper.paper.job import ItemJob
 from mlpaper.paper.tables import describe
 from mlpaper.paper.tables.table import Column, Table
 from mlpaper.study.results import RunFolder
-from mlpaper.study.schema import SETTING_COLUMNS, RunsTable
+from mlpaper.study.schema.items import SETTING_COLUMNS, RunsTable
 from mlpaper.study.stats import Summary
 
 
@@ -88,7 +88,7 @@ def _metric_columns(metric: str, runs: Sequence[str], job: ItemJob) -> list[Colu
 
 def _difference_columns(metric: str, baseline: str, runs: Sequence[str], job: ItemJob) -> list[Column]:
     """Differences to the baseline, ours and, where both values were published, theirs."""
-    unit = fmt.unit(metric).replace("%", "points")
+    unit = fmt.difference_unit(metric)
     cells = tuple(fmt.difference(metric, _difference(run, metric, baseline, job)) for run in runs)
     columns = [Column(f"difference to {baseline}" + (f" ({unit})" if unit else ""), cells, numeric=True)]
     published = [_published_difference(run, metric, baseline, job) for run in runs]

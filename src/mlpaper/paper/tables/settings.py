@@ -8,7 +8,7 @@ from mlpaper.paper import format as fmt
 from mlpaper.paper.job import ItemJob
 from mlpaper.paper.tables import describe
 from mlpaper.paper.tables.table import Column, Table
-from mlpaper.study.schema import SettingsTable
+from mlpaper.study.schema.items import SettingsTable
 
 KEPT = frozenset({"run", "hidden layers", "optimiser", "learning rate"})
 """Columns that are shown even where all runs share one value."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from mlpaper.paper.job import ItemJob
 from mlpaper.paper.tables.table import Column, Table
-from mlpaper.study.schema import SplitTable
+from mlpaper.study.schema.items import SplitTable
 
 
 def build(item: SplitTable, job: ItemJob) -> Table:

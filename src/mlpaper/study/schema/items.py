@@ -1,0 +1,274 @@
+"""Figures and tables of a study: their kinds, and what each kind may be given."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+from mlpaper.spec import Model, Positive
+from mlpaper.study.schema.names import Metric, Name, Prose, RunName, RunPattern, check_metric
+
+METRIC_FILES = ("spec.json", "run.json", "history.parquet", "evaluation.json")
+"""Files of a run that its metrics are read from, besides `robustness.parquet` and `gradients.parquet`."""
+
+
+class Item(Model):
+    """A figure or a table: its name in the file system, and what stands under or above it."""
+
+    files: ClassVar[tuple[str, ...]] = ()
+    """Files of every run shown that it reads, besides those of its metrics."""
+    about_data: ClassVar[bool] = False
+    """Whether it reads the dataset and its split."""
+
+    name: Name
+    title: Prose
+    """A few words; the figure's heading in lists and reports."""
+    caption: Prose
+    """Full sentences. Markdown, without numbers that a run decides."""
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Metrics that it shows."""
+        return ()
+
+
+class SamplesFigure(Item):
+    """One image of every class."""
+
+    about_data: ClassVar[bool] = True
+
+    kind: Literal["samples"]
+    columns: Positive = 12
+
+
+class ClassDistributionFigure(Item):
+    """Images per class, in the order of the classes and sorted by size."""
+
+    about_data: ClassVar[bool] = True
+
+    kind: Literal["class-distribution"]
+
+
+class CurvesFigure(Item):
+    """Training and validation metrics against the epoch, or against time; bands over seeds."""
+
+    files: ClassVar[tuple[str, ...]] = ("spec.json", "run.json", "history.parquet")
+
+    kind: Literal["curves"]
+    runs: tuple[RunPattern, ...] = Field(min_length=1)
+    metrics: tuple[Literal["loss", "accuracy"], ...] = ("loss", "accuracy")
+    splits: tuple[Literal["train", "validation"], ...] = ("train", "validation")
+    against: Literal["epoch", "time", "share"] = "epoch"
+    """The horizontal axis: epochs, seconds of training, or the share of each run's own training time."""
+
+
+class StepLossFigure(Item):
+    """Training loss of every update beside that of every epoch, of one run that records its steps."""
+
+    files: ClassVar[tuple[str, ...]] = ("spec.json", "run.json", "history.parquet", "steps.parquet")
+
+    kind: Literal["step-loss"]
+    run: RunName
+
+
+class ConfusionFigure(Item):
+    """Confusion matrix of one run over the test set, each row (true class) as shares of its class."""
+
+    files: ClassVar[tuple[str, ...]] = ("spec.json", "run.json", "evaluation.json", "confusion.npz")
+
+    kind: Literal["confusion"]
+    run: RunName
+
+
+class ConfusedPairsFigure(Item):
+    """The classes that one run takes for one another most often, each pair with images of it from the test set."""
+
+    files: ClassVar[tuple[str, ...]] = (
+        "spec.json",
+        "run.json",
+        "evaluation.json",
+        "confusion.npz",
+        "predictions.parquet",
+    )
+    about_data: ClassVar[bool] = True
+
+    kind: Literal["confused-pairs"]
+    run: RunName
+    pairs: Positive = 8
+    images: Positive = 6
+    """Images per pair: those of the highest confidence."""
+
+
+class ReliabilityFigure(Item):
+    """Accuracy against confidence in bins, with the expected calibration error, and how the confidences are spread."""
+
+    files: ClassVar[tuple[str, ...]] = ("spec.json", "run.json", "evaluation.json", "calibration.parquet")
+
+    kind: Literal["reliability"]
+    runs: tuple[RunPattern, ...] = Field(min_length=1)
+
+
+class ClassScoresFigure(Item):
+    """F1 of every class against the number of its training images."""
+
+    files: ClassVar[tuple[str, ...]] = ("spec.json", "run.json", "evaluation.json")
+    about_data: ClassVar[bool] = True
+
+    kind: Literal["class-scores"]
+    runs: tuple[RunPattern, ...] = Field(min_length=1)
+
+
+class NoiseFigure(Item):
+    """Test accuracy against the standard deviation of the noise added to the images, and relative to clean images."""
+
+    files: ClassVar[tuple[str, ...]] = (*METRIC_FILES, "robustness.parquet")
+
+    kind: Literal["noise"]
+    runs: tuple[RunPattern, ...] = Field(min_length=1)
+
+
+class GradientNormsFigure(Item):
+    """L2 norm of the gradient of every weight matrix, at initialisation and after training, for every seed."""
+
+    files: ClassVar[tuple[str, ...]] = ("spec.json", "run.json", "gradients.parquet")
+
+    kind: Literal["gradient-norms"]
+    runs: tuple[RunPattern, ...] = Field(min_length=1)
+
+
+class SweepFigure(Item):
+    """Metrics of one or more sweeps against what varies, one panel per metric; the published values beside them."""
+
+    kind: Literal["sweep"]
+    sweeps: tuple[Name, ...] = Field(min_length=1)
+    metrics: tuple[Metric, ...] = ("test_accuracy",)
+    runs: tuple[RunName, ...] = ()
+    """All runs of the sweeps; filled in where the study is loaded."""
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Metrics that it needs."""
+        return self.metrics
+
+
+class ParetoFigure(Item):
+    """One metric against a cost of several runs, with the runs that none other beats in both."""
+
+    kind: Literal["pareto"]
+    runs: tuple[RunPattern, ...] = ("*",)
+    metric: Metric = "test_accuracy"
+    cost: Metric = "seconds"
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Metrics that it needs."""
+        return (self.metric, self.cost)
+
+
+class MetricBarsFigure(Item):
+    """One metric of several runs, every seed a dot, the published value beside it."""
+
+    kind: Literal["metric-dots"]
+    runs: tuple[RunPattern, ...] = Field(min_length=1)
+    metric: Metric
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Metrics that it needs."""
+        return (self.metric,)
+
+
+FigureSpec = Annotated[
+    SamplesFigure
+    | ClassDistributionFigure
+    | CurvesFigure
+    | StepLossFigure
+    | ConfusionFigure
+    | ConfusedPairsFigure
+    | ReliabilityFigure
+    | ClassScoresFigure
+    | NoiseFigure
+    | GradientNormsFigure
+    | SweepFigure
+    | ParetoFigure
+    | MetricBarsFigure,
+    Field(discriminator="kind"),
+]
+
+
+class SplitTable(Item):
+    """Images, share, smallest and largest class of every part of the split."""
+
+    about_data: ClassVar[bool] = True
+
+    kind: Literal["split"]
+
+
+SETTING_COLUMNS = ("hidden", "optimizer", "outcome")
+"""Columns of a table of runs that are no metrics."""
+
+
+def _column(name: str) -> str:
+    return name if name in SETTING_COLUMNS else check_metric(name)
+
+
+Column = Annotated[str, AfterValidator(_column)]
+
+
+class RunsTable(Item):
+    """One row per run, one column per metric: mean and 95 % interval over seeds, and the published value."""
+
+    kind: Literal["runs"]
+    runs: tuple[RunPattern, ...] = Field(min_length=1)
+    columns: tuple[Column, ...] = Field(min_length=1)
+    """Metrics, or `hidden`, `optimizer`, `outcome`."""
+    baseline: RunName | None = None
+    """Adds a column with the difference of the first metric to this run."""
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Metrics that it needs."""
+        return tuple(name for name in self.columns if name not in SETTING_COLUMNS)
+
+
+class NoiseTable(Item):
+    """Test accuracy of runs (rows) at every noise level (columns)."""
+
+    files: ClassVar[tuple[str, ...]] = (*METRIC_FILES, "robustness.parquet")
+
+    kind: Literal["noise"]
+    runs: tuple[RunPattern, ...] = Field(min_length=1)
+
+
+class SettingsTable(Item):
+    """What runs were trained with."""
+
+    files: ClassVar[tuple[str, ...]] = ("spec.json",)
+
+    kind: Literal["settings"]
+    runs: tuple[RunPattern, ...] = ("*",)
+
+
+class OpenChoicesTable(Item):
+    """Choices that the source leaves open, the value taken and why."""
+
+    kind: Literal["open-choices"]
+
+
+class DifferencesTable(Item):
+    """Where the source's text and its authors' code differ."""
+
+    kind: Literal["differences"]
+
+
+class ClaimsTable(Item):
+    """The claims of the study with their verdicts."""
+
+    kind: Literal["claims"]
+
+
+TableSpec = Annotated[
+    SplitTable | RunsTable | NoiseTable | SettingsTable | OpenChoicesTable | DifferencesTable | ClaimsTable,
+    Field(discriminator="kind"),
+]

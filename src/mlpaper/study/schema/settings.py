@@ -1,0 +1,90 @@
+"""`config.yaml`, and the scales that it may name."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from mlpaper.spec import DatasetName, Model, Part, Positive, Seed
+
+
+class Settings(Model):
+    """`config.yaml`: what a user changes. Flat, so that every key can be given after `--config`."""
+
+    studies: tuple[str, ...] | Literal["all"] = "all"
+    """Studies to reproduce: `all`, or a list of names of files in `workflow/studies/`."""
+    seeds: tuple[Seed, ...] | dict[str, tuple[Seed, ...]] | Literal["auto"] = "auto"
+    """Seeds that every run is repeated over, for all studies or by study; `auto`, and a study that is not named, take
+    the scale's own."""
+    scale: str = "paper"
+    """Name of a file in `workflow/scales/`."""
+    mirror: str | None = None
+    """A folder or URL laid out `<dataset>/<file>`, tried before all other sources."""
+    emnist_parts: tuple[Part, ...] = ("train", "test")
+    """Official parts of EMNIST that form the pool."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where to train."""
+    pdf: Literal["auto", "latex", "typst", "none"] = "auto"
+    """How the PDF is made: `auto` takes LaTeX where it is installed, else Typst."""
+    twin: Literal["auto", "always", "never"] = "auto"
+    """Whether runs of the engine `torch` are made: `auto` makes them where PyTorch is installed."""
+    heavy: Literal["first", "all", "none"] = "first"
+    """Runs that their study marks as heavy: made with the first seed, with all of them, or left out."""
+    leave_out: tuple[Annotated[str, Field(pattern=r"^[a-z0-9*-]+\.[A-Za-z0-9*_-]+$")], ...] = ()
+    """Runs that are not made, as `<study>.<run>`; `*` stands for anything."""
+
+    @field_validator("studies")
+    @classmethod
+    def _some_studies(cls, value: Any) -> Any:
+        if isinstance(value, tuple) and (not value or len(set(value)) != len(value)):
+            raise ValueError("must be a list of one or more distinct values")
+        return value
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _known_seeds(cls, value: Any) -> Any:
+        lists = list(value.values()) if isinstance(value, dict) else [] if value == "auto" else [value]
+        if not all(map(_are_seeds, lists)):
+            raise ValueError(
+                "must be `auto`, a list of distinct seeds such as [0, 1, 2], or such a list for some studies"
+            )
+        return value
+
+    @field_validator("emnist_parts", mode="after")
+    @classmethod
+    def _known_order(cls, value: tuple[Part, ...]) -> tuple[Part, ...]:
+        if not value or len(set(value)) != len(value):
+            raise ValueError("must be [train, test], [test] or [train]")
+        ordered: tuple[Part, ...] = ("train", "test")
+        return tuple(part for part in ordered if part in value)
+
+
+def _are_seeds(value: Any) -> bool:
+    """Whether these are distinct seeds; Snakemake's `--config` gives those of a list as text."""
+    if not isinstance(value, (list, tuple)) or not value or not all(re.fullmatch(r"\d{1,10}", str(v)) for v in value):
+        return False
+    numbers = {int(seed) for seed in value}
+    return len(numbers) == len(value) and max(numbers) < 2**32
+
+
+class Scale(Model):
+    """`workflow/scales/*.yaml`: what a scale changes in every run of every study."""
+
+    description: str
+    watermark: Annotated[str, Field(pattern=r"^[^\"<>&\\\\]*$")] | None = None
+    """Plain text, printed over every figure, table and page of this scale."""
+    seeds: tuple[Seed, ...]
+    noise_seeds: Positive
+    """Repetitions of every noise level."""
+    dataset: DatasetName | None = None
+    """Replaces every study's dataset."""
+    epochs_divisor: Positive = 1
+    """Epochs, and updates where a run is stopped after some, are divided by this (at least 2 remain)."""
+    max_batch_size: Positive | None = None
+    max_width: Positive | None = None
+    withhold: bool = True
+    """Whether studies' `withhold_per_class` is applied."""
+    heavy: bool = True
+    """Whether runs that a study marks as heavy are heavy at this scale."""

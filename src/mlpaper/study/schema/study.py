@@ -1,0 +1,159 @@
+"""A study: `workflow/studies/*.yaml`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from mlpaper.spec import Model, NonNegativeReal, PositiveReal
+from mlpaper.study import metrics
+from mlpaper.study.schema.items import FigureSpec, TableSpec
+from mlpaper.study.schema.names import Name, Prose, RunName, check_metric
+from mlpaper.study.schema.rules import ClaimSpec
+
+PointName = Annotated[
+    str, BeforeValidator(lambda key: str(key) if isinstance(key, int) else key), Field(pattern=r"^[A-Za-z0-9-]+$")
+]
+"""A point of a sweep; the sweep's name, a hyphen and this make the name of its run."""
+
+
+class Source(Model):
+    """The published text that a study reproduces."""
+
+    citation: str
+    """Key in `report/references.bib`."""
+    authors: Prose
+    title: Prose
+    year: int | None = None
+    code: str | None = None
+    """Where the authors' own code is published."""
+
+
+class RunEntry(Model):
+    """A run of a study: what it changes in the study's defaults, or in the run that it is `based_on`."""
+
+    description: Prose
+    based_on: RunName | None = None
+    reproduces: RunName | None = None
+    """The source's run that this one is compared with, where it has another name."""
+    changes: dict[str, Any] = {}
+    """Fields of `RunSpec`, nested as there; a mapping changes only the keys that it names."""
+    noise: bool = False
+    """Whether the run is tested under noise."""
+    gradients: bool = False
+    """Whether norms of its gradients are among its metrics."""
+    heavy: Prose | None = None
+    """Why this run is too heavy for many seeds, and whether it is made is for the configuration's `heavy` to say."""
+
+
+class Sweep(Model):
+    """Runs that differ in one field: the sweep `width` over 2 and 4 has the runs `width-2` and `width-4`."""
+
+    label: Prose = ""
+    """What varies, as the label of an axis. That of the other sweep where none is given."""
+    description: Prose
+    """Of every run; `{}` stands for the name of its point."""
+    based_on: RunName | None = None
+    """A run that all points start from, or another sweep: then the points are that sweep's, each based on its run."""
+    changes: dict[str, Any] = {}
+    """What all points change."""
+    vary: str = ""
+    """The field of `RunSpec` that varies, such as `network.hidden`."""
+    points: dict[PointName, Any] = {}
+    """Point to the value of that field, in the order of the axis."""
+    logarithmic: bool = False
+    """Whether the axis is logarithmic."""
+    noise: bool = False
+    gradients: bool = False
+    heavy: dict[PointName, Prose] = {}
+    """Points whose runs are heavy, and why."""
+
+    def run(self, name: str, point: str) -> str:
+        """Name of the run at a point of this sweep, which is called `name`."""
+        return f"{name}-{point}"
+
+    def position(self, point: str) -> float | None:
+        """Where a point stands on a numerical axis: its value, or the number that is its name; None for neither."""
+        value = self.points[point]
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        try:
+            return float(point)
+        except ValueError:
+            return None
+
+
+class OpenChoice(Model):
+    """A value that neither the source's text nor its code states."""
+
+    what: Prose
+    choice: Prose
+    reason: Prose
+
+
+class Difference(Model):
+    """A point on which the source's text and its authors' code differ; both are run."""
+
+    what: Prose
+    text: Prose
+    code: Prose
+    runs: tuple[RunName, ...] = ()
+
+
+class Noise(Model):
+    """Gaussian noise added to the test images: x + N(0, sigma^2), clipped to [0, 1]."""
+
+    sigmas: tuple[NonNegativeReal, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+    """Distinct multiples of 0.1, which name the metrics `noise_accuracy_<sigma>`."""
+
+    @field_validator("sigmas")
+    @classmethod
+    def _tenths(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(sigma != round(sigma, 1) for sigma in value) or len(set(value)) != len(value) or not value:
+            raise ValueError("must be distinct multiples of 0.1")
+        return value
+
+
+class Study(Model):
+    """One study file."""
+
+    name: Name
+    title: Prose
+    source: Source
+    summary: Prose
+    """One paragraph: what the study asks and how. Markdown."""
+    defaults: dict[str, Any]
+    """The `RunSpec` that every run starts from, without seed."""
+    runs: dict[RunName, RunEntry] = {}
+    """Runs by name; those of the sweeps are added where the study is loaded."""
+    sweeps: dict[Name, Sweep] = {}
+    noise: Noise = Noise()
+    claims: tuple[ClaimSpec, ...] = ()
+    published: dict[str, PositiveReal] = {}
+    """Published values by `<run>.<metric>`; accuracies and F1 as fractions, losses in nats."""
+    open_choices: tuple[OpenChoice, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    figures: tuple[FigureSpec, ...] = ()
+    tables: tuple[TableSpec, ...] = ()
+
+    @field_validator("published")
+    @classmethod
+    def _published_keys(cls, value: dict[str, float]) -> dict[str, float]:
+        for key, number in value.items():
+            metric = check_metric(key.partition(".")[2])
+            if metrics.get(metric).unit == "%" and number > 1:
+                raise ValueError(f"`{key}`: {metric} is a fraction, such as 0.97, and cannot be {number:g}")
+        return value
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Study:
+        named = {
+            "figures": [figure.name for figure in self.figures],
+            "tables": [table.name for table in self.tables],
+            "claims": [claim.id for claim in self.claims],
+        }
+        for what, names in named.items():
+            if duplicates := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{what} share a name: {', '.join(duplicates)}")
+        return self
