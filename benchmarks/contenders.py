@@ -262,4 +262,3 @@ ON_GPU = {
     "JAX scan": jax_scan,
 }
 """JAX takes the device that it finds."""
-

@@ -61,7 +61,12 @@ def ceilings(cuda: Cuda, size: int = LARGE) -> dict[str, float]:
 
 
 def epoch(
-    cuda: Cuda, spec: RunSpec, images: np.ndarray, labels: np.ndarray, placement: str = "resident", captured: bool = True
+    cuda: Cuda,
+    spec: RunSpec,
+    images: np.ndarray,
+    labels: np.ndarray,
+    placement: str = "resident",
+    captured: bool = True,
 ) -> dict[str, float | str | int]:
     """Seconds of an epoch of updates, without validation, and what the device holds for it."""
     cuda.release()

@@ -198,6 +198,23 @@ def gradients(run: Path, pool: Path, split: Path) -> None:
 
 
 @cli.command()
+@click.option("--spec", "spec_json", required=True, help="RunSpec as JSON.")
+@click.option("--pool", type=FOLDER, required=True, help="Folder of the dataset's arrays.")
+@click.option("--split", "split_file", type=FILE, required=True, help="Indices of the split (.npz).")
+@click.option("--output", type=FILE, required=True)
+@DEVICE
+def placements(spec_json: str, pool: Path, split_file: Path, output: Path, device: str) -> None:
+    """Measure time and device memory with images resident on a GPU and streamed to it."""
+    from mlpaper.engine import backend, devices
+    from mlpaper.evaluate.placements import placements_of_run
+    from mlpaper.spec import RunSpec
+
+    spec = RunSpec.model_validate_json(spec_json)
+    with devices.leased(device) as chosen:
+        placements_of_run(spec, pool, split_file, output, backend.select(chosen))
+
+
+@cli.command()
 @click.option("--runs", "runs_json", required=True, help="Run folders by the study's names, as JSON.")
 @click.option("--measured", default="{}", help="Which of robustness and gradients were measured, by run, as JSON.")
 @click.option("--output", type=FILE, required=True)

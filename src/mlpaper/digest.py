@@ -101,6 +101,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "confusion": ("mlpaper.evaluate.job",),
     "robustness": ("mlpaper.evaluate.job",),
     "gradients": ("mlpaper.evaluate.gradients",),
+    "placements": ("mlpaper.evaluate.placements",),
     "study": ("mlpaper.study.results",),
     "judge": ("mlpaper.study.claims",),
     "numbers": ("mlpaper.paper.numbers",),

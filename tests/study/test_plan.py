@@ -269,7 +269,7 @@ def test_the_command_that_makes_a_paper_again_is_quoted() -> None:
         ({"leave_out": [f"{STUDY}.M9"]}, "`leave_out`: no run is like `emnist-bymerge.M9`"),
         ({"leave_out": ["M9"]}, r"`leave_out\.0`: string should match pattern"),
         ({"heavy": "one"}, "`heavy`: should be 'first', 'all' or 'none', not 'one'"),
-        ({"device": "gpu"}, "`device`: this version has no GPU backend"),
+        ({"placement": "disk"}, "`placement`: should be 'auto', 'resident' or 'streamed', not 'disk'"),
         ({"mirror": "/no/such/folder"}, "`mirror`: there is no folder /no/such/folder"),
         ({"seeds": [2**64]}, "`seeds`: must be `auto`"),
         ({"scale": "demos"}, r"`scale`: there is no scale `demos` \(did you mean `demo`\?\).* has demo, paper"),

@@ -3,12 +3,13 @@
 # `snakemake --lint` has two kinds of remarks here, both on purpose:
 # - No conda environment per rule: all rules call the same package, whose environment is locked and set up once
 #   (requirements.lock, envs/cpu.yaml).
-# - MIRROR, DEVICE and CONFIG in the shell commands of fetch, train, evaluate, robustness, gradients, figure and table: they
+# - MIRROR, DEVICE, PLACEMENT and CONFIG in the shell commands of fetch, train, robustness, placements, figure and table: they
 #   do not change what is made (a download is fixed by its hash, devices agree up to rounding and are recorded with the run,
 #   CONFIG only tells how to make it again), so they must not be parameters, whose change would make everything again.
 import json
 import os
 import shlex
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from snakemake.utils import min_version
 
 from mlpaper import paths
 from mlpaper.digest import RULES, digest, item_modules
+from mlpaper.engine.devices import visible_devices, why_no_gpu
 from mlpaper.errors import MlpaperError
 from mlpaper.data.sources import fingerprint
 from mlpaper.paper.captions import rst
@@ -51,7 +53,12 @@ if (notice := left_out_notice(PLAN)) and workflow.is_main_process:
 STARTED = time.time()
 CONFIG = config_arguments(PLAN.settings)
 MIRROR = PLAN.settings.mirror or ""
-DEVICE = PLAN.settings.device
+DEVICE, PLACEMENT = PLAN.settings.device, PLAN.settings.placement
+WHY_NO_GPU = None if DEVICE == "cpu" else why_no_gpu()
+if WHY_NO_GPU is None and DEVICE != "cpu" and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", len(visible_devices()))  # no more jobs at a time than there are devices
+if WHY_NO_GPU and workflow.is_main_process and (DEVICE == "gpu" or shutil.which("nvidia-smi")):
+    print(f"device: {DEVICE}: no GPU on this machine, since {WHY_NO_GPU}.", file=sys.stderr)
 REPORT = Path(os.path.relpath(Path(workflow.basedir) / "report"))
 CLAIMS = {name: claims_job(PLAN, study) for name, study in PLAN.studies.items()}
 FORMATS = ["html", "md", "tex"] + ([] if PLAN.settings.pdf == "none" else ["pdf"])
@@ -75,6 +82,11 @@ wildcard_constraints:
     item="[a-z0-9-]+",
     study="|".join(PLAN.studies),
     ending="html|md|tex|pdf",
+
+
+def gpus(wildcards):
+    """Devices that a job takes which can use one."""
+    return int(DEVICE == "gpu" or (DEVICE == "auto" and WHY_NO_GPU is None))
 
 
 def spec_of(wildcards):

@@ -20,7 +20,7 @@ rule evaluate:
         "evaluate {wildcards.run}"
     shell:
         "mlpaper --threads {threads} evaluate --run {params.folder:q} --pool {params.pool:q} --split {input.split:q}"
-        " --device {DEVICE} > {log:q} 2>&1"
+        " > {log:q} 2>&1"
 
 
 rule confusion:
@@ -58,6 +58,8 @@ rule robustness:
         sigmas=lambda wildcards: ",".join(map(str, NOISE[wildcards.run])),
         seeds=PLAN.scale.noise_seeds,
         code=CODE["robustness"],
+    resources:
+        gpu=gpus,
     message:
         "robustness of {wildcards.run}"
     shell:
@@ -84,4 +86,27 @@ rule gradients:
         "gradients of {wildcards.run}"
     shell:
         "mlpaper --threads {threads} gradients --run {params.folder:q} --pool {params.pool:q} --split {input.split:q}"
-        " --device {DEVICE} > {log:q} 2>&1"
+        " > {log:q} 2>&1"
+
+
+# On a machine without a GPU there is nothing to measure, and the file has no rows.
+rule placements:
+    input:
+        images_of,
+        meta=lambda wildcards: f"{pool_of(wildcards)}/meta.json",
+        split=lambda wildcards: paths.split_file(spec_of(wildcards)),
+    output:
+        f"{paths.RUN}/placements.parquet",
+    log:
+        "results/logs/placements/{run}.log",
+    params:
+        spec=lambda wildcards: spec_of(wildcards).canonical(),
+        pool=pool_of,
+        code=CODE["placements"],
+    resources:
+        gpu=gpus,
+    message:
+        "placements of {wildcards.run}"
+    shell:
+        "mlpaper --threads {threads} placements --spec {params.spec:q} --pool {params.pool:q} --split {input.split:q}"
+        " --output {output:q} --device {DEVICE} > {log:q} 2>&1"

@@ -21,9 +21,10 @@ rule train:
     resources:
         mem_mb=1500,
         runtime=120,
+        gpu=lambda wildcards: gpus(wildcards) if spec_of(wildcards).engine == "mlpaper" else 0,
     message:
         "train {wildcards.run}"
     shell:
         "mlpaper --threads {threads} train --spec {params.spec:q} --pool {params.pool:q} --split {input.split:q}"
         " --folder {params.folder:q} --checkpoint results/checkpoints/{wildcards.run}.npz --code {params.code}"
-        " --device {DEVICE} > {log:q} 2>&1"
+        " --device {DEVICE} --placement {PLACEMENT} > {log:q} 2>&1"

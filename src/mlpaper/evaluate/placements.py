@@ -6,9 +6,10 @@ comparison that the EMNIST study makes of its two ways to manage memory. Nothing
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -33,33 +34,34 @@ COLUMNS = {
 }
 """Columns of `placements.parquet` and their types; device memory is in MiB."""
 PLACEMENTS = ("resident", "streamed")
+BATCH_SIZES = (128, 256, 512, 1024, 2048)
 EPOCHS = 3
 """Epochs that are timed, after one in which kernels are compiled and the graph is captured."""
 
 
 def placements_of_run(
-    spec: RunSpec, pool: Path, split_file: Path, batch_sizes: Sequence[int], output: Path, backend: Callable[[], Backend]
+    spec: RunSpec,
+    pool: Path,
+    split_file: Path,
+    output: Path,
+    backend: Backend,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
 ) -> None:
-    """Write a row for every placement and batch size to `output`; none where `backend` gives the CPU's.
-
-    A backend is asked for anew for every row, since what the memory of one holds must not count for another.
-    """
+    """Write a row for every placement and batch size to `output`; none where `backend` is not a GPU's."""
     dataset, split = Dataset.open(pool), Split.read(split_file)
     rows: list[tuple[str, int, float, float, int]] = []
-    for placement in PLACEMENTS:
-        for batch_size in batch_sizes:
-            made = backend()
-            if made.cuda is None:
-                continue
-            made.cuda.release()
-            trainer = Trainer(
-                spec.model_copy(update={"batch_size": batch_size}), made, dataset.images, dataset.labels, split.train,
-                split.validation, len(dataset.classes), placement,
-            )  # fmt: skip
-            _epoch(trainer)
-            seconds = median(_epoch(trainer) for _ in range(EPOCHS))
-            rows.append((placement, batch_size, seconds, made.cuda.reserved() / 2**20, len(split.train)))
-            log.info("%s, batch %d: %.3f s per epoch, %.0f MiB", *rows[-1][:4])
+    for placement, batch_size in itertools.product(PLACEMENTS, batch_sizes if backend.cuda else ()):
+        assert backend.cuda is not None
+        backend.cuda.release()  # what the row before held must not count for this one
+        trainer = Trainer(
+            spec.model_copy(update={"batch_size": batch_size}), backend, dataset.images, dataset.labels, split.train,
+            split.validation, len(dataset.classes), placement,
+        )  # fmt: skip
+        _epoch(trainer)
+        seconds = median(_epoch(trainer) for _ in range(EPOCHS))
+        rows.append((placement, batch_size, seconds, backend.cuda.reserved() / 2**20, len(split.train)))
+        log.info("%s, batches of %d: %.3f s per epoch, %.0f MiB on the device", *rows[-1][:4])
+        del trainer
     columns = zip(*rows, strict=True) if rows else ((),) * len(COLUMNS)
     write_parquet(output, {n: np.asarray(c, COLUMNS[n]) for n, c in zip(COLUMNS, columns, strict=True)})
 
@@ -67,7 +69,9 @@ def placements_of_run(
 def _epoch(trainer: Trainer) -> float:
     """Seconds of one pass over the training images."""
     backend, begun = trainer.backend, time.perf_counter()
-    order = trainer.train_index[permutation(backend, len(trainer.train_index), trainer.spec.seed, trainer.progress.step)]
+    order = trainer.train_index[
+        permutation(backend, len(trainer.train_index), trainer.spec.seed, trainer.progress.step)
+    ]
     totals = backend.zeros((3,), np.float64)
     trainer.updates(order, trainer.learning_rates(trainer.steps_per_epoch), totals)
     backend.to_host(totals)

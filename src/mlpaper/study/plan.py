@@ -101,8 +101,6 @@ def load_plan(config: Mapping[str, Any], workflow: Path) -> Plan:
         Anything in the configuration or in the files is not as it must be.
     """
     settings = validate(Settings, dict(config), "config.yaml or --config")
-    if settings.device == "gpu":
-        raise ConfigurationError("config.yaml or --config: `device`: this version has no GPU backend; use cpu or auto")
     _check_mirror(settings.mirror)
     scale_file = _existing("scale", settings.scale, workflow / "scales")
     scale = validate(Scale, yaml.load(scale_file), str(scale_file), scale_file)

@@ -76,6 +76,10 @@ class RunFolder:
         """One row per moment and weight matrix: moment, layer, inputs, outputs, norm."""
         return pd.read_parquet(self.path / "gradients.parquet").assign(run=self.name, seed=self.seed)
 
+    def placements(self) -> pd.DataFrame:
+        """One row per placement and batch size: seconds_per_epoch, device_memory (MiB), images."""
+        return pd.read_parquet(self.path / "placements.parquet")
+
     def steps(self) -> pd.DataFrame:
         """One row per update: step, loss, lr; none where the run does not record them."""
         return pd.read_parquet(self.path / "steps.parquet")

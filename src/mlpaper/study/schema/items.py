@@ -268,7 +268,23 @@ class ClaimsTable(Item):
     kind: Literal["claims"]
 
 
+class PlacementsTable(Item):
+    """Time and device memory of one run with images resident on a GPU and streamed to it, by batch size."""
+
+    files: ClassVar[tuple[str, ...]] = ("spec.json", "run.json", "placements.parquet")
+
+    kind: Literal["placements"]
+    run: RunName
+
+
 TableSpec = Annotated[
-    SplitTable | RunsTable | NoiseTable | SettingsTable | OpenChoicesTable | DifferencesTable | ClaimsTable,
+    SplitTable
+    | RunsTable
+    | NoiseTable
+    | SettingsTable
+    | OpenChoicesTable
+    | DifferencesTable
+    | ClaimsTable
+    | PlacementsTable,
     Field(discriminator="kind"),
 ]

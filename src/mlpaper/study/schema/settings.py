@@ -25,7 +25,9 @@ class Settings(Model):
     emnist_parts: tuple[Part, ...] = ("train", "test")
     """Official parts of EMNIST that form the pool."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    """Where to train."""
+    """Where to train: a GPU, the CPU, or for `auto` a GPU where there is one."""
+    placement: Literal["auto", "resident", "streamed"] = "auto"
+    """Where a GPU finds the images: in its own memory, or sent in parts; `auto` takes the first where they fit."""
     pdf: Literal["auto", "latex", "typst", "none"] = "auto"
     """How the PDF is made: `auto` takes LaTeX where it is installed, else Typst."""
     twin: Literal["auto", "always", "never"] = "auto"
