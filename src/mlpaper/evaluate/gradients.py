@@ -20,14 +20,13 @@ import numpy as np
 
 from mlpaper.data.dataset import Dataset
 from mlpaper.data.split import Split
-from mlpaper.engine import backend as backends
 from mlpaper.engine import losses
 from mlpaper.engine.batches import Batches
 from mlpaper.engine.losses import Loss
 from mlpaper.engine.network import Network
 from mlpaper.engine.random import permutation
 from mlpaper.engine.typing import Array
-from mlpaper.evaluate.predict import load_run
+from mlpaper.evaluate.predict import array_backend, load_run
 from mlpaper.files import read_npz, write_parquet
 from mlpaper.spec import RunSpec
 
@@ -46,7 +45,7 @@ def gradients_of_run(run: Path, pool: Path, split_file: Path, device: str = "aut
     """Write ``gradients.parquet`` into the folder `run`; after training, the norms of a diverged run are NaN."""
     dataset, split = Dataset.open(pool), Split.read(split_file)
     spec, outcome = load_run(run)
-    backend = backends.select(device, np.float64)
+    backend = array_backend(device, np.float64)
     sample = split.train[backend.to_host(permutation(backend, len(split.train), spec.seed, 0))[:IMAGES]]
     options = spec.network.model_copy(update={"dropout": 0.0})
     network = Network(backend, options, dataset.images.shape[1], len(dataset.classes), len(sample))
@@ -64,7 +63,7 @@ def gradients_of_run(run: Path, pool: Path, split_file: Path, device: str = "aut
 
 def initial_state(spec: RunSpec, network: Network, device: str = "auto") -> np.ndarray:
     """State of a network like `network` before the first update of the run `spec`, float32."""
-    backend = backends.select(device)
+    backend = array_backend(device)
     initial = Network(backend, network.options, network.widths[0], network.widths[-1], 1, spec.seed)
     return backend.to_host(initial.state)
 

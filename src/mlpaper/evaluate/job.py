@@ -13,7 +13,7 @@ from mlpaper.engine import backend as backends
 from mlpaper.engine.batches import Batches
 from mlpaper.engine.train import EVALUATION_ROWS
 from mlpaper.evaluate.metrics import confusion_matrix
-from mlpaper.evaluate.predict import calibration_columns, evaluation, load_network, load_run, predict
+from mlpaper.evaluate.predict import array_backend, calibration_columns, evaluation, load_network, load_run, predict
 from mlpaper.evaluate.robustness import COLUMNS, robustness
 from mlpaper.files import read_parquet, write_json, write_npz, write_parquet
 from mlpaper.spec import InputSpec
@@ -26,7 +26,7 @@ def evaluate_run(run: Path, pool: Path, split_file: Path, device: str = "auto") 
     """
     dataset, split = Dataset.open(pool), Split.read(split_file)
     spec, outcome = load_run(run)
-    backend = backends.select(device)
+    backend = array_backend(device)
     network = load_network(run, spec, dataset, backend)
     batches = Batches(backend, dataset.images, dataset.labels, spec.input, EVALUATION_ROWS)
     columns = predict(network, batches, split.test)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlpaper.data.dataset import Dataset
+from mlpaper.engine import backend as backends
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.batches import Batches
 from mlpaper.engine.network import Network
@@ -20,6 +21,19 @@ from mlpaper.spec import RunSpec
 def load_run(folder: Path) -> tuple[RunSpec, dict[str, Any]]:
     """Specification and outcome of the run in `folder`."""
     return RunSpec.model_validate(read_json(folder / "spec.json")), read_json(folder / "run.json")
+
+
+def array_backend(device: str = "auto", dtype: Any = np.float32) -> Backend:
+    """The backend of a job that sees its images once: the array operations, which need no loading of compiled ones.
+
+    Loading takes longer than it would save, and the products of matrices, most of the work, are the same in both.
+
+    Raises
+    ------
+    ConfigurationError
+        The device is unknown, or is a GPU.
+    """
+    return backends.select("reference" if device in ("auto", "cpu") else device, dtype)
 
 
 def load_network(folder: Path, spec: RunSpec, dataset: Dataset, backend: Backend) -> Network:

@@ -229,7 +229,10 @@ class Stopwatch(Protocol):
         """Seconds per image to draw its noise and evaluate it at so many levels."""
 
     def job(self, engine: str) -> float:
-        """Seconds of a training job besides training: Python, imports, opening and writing files."""
+        """Seconds of a training job besides training: Python, imports, opening and writing files.
+
+        A job that adds noise to images starts as one that trains with the engine `mlpaper`.
+        """
 
     def evaluation_job(self) -> float:
         """The same of a job that evaluates."""
@@ -523,7 +526,7 @@ def forecast(spec: RunSpec, cost: Cost, noisy: float, noise_seeds: int, stopwatc
     epoch = stopwatch.shuffling(images.train) + images.validation * cost.evaluated
     training = todo.images * cost.image + todo.epochs * epoch + cost.build + stopwatch.job(spec.engine)
     evaluation = stopwatch.evaluation_job() + images.test * cost.evaluated
-    noise = stopwatch.evaluation_job() + images.test * noise_seeds * noisy if noise_seeds else 0.0
+    noise = stopwatch.job("mlpaper") + images.test * noise_seeds * noisy if noise_seeds else 0.0
     return Forecast(training, evaluation, noise, todo.at_most)
 
 
