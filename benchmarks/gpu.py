@@ -31,7 +31,7 @@ M1G = ROWS["M1g: 784-400-240-120-47, batch 512"]
 IMAGES, CLASSES, PIXELS = 566_667, 47, 784
 BATCHES = (128, 256, 512, 1024, 2048)
 LARGE = 8192
-"""Rows and columns of the product whose rate is the ceiling, and a sixteenth of the rows of the array that is copied."""
+"""Rows and columns of the product whose rate is the ceiling; the array that is copied has eight times the rows."""
 
 
 def seconds(work: Callable[[], None], wait: Callable[[], None], rounds: int = 5) -> float:
@@ -112,7 +112,8 @@ def table(measured: dict) -> str:
     best = measured["ceilings"]
     lines = [
         f"An epoch of M1g over {measured['images']:,} images. Ceilings of the device, measured: "
-        f"{best['GFLOP/s']:,.0f} GFLOP/s (product, single precision), {best['GB/s']:,.0f} GB/s (copy, read and written).",
+        f"{best['GFLOP/s']:,.0f} GFLOP/s (product, single precision), "
+        f"{best['GB/s']:,.0f} GB/s (copy, read and written).",
         "",
         "| placement | graph | batch | epoch, s | GFLOP/s | of the ceiling | device, MiB |",
         "|---|---|--:|--:|--:|--:|--:|",

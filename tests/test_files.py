@@ -20,6 +20,9 @@ from mlpaper.files import read_parquet, write_parquet
         (np.array(["plain", "naïve", ""]), "string", ["plain", "naïve", ""]),
         (["a", None], "string", ["a", None]),
         ([1.5, None], "double", [1.5, None]),
+        ([None, 2, *[None] * 8, 3], "int64", [None, 2, *[None] * 8, 3]),
+        ([1, None, 2.5], "double", [1.0, None, 2.5]),
+        ([None, None], "null", [None, None]),
         ([True, False], "bool", [True, False]),
         ([], "null", []),
         (np.empty(0), "double", []),
@@ -36,7 +39,7 @@ def test_columns_come_back(tmp_path: Path, column: object, kind: str, values: li
 def test_writing_numbers_and_texts_does_not_import_pandas(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from mlpaper.files import write_parquet\n"
-        f"write_parquet(Path({str(tmp_path / 'a.parquet')!r}), {{'a': [1, 2], 'b': [0.5, 1.5], 'c': ['x', 'y']}})\n"
+        f"write_parquet(Path({str(tmp_path / 'a.parquet')!r}), {{'a': [1, 2], 'b': [0.5, None], 'c': ['x', None]}})\n"
         "sys.exit('pandas' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

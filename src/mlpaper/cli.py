@@ -52,6 +52,7 @@ def _of_item(command: Command) -> Command:
     """Options of the commands that make one figure or table."""
     for option in (
         click.option("--config", default="", help="What follows the target in the command that makes it again."),
+        click.option("--code", default="", help="Digest of the code that makes it; computed where it is not given."),
         click.option("--stem", type=FILE, required=True, help="Output path without ending."),
         click.option("--job", "job_json", required=True, help="ItemJob as JSON."),
     ):
@@ -270,30 +271,30 @@ def claims(file: Path, only: tuple[str, ...], verdicts: tuple[str, ...]) -> None
 
 @cli.command()
 @_of_item
-def figure(job_json: str, stem: Path, config: str) -> None:
+def figure(job_json: str, stem: Path, code: str, config: str) -> None:
     """Draw one figure."""
-    from mlpaper.digest import item_modules
+    from mlpaper.digest import digest, item_modules
     from mlpaper.paper.figures import draw
     from mlpaper.paper.job import ItemJob
     from mlpaper.paper.provenance import write_sidecar
 
     job = ItemJob.model_validate_json(job_json)
     draw(job, stem)
-    write_sidecar(job, "figure", stem, item_modules("figures", job.item.kind), config)
+    write_sidecar(job, "figure", stem, code or digest(*item_modules("figures", job.item.kind)), config)
 
 
 @cli.command()
 @_of_item
-def table(job_json: str, stem: Path, config: str) -> None:
+def table(job_json: str, stem: Path, code: str, config: str) -> None:
     """Build one table."""
-    from mlpaper.digest import item_modules
+    from mlpaper.digest import digest, item_modules
     from mlpaper.paper.job import ItemJob
     from mlpaper.paper.provenance import write_sidecar
     from mlpaper.paper.tables import build
 
     job = ItemJob.model_validate_json(job_json)
     build(job, stem)
-    write_sidecar(job, "table", stem, item_modules("tables", job.item.kind), config)
+    write_sidecar(job, "table", stem, code or digest(*item_modules("tables", job.item.kind)), config)
 
 
 @cli.command()

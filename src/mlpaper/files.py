@@ -115,24 +115,35 @@ def write_parquet(path: Path, columns: Mapping[str, Any] | pa.Table) -> None:
 
 
 def _arrow(column: Any) -> pa.Array:
-    """Numbers or texts as an Arrow array, made from its buffers.
+    """Numbers or texts, None where there is none, as an Arrow array, made from its buffers.
 
     `pa.array` would do, but it imports pandas to look at what it is given, which takes longer than many a job.
     """
     import numpy as np
     import pyarrow as pa
 
-    array = column if isinstance(column, np.ndarray) else None
-    if array is None and {type(value) for value in column} in ({int}, {float}, {str}):
-        array = np.asarray(column)
-    if array is None or array.ndim != 1 or array.dtype.kind not in "iufU":
+    validity = None
+    if isinstance(column, np.ndarray):
+        array = column
+    else:
+        types = {type(value) for value in column if value is not None}
+        if not types:
+            return pa.nulls(len(column))
+        if types not in ({int}, {float}, {int, float}, {str}):
+            return pa.array(column)
+        known = [value is not None for value in column]
+        if not all(known):
+            validity = pa.py_buffer(np.packbits(known, bitorder="little"))
+        empty = types.pop()()
+        array = np.asarray([empty if value is None else value for value in column])
+    if array.ndim != 1 or array.dtype.kind not in "iufU":
         return pa.array(column)
     if array.dtype.kind == "U":
         encoded = [text.encode() for text in array.tolist()]
-        offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
-        return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
+        offsets = pa.py_buffer(np.cumsum([0, *map(len, encoded)], dtype=np.int32))
+        return pa.StringArray.from_buffers(len(encoded), offsets, pa.py_buffer(b"".join(encoded)), validity)
     buffer = pa.py_buffer(np.ascontiguousarray(array))
-    return pa.Array.from_buffers(pa.from_numpy_dtype(array.dtype), len(array), [None, buffer])
+    return pa.Array.from_buffers(pa.from_numpy_dtype(array.dtype), len(array), [validity, buffer])
 
 
 def read_parquet(path: Path) -> pa.Table:

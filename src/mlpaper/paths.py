@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from mlpaper.spec import PoolSpec, RunSpec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlpaper.spec import PoolSpec, RunSpec
 
 RUN = "results/runs/{run}"
 FIGURE = "results/figures/{item}"

@@ -445,3 +445,13 @@ def test_spread_labels_keep_their_order_and_their_distance() -> None:
     assert sorted(range(5), key=y.__getitem__) == [2, 0, 3, 1, 4]
     assert min(np.diff(sorted(y))) >= 0.1 - 1e-6
     assert 0 <= min(y) <= max(y) <= 1
+
+
+def test_labels_are_spread_to_the_nearest_places() -> None:
+    from scipy.optimize import isotonic_regression
+
+    random = np.random.default_rng(0)
+    for count in range(2, 12):
+        wanted, steps = np.sort(random.uniform(0.4, 0.6, count)), 0.08 * np.arange(count)
+        nearest = np.clip(isotonic_regression(wanted - steps).x, 0, 1 - steps[-1]) + steps
+        np.testing.assert_allclose(style.spread(list(wanted), 0.08, 0.0, 1.0), nearest, atol=1e-6)

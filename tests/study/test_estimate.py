@@ -174,7 +174,7 @@ def test_noise_is_counted_where_a_study_asks_for_it(config: dict, workflow: Path
     found = estimate(plan, Path("nowhere"), Fake(), torch=False)
     (noisy,), (quiet,) = (plan.names["emnist-bymerge"][run] for run in ("M0", "M1a"))
     test = sizes(plan.runs[noisy]).test
-    assert found.forecasts[noisy].noise == pytest.approx(2.0 + test * plan.scale.noise_seeds * 6e-3)
+    assert found.forecasts[noisy].noise == pytest.approx(1.0 + test * plan.scale.noise_seeds * 6e-3)
     assert found.forecasts[quiet].noise == 0
 
 

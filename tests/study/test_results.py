@@ -1,25 +1,28 @@
 """Metrics of a run, against values worked out by hand."""
 
+from typing import Any
+
 import numpy as np
-import pandas as pd
 import pytest
 
 from mlpaper.study.metrics import METRICS, get, known
-from mlpaper.study.results import gradient_metrics, history_metrics
+from mlpaper.study.results import gradient_metrics, history_metrics, noise_metrics
 
 
-def history(loss: list[float], accuracy: list[float]) -> pd.DataFrame:
-    epochs = np.arange(1, len(loss) + 1)
-    return pd.DataFrame(
-        {
-            "epoch": epochs,
-            "train_loss": 0.5,
-            "train_accuracy": 0.9 + 0.01 * epochs,
-            "validation_loss": loss,
-            "validation_accuracy": accuracy,
-            "seconds": 2.0 * epochs,
-        }
-    )
+def history(loss: list[float], accuracy: list[float]) -> dict[str, list[float]]:
+    epochs = list(range(1, len(loss) + 1))
+    return {
+        "epoch": epochs,
+        "train_loss": [0.5 for _ in epochs],
+        "train_accuracy": [0.9 + 0.01 * epoch for epoch in epochs],
+        "validation_loss": loss,
+        "validation_accuracy": accuracy,
+        "seconds": [2.0 * epoch for epoch in epochs],
+    }
+
+
+def gradients(rows: list[tuple[str, int, float]]) -> dict[str, list[Any]]:
+    return dict(zip(("moment", "layer", "norm"), map(list, zip(*rows, strict=True)), strict=True))
 
 
 def test_metrics_of_a_history() -> None:
@@ -49,7 +52,7 @@ def test_a_history_of_one_epoch_has_no_jitter() -> None:
 def test_metrics_of_gradients_are_decades() -> None:
     norms = {"initialisation": [1e-4, 1e-2, 1e-3, 1e-1], "trained": [0.0, 0.0, 0.0, 1.0]}
     rows = [(moment, layer, norm) for moment, of in norms.items() for layer, norm in enumerate(of)]
-    found = gradient_metrics(pd.DataFrame(rows, columns=["moment", "layer", "norm"]))
+    found = gradient_metrics(gradients(rows))
     assert found["gradient_first_initial"] == pytest.approx(-4)
     assert found["gradient_middle_initial"] == pytest.approx(-2.5)
     assert found["gradient_decay_initial"] == pytest.approx(-3)
@@ -59,8 +62,16 @@ def test_metrics_of_gradients_are_decades() -> None:
 
 def test_two_matrices_have_none_between_and_a_diverged_run_none_after() -> None:
     rows = [("initialisation", 0, 0.1), ("initialisation", 1, 1.0), ("trained", 0, np.nan), ("trained", 1, np.nan)]
-    found = gradient_metrics(pd.DataFrame(rows, columns=["moment", "layer", "norm"]))
+    found = gradient_metrics(gradients(rows))
     assert found.keys() == {"gradient_first_initial", "gradient_last_initial", "gradient_decay_initial"}
+
+
+def test_metrics_under_noise_are_means_over_noise_seeds() -> None:
+    rows = {"sigma": [0.1, 0.3, 0.5, 0.1, 0.3, 0.5], "accuracy": [0.9, 0.6, 0.4, 0.7, 0.8, 0.2]}
+    assert noise_metrics(rows) == pytest.approx(
+        {"noise_accuracy_0.1": 0.8, "noise_accuracy_0.3": 0.7, "noise_accuracy_0.5": 0.3, "strong_noise_accuracy": 0.5}
+    )
+    assert noise_metrics({"sigma": [], "accuracy": []}) == {}
 
 
 def test_every_metric_is_known_by_its_name() -> None:

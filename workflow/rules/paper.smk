@@ -17,7 +17,8 @@ rule figure:
     message:
         "figure {wildcards.item}"
     shell:
-        "mlpaper figure --job {params.job:q} --stem {params.stem:q} --config {CONFIG:q} > {log:q} 2>&1"
+        "mlpaper figure --job {params.job:q} --stem {params.stem:q} --code {params.code} --config {CONFIG:q}"
+        " > {log:q} 2>&1"
 
 
 rule table:
@@ -40,7 +41,8 @@ rule table:
     message:
         "table {wildcards.item}"
     shell:
-        "mlpaper table --job {params.job:q} --stem {params.stem:q} --config {CONFIG:q} > {log:q} 2>&1"
+        "mlpaper table --job {params.job:q} --stem {params.stem:q} --code {params.code} --config {CONFIG:q}"
+        " > {log:q} 2>&1"
 
 
 rule numbers:

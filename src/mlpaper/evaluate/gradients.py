@@ -46,7 +46,7 @@ def gradients_of_run(run: Path, pool: Path, split_file: Path) -> None:
     """Write ``gradients.parquet`` into the folder `run`; after training, the norms of a diverged run are NaN."""
     dataset, split = Dataset.open(pool), Split.read(split_file)
     spec, outcome = load_run(run)
-    backend = backends.select("cpu", np.float64)
+    backend = backends.select("reference", np.float64)
     sample = split.train[backend.to_host(permutation(backend, len(split.train), spec.seed, 0))[:IMAGES]]
     options = spec.network.model_copy(update={"dropout": 0.0})
     network = Network(backend, options, dataset.images.shape[1], len(dataset.classes), len(sample))
@@ -64,7 +64,7 @@ def gradients_of_run(run: Path, pool: Path, split_file: Path) -> None:
 
 def initial_state(spec: RunSpec, network: Network) -> np.ndarray:
     """State of a network like `network` before the first update of the run `spec`, float32."""
-    backend = backends.select("cpu")
+    backend = backends.select("reference")
     initial = Network(backend, network.options, network.widths[0], network.widths[-1], 1, spec.seed)
     return backend.to_host(initial.state)
 

@@ -27,7 +27,7 @@ def evaluate_run(run: Path, pool: Path, split_file: Path) -> None:
     """
     dataset, split = Dataset.open(pool), Split.read(split_file)
     spec, outcome = load_run(run)
-    backend = backends.select("cpu")
+    backend = backends.select("reference")  # the images are seen once: loading compiled operations takes longer
     network = load_network(run, spec, dataset, backend)
     batches = Batches(backend, dataset.images, dataset.labels, spec.input, EVALUATION_ROWS)
     columns = predict(network, batches, split.test)

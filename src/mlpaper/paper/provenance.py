@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
-from mlpaper.digest import digest
 from mlpaper.files import write_json
 from mlpaper.machine import commit, machine, versions
 from mlpaper.paper.expand import inputs
 from mlpaper.paper.job import ItemJob
 
 
-def write_sidecar(job: ItemJob, kind: str, stem: Path, modules: Iterable[str], config: str) -> None:
+def write_sidecar(job: ItemJob, kind: str, stem: Path, code: str, config: str) -> None:
     """Write ``<stem>.json``: what the figure or table is, what it was made from, and the command that makes it.
 
-    `config` is what stands behind the command's target, such as ` --config scale=demo`.
+    `code` is the digest of the code that made it; `config` is what stands behind the command's target, such as
+    ` --config scale=demo`.
     """
     runs = [Path(folder).name for folders in job.runs.values() for folder in folders]
     ending = "svg" if kind == "figure" else "md"
@@ -30,7 +29,7 @@ def write_sidecar(job: ItemJob, kind: str, stem: Path, modules: Iterable[str], c
             "study": job.study,
             "runs": runs,
             "specs": {run: run.rsplit("-", 1)[-1] for run in runs},
-            "code_digest": digest(*modules),
+            "code_digest": code,
             **commit(),
             "versions": versions(),
             "machine": machine(),

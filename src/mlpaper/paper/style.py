@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox, ScaledTranslation, Transform
@@ -99,10 +100,14 @@ def save(figure: Figure, stem: Path, title: str, watermark: str | None = None) -
         "svg": {"Title": title, "Date": None, "Creator": None},
         "pdf": {"Title": title, "CreationDate": None, "Creator": None, "Producer": None},
     }
-    for ending, entries in metadata.items():
-        with atomic(stem.with_name(f"{stem.name}.{ending}")) as temporary:
-            figure.savefig(temporary, format=ending, metadata=entries)
-        figure.set_layout_engine("none")  # the first file's layout is the second's
+    FigureCanvasSVG(figure)
+    figure.dpi = 72  # that of vector files
+    lay_out(figure)
+    with matplotlib.rc_context({"figure.constrained_layout.use": False}):
+        figure.set_layout_engine(None)  # both files are drawn once, in this layout
+        for ending, entries in metadata.items():
+            with atomic(stem.with_name(f"{stem.name}.{ending}")) as temporary:
+                figure.savefig(temporary, format=ending, metadata=entries)
 
 
 def _stamp(figure: Figure, text: str) -> None:
@@ -310,13 +315,23 @@ def spread(positions: Sequence[float], gap: float, low: float, high: float) -> l
     ordered = np.asarray(positions, dtype=float)[order]
     if n and low <= ordered[0] and ordered[-1] <= high and (np.diff(ordered) >= gap).all():
         return [round(float(y), 6) for y in positions]
-    from scipy.optimize import isotonic_regression  # slow to import
-
     steps = gap * np.arange(n)
-    moved = np.clip(isotonic_regression(np.asarray(positions)[order] - steps).x, low, high - steps[-1]) + steps
+    moved = np.clip(_not_decreasing(ordered - steps), low, high - steps[-1]) + steps
     result = np.empty(n)
     result[order] = moved
     return [round(float(y), 6) for y in result]
+
+
+def _not_decreasing(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Nearest values (least squares) that do not decrease: neighbours that do are pooled into their mean."""
+    pools: list[tuple[float, int]] = []
+    for value in values:
+        mean, size = float(value), 1
+        while pools and pools[-1][0] >= mean:
+            before, count = pools.pop()
+            mean, size = (count * before + size * mean) / (count + size), count + size
+        pools.append((mean, size))
+    return np.repeat([mean for mean, _ in pools], [size for _, size in pools])
 
 
 def unmanaged(height: float) -> Figure:

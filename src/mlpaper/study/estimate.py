@@ -245,7 +245,7 @@ def forecast(spec: RunSpec, cost: Cost, noisy: float, noise_seeds: int, stopwatc
     epoch = stopwatch.shuffling(images.train) + images.validation * cost.evaluated
     training = todo.images * cost.image + todo.epochs * epoch + cost.build + stopwatch.job(spec.engine)
     evaluation = stopwatch.evaluation_job() + images.test * cost.evaluated
-    noise = stopwatch.evaluation_job() + images.test * noise_seeds * noisy if noise_seeds else 0.0
+    noise = stopwatch.job("mlpaper") + images.test * noise_seeds * noisy if noise_seeds else 0.0
     return Forecast(training, evaluation, noise, todo.at_most)
 
 

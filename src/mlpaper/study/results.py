@@ -1,4 +1,7 @@
-"""Reading what runs left behind: the one place that knows the files of a run's folder."""
+"""Reading what runs left behind: the one place that knows the files of a run's folder.
+
+Metrics are computed without pandas, which takes longer to import than a table takes to build.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from mlpaper.files import read_json, read_npz
+from mlpaper.files import read_json, read_npz, read_parquet
 from mlpaper.study.metrics import METRICS, NOISE_METRIC
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TEST = {
     "test_accuracy": "accuracy",
@@ -66,35 +71,43 @@ class RunFolder:
 
     def history(self) -> pd.DataFrame:
         """One row per epoch."""
-        return pd.read_parquet(self.path / "history.parquet").assign(run=self.name, seed=self.seed)
+        return self._table("history").assign(run=self.name, seed=self.seed)
 
     def robustness(self) -> pd.DataFrame:
         """One row per noise level and noise seed: sigma, noise_seed, accuracy, cross_entropy."""
-        return pd.read_parquet(self.path / "robustness.parquet").assign(run=self.name, seed=self.seed)
+        return self._table("robustness").assign(run=self.name, seed=self.seed)
 
     def gradients(self) -> pd.DataFrame:
         """One row per moment and weight matrix: moment, layer, inputs, outputs, norm."""
-        return pd.read_parquet(self.path / "gradients.parquet").assign(run=self.name, seed=self.seed)
+        return self._table("gradients").assign(run=self.name, seed=self.seed)
 
-    def placements(self) -> pd.DataFrame:
-        """One row per placement and batch size: seconds_per_epoch, device_memory (MiB), images."""
-        return pd.read_parquet(self.path / "placements.parquet")
+    def placements(self) -> dict[str, list[Any]]:
+        """One row per placement and batch size: seconds_per_epoch, device_memory (MiB), images; none without a GPU."""
+        return self._columns("placements")
 
     def steps(self) -> pd.DataFrame:
         """One row per update: step, loss, lr; none where the run does not record them."""
-        return pd.read_parquet(self.path / "steps.parquet")
+        return self._table("steps")
 
     def predictions(self) -> pd.DataFrame:
         """One row per test image: index, label, prediction, confidence, log_probability."""
-        return pd.read_parquet(self.path / "predictions.parquet")
+        return self._table("predictions")
 
     def calibration(self) -> pd.DataFrame:
         """One row per bin of the confidence: low, high, count, confidence, accuracy; none where the run diverged."""
-        return pd.read_parquet(self.path / "calibration.parquet")
+        return self._table("calibration")
 
     def confusion(self) -> np.ndarray:
         """Counts over the test set: row is the true class, column the predicted one."""
         return read_npz(self.path / "confusion.npz")["matrix"]
+
+    def _table(self, name: str) -> pd.DataFrame:
+        import pandas as pd
+
+        return pd.read_parquet(self.path / f"{name}.parquet")
+
+    def _columns(self, name: str) -> dict[str, list[Any]]:
+        return read_parquet(self.path / f"{name}.parquet").to_pydict()  # type: ignore[no-any-return]
 
     def metric(self, name: str) -> float | None:
         """One metric, from the one file that has it; None where the run has none.
@@ -125,22 +138,19 @@ class RunFolder:
 
     @cached_property
     def _history_metrics(self) -> dict[str, float]:
-        return history_metrics(self.history(), int(self.outcome["kept_epoch"]))
+        return history_metrics(self._columns("history"), int(self.outcome["kept_epoch"]))
 
     @cached_property
     def _noise_metrics(self) -> dict[str, float]:
         if not (self.path / "robustness.parquet").exists():
             return {}
-        means = self.robustness().groupby("sigma")["accuracy"].mean()
-        found = {f"noise_accuracy_{sigma:.1f}": float(mean) for sigma, mean in means.items()}
-        strong = means[means.index >= STRONG_NOISE - 1e-9]
-        return found | ({"strong_noise_accuracy": float(strong.mean())} if len(strong) else {})
+        return noise_metrics(self._columns("robustness"))
 
     @cached_property
     def _gradient_metrics(self) -> dict[str, float]:
         if not (self.path / "gradients.parquet").exists():
             return {}
-        return gradient_metrics(self.gradients())
+        return gradient_metrics(self._columns("gradients"))
 
     def metrics(self, measured: Collection[str]) -> dict[str, float]:
         """All metrics that the run has; those of the files `robustness` and `gradients` where they were `measured`."""
@@ -151,28 +161,39 @@ class RunFolder:
         return {name: value for name, value in found.items() if value is not None}
 
 
-def history_metrics(history: pd.DataFrame, kept: int) -> dict[str, float]:
+def history_metrics(history: Mapping[str, Sequence[float]], kept: int) -> dict[str, float]:
     """Metrics of the epochs of a run that did not diverge; `kept` is the row of the epoch whose weights were kept."""
-    row, loss, accuracy = history.iloc[kept], history["validation_loss"], history["validation_accuracy"]
+    loss, accuracy = (np.asarray(history[f"validation_{name}"]) for name in ("loss", "accuracy"))
     found = {
-        name: float(row[name]) for name in ("train_accuracy", "train_loss", "validation_accuracy", "validation_loss")
+        name: float(history[name][kept])
+        for name in ("train_accuracy", "train_loss", "validation_accuracy", "validation_loss")
     }
     found["accuracy_gap"] = found["train_accuracy"] - found["validation_accuracy"]
-    found["best_epoch"] = float(history["epoch"].iloc[int(loss.argmin())])
-    found["loss_rise"] = float(loss.iloc[-1] - loss.min())
-    found["epochs_to_90"] = float(history["epoch"][accuracy >= 0.9 * accuracy.iloc[-1]].iloc[0])
-    found["seconds_per_epoch"] = float(history["seconds"].mean())
-    late = accuracy.iloc[len(accuracy) // 2 :]
+    found["best_epoch"] = float(history["epoch"][int(loss.argmin())])
+    found["loss_rise"] = float(loss[-1] - loss.min())
+    found["epochs_to_90"] = float(history["epoch"][int(np.argmax(accuracy >= 0.9 * accuracy[-1]))])
+    found["seconds_per_epoch"] = float(np.mean(history["seconds"]))
+    late = accuracy[len(accuracy) // 2 :]
     if len(late) > 1:
-        found["validation_jitter"] = float(late.diff().abs().mean())
+        found["validation_jitter"] = float(np.abs(np.diff(late)).mean())
     return found
 
 
-def gradient_metrics(gradients: pd.DataFrame) -> dict[str, float]:
+def noise_metrics(robustness: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Accuracy at every standard deviation of the noise, the mean over noise seeds; and the mean over strong noise."""
+    sigmas, accuracies = (np.asarray(robustness[name], dtype=float) for name in ("sigma", "accuracy"))
+    means = {float(sigma): float(accuracies[sigmas == sigma].mean()) for sigma in np.unique(sigmas)}
+    found = {f"noise_accuracy_{sigma:.1f}": mean for sigma, mean in means.items()}
+    strong = [mean for sigma, mean in means.items() if sigma >= STRONG_NOISE - 1e-9]
+    return found | ({"strong_noise_accuracy": float(np.mean(strong))} if strong else {})
+
+
+def gradient_metrics(gradients: Mapping[str, Sequence[Any]]) -> dict[str, float]:
     """Decimal logarithms of gradient norms, at both moments; between first and last only where there are matrices."""
     found = {}
     for moment, word in (("initialisation", "initial"), ("trained", "trained")):
-        norms = gradients[gradients["moment"] == moment].sort_values("layer")["norm"].to_numpy(dtype=float)
+        rows = zip(gradients["moment"], gradients["layer"], gradients["norm"], strict=True)
+        norms = np.array([norm for _, norm in sorted((layer, norm) for of, layer, norm in rows if of == moment)])
         if not len(norms) or not np.isfinite(norms).all():
             continue
         logs = np.log10(np.maximum(norms, LEAST_NORM))
@@ -199,14 +220,6 @@ class Results:
             for name, paths in folders.items()
         }
 
-    def history(self, name: str) -> pd.DataFrame:
-        """Epochs of all seeds of a run, with columns `run` and `seed`."""
-        return pd.concat([run.history() for run in self.runs[name]], ignore_index=True)
-
-    def robustness(self, name: str) -> pd.DataFrame:
-        """Noise levels of all seeds of a run, with columns `run` and `seed`."""
-        return pd.concat([run.robustness() for run in self.runs[name]], ignore_index=True)
-
     def metrics(self, measured: Mapping[str, Collection[str]]) -> pd.DataFrame:
         """Tidy metrics: columns run, seed, run_id, outcome, metric, value.
 
@@ -215,6 +228,8 @@ class Results:
         measured
             Run name to which of `robustness` and `gradients` were measured of it; a run that is not there has neither.
         """
+        import pandas as pd
+
         rows = [
             {
                 "run": run.name,

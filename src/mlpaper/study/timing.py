@@ -99,7 +99,10 @@ class Stopwatch(Protocol):
         """Seconds per image to draw its noise and evaluate it at so many levels."""
 
     def job(self, engine: str) -> float:
-        """Seconds of a training job besides training: Python, imports, opening and writing files."""
+        """Seconds of a training job besides training: Python, imports, opening and writing files.
+
+        A job that adds noise to images starts as one that trains with the engine `mlpaper`.
+        """
 
     def evaluation_job(self) -> float:
         """The same of a job that evaluates."""

@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from collections import defaultdict
+from statistics import median
 
-from mlpaper.paper import format as fmt
 from mlpaper.paper.job import ItemJob
 from mlpaper.paper.tables.table import Column, Table
 from mlpaper.study.schema.items import PlacementsTable
 
 PLACEMENTS = ("resident", "streamed")
-MEASURES = (("seconds_per_epoch", "s per epoch"), ("device_memory", "MiB on the device"))
+MEASURES = (("seconds_per_epoch", "s per epoch", "{:.3f}"), ("device_memory", "MiB on the device", "{:,.0f}"))
 
 
 def build(item: PlacementsTable, job: ItemJob) -> Table:
     """A row per batch size, two columns per placement: medians over the seeds."""
-    folders = job.results.runs[item.run]
-    measured = pd.concat([folder.placements() for folder in folders]) if folders else pd.DataFrame()
-    if measured.empty:
-        return Table((Column("batch", ("–",), numeric=True),), [], "Not measured: no GPU was at hand.")
-    medians = measured.groupby(["batch_size", "placement"])[[name for name, _ in MEASURES]].median()
-    sizes = sorted(measured["batch_size"].unique())
-    columns = [Column("batch", tuple(str(size) for size in sizes), numeric=True)]
+    found: dict[tuple[int, str, str], list[float]] = defaultdict(list)
+    images = 0
+    for folder in job.results.runs[item.run]:
+        columns = folder.placements()
+        for row, (size, placement) in enumerate(zip(columns["batch_size"], columns["placement"], strict=True)):
+            images = columns["images"][row]
+            for name, _, _ in MEASURES:
+                found[size, placement, name].append(columns[name][row])
+    if not found:
+        return Table(
+            (Column("batch size", ("–",), numeric=True),), [], "Not measured: the paper was made without a GPU."
+        )
+    sizes = sorted({size for size, _, _ in found})
+    shown = [Column("batch size", tuple(map(str, sizes)), numeric=True)]
     for placement in PLACEMENTS:
-        for name, title in MEASURES:
-            cells = tuple(_cell(name, medians, size, placement) for size in sizes)
-            columns.append(Column(f"{placement}, {title}", cells, numeric=True))
-    images = int(measured["images"].iloc[0])
-    raw = medians.reset_index().to_dict("records")
-    return Table(
-        tuple(columns),
-        [{str(key): value for key, value in row.items()} for row in raw],
-        f"Updates alone, over {images:,} training images; medians of three epochs.",
-    )
-
-
-def _cell(name: str, medians: pd.DataFrame, size: int, placement: str) -> str:
-    if (size, placement) not in medians.index:
-        return fmt.number(name, None)
-    value = float(medians.loc[(size, placement), name])
-    return f"{value:.3f}" if name == "seconds_per_epoch" else f"{value:,.0f}"
+        for name, title, form in MEASURES:
+            values = [found.get((size, placement, name)) for size in sizes]
+            cells = tuple(form.format(median(value)) if value else "–" for value in values)
+            shown.append(Column(f"{placement}, {title}", cells, numeric=True))
+    raw = [
+        {"batch_size": size, "placement": placement, "measure": name, "median": median(values)}
+        for (size, placement, name), values in sorted(found.items())
+    ]
+    return Table(tuple(shown), raw, f"Updates alone, over {images:,} images; each the median of three epochs.")
