@@ -12,9 +12,13 @@ from test_program import ADAM, CASES, IMAGES, LABELS, SGD
 
 from mlpaper.engine import backend, checkpoint, placement
 from mlpaper.engine.cuda import Cuda, DeviceMemory
+from mlpaper.engine.job import train_run
 from mlpaper.engine.placement import Streamed, choose
 from mlpaper.engine.train import Trainer
 from mlpaper.errors import ConfigurationError
+from mlpaper.evaluate.job import robustness_of_run
+from mlpaper.evaluate.placements import COLUMNS, placements_of_run
+from mlpaper.files import read_json, read_parquet
 from mlpaper.spec import RunSpec
 
 MASK = {"network": {"hidden": [20, 13], "dropout": 0.3, "batch_norm": True}, "optimizer": SGD}
@@ -176,3 +180,41 @@ def test_auto_streams_what_does_not_fit(emulated: EmulatedCuda) -> None:
     big = np.zeros((30_000, 49), np.uint8)
     emulated.free = (1 << 30) // 10 + big.nbytes - 1
     assert isinstance(placement.place(emulated, big, 100, 20_000), Streamed)
+
+
+def test_placements_are_measured_on_a_gpu_and_nowhere_else(
+    emulated: EmulatedCuda, digits: Path, tmp_path: Path
+) -> None:
+    spec, file = spec_of(network={"hidden": [8]}), tmp_path / "placements.parquet"
+    measure = (spec, digits, digits / "split.npz", file)
+    placements_of_run(*measure, backend.select("cpu"), batch_sizes=(128, 256))
+    assert read_parquet(file).to_pydict() == {name: [] for name in COLUMNS}
+    placements_of_run(*measure, backend.on(emulated), batch_sizes=(256, 512))
+    rows = read_parquet(file).to_pydict()
+    assert rows["placement"] == ["resident", "resident", "streamed", "streamed"]
+    assert rows["batch_size"] == [256, 512, 256, 512]
+    assert min(rows["seconds_per_epoch"]) > 0
+    assert min(rows["device_memory"]) > 0
+
+
+def test_noise_scores_are_the_same_on_a_gpu(cuda: Cuda, digits: Path, tmp_path: Path) -> None:
+    spec = spec_of(network={"hidden": [8]}, input={"mean": 0.1, "std": 0.3})
+    train_run(spec, digits, digits / "split.npz", tmp_path, tmp_path / "c.npz", "test")
+    scores = []
+    for made in (None, backend.on(cuda)):
+        robustness_of_run(tmp_path, digits, digits / "split.npz", [0.0, 0.5], 2, made)
+        scores.append(read_parquet(tmp_path / "robustness.parquet").to_pydict())
+    assert scores[0]["sigma"] == scores[1]["sigma"]
+    np.testing.assert_allclose(scores[0]["cross_entropy"], scores[1]["cross_entropy"], rtol=1e-5)
+    np.testing.assert_allclose(scores[0]["accuracy"], scores[1]["accuracy"], atol=0.01)
+
+
+def test_a_gpu_run_records_where_it_was_made(emulated: EmulatedCuda, digits: Path, tmp_path: Path) -> None:
+    spec = spec_of(network={"hidden": [8]}, epochs=2)
+    train_run(spec, digits, digits / "split.npz", tmp_path, tmp_path / "c.npz", "test", backend.on(emulated))
+    outcome = read_json(tmp_path / "run.json")
+    assert (outcome["device"], outcome["placement"], outcome["machine"]["gpu"]) == ("gpu", "resident", "emulated")
+    assert outcome["device_memory_bytes"] > 0
+    train_run(spec, digits, digits / "split.npz", tmp_path, tmp_path / "c.npz", "test")
+    outcome = read_json(tmp_path / "run.json")
+    assert (outcome["device"], outcome["placement"], outcome["device_memory_bytes"]) == ("cpu", None, None)
