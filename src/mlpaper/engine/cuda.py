@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,12 +88,6 @@ class Cuda:
         import cupyx
 
         return cupyx.empty_pinned(shape, dtype)  # type: ignore[no-any-return]
-
-    @contextmanager
-    def copying(self) -> Iterator[None]:
-        """Queue on `copies` what is queued in this context."""
-        with self.copies:
-            yield
 
     def send(self, host: np.ndarray, device: Array) -> None:
         """Queue a copy from pinned memory on `copies`."""
