@@ -36,8 +36,8 @@ class DeviceArray(np.ndarray):
             self.cuda = other.cuda
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
-        if getattr(np, ufunc.__name__, None) is not ufunc:
-            return NotImplemented  # CuPy knows NumPy's alone
+        if getattr(np, ufunc.__name__, None) is not ufunc and ufunc.__name__ != "erf":
+            return NotImplemented  # CuPy knows NumPy's alone; SciPy's erf stands for its own, in cupyx
         cuda, plain = self.cuda, _on_host((inputs, options))
         call = getattr(ufunc, method)
         if out is None:

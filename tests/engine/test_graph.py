@@ -187,12 +187,12 @@ def test_placements_are_measured_on_a_gpu_and_nowhere_else(
 ) -> None:
     spec, file = spec_of(network={"hidden": [8]}), tmp_path / "placements.parquet"
     measure = (spec, digits, digits / "split.npz", file)
-    placements_of_run(*measure, backend.select("cpu"), batch_sizes=(128, 256))
+    placements_of_run(*measure, backend.select("cpu"), batch_sizes=(512,))
     assert read_parquet(file).to_pydict() == {name: [] for name in COLUMNS}
-    placements_of_run(*measure, backend.on(emulated), batch_sizes=(256, 512))
+    placements_of_run(*measure, backend.on(emulated), batch_sizes=(512, 1024))
     rows = read_parquet(file).to_pydict()
     assert rows["placement"] == ["resident", "resident", "streamed", "streamed"]
-    assert rows["batch_size"] == [256, 512, 256, 512]
+    assert rows["batch_size"] == [512, 1024, 512, 1024]
     assert min(rows["seconds_per_epoch"]) > 0
     assert min(rows["device_memory"]) > 0
 

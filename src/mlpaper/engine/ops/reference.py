@@ -114,7 +114,7 @@ def tanh_backward(y: Array, dy: Array, dx: Array) -> None:
 
 def _erf(x: Array) -> Array:
     """erf(x / sqrt(2)), of the type of `x`."""
-    if type(x) is np.ndarray:
+    if isinstance(x, np.ndarray):
         from scipy.special import erf  # 0.3 s to import, and few networks need it
     else:
         from cupyx.scipy.special import erf
