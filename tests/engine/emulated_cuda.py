@@ -231,7 +231,12 @@ class EmulatedCuda(Cuda):
             assert isinstance(array, DeviceArray)
             assert array.flags.c_contiguous
         a, b, out = map(_host_view, (a, b, out))
-        self.push(lambda: np.matmul(a.T if transposed[0] else a, b.T if transposed[1] else b, out=out))
+
+        def work() -> None:
+            with np.errstate(all="ignore"):
+                np.matmul(a.T if transposed[0] else a, b.T if transposed[1] else b, out=out)
+
+        self.push(work)
 
     def captured(self, work: Callable[[], None]) -> Callable[[], None]:
         self.recording = []

@@ -127,7 +127,7 @@ def test_lint_has_only_the_remarks_that_are_justified(project: Project) -> None:
             remarks.add((rule, line.strip(" *:")))
     conda = {remark for remark in remarks if remark[1] == "Specify a conda environment or container for each rule."}
     config = {rule for rule, remark in remarks - conda if "directly uses variable" in remark}
-    assert config == {"fetch", "train", "evaluate", "robustness", "gradients", "figure", "table"}
+    assert config == {"fetch", "train", "robustness", "placements", "figure", "table"}
     assert len(remarks) == len(conda) + len(config), remarks
 
 
