@@ -23,16 +23,8 @@ from mlpaper.engine.devices import visible_devices, why_no_gpu
 from mlpaper.errors import MlpaperError
 from mlpaper.data.sources import fingerprint
 from mlpaper.paper.captions import rst
-from mlpaper.paper.expand import (
-    arrays,
-    claims_job,
-    config_arguments,
-    figure_jobs,
-    inputs,
-    measured_runs,
-    numbers_job,
-    table_jobs,
-)
+from mlpaper.paper.expand import claims_job, config_arguments, figure_jobs, measured_runs, numbers_job, table_jobs
+from mlpaper.paper.job import arrays, inputs
 from mlpaper.spec import PARTS, canonical_json
 from mlpaper.study.plan import left_out_notice, load_plan, noise_levels
 

@@ -1,4 +1,4 @@
-"""From the plan to the jobs of the paper, and the files that each of them reads."""
+"""From the plan to the jobs of the paper."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from mlpaper import paths
 from mlpaper.errors import ConfigurationError
 from mlpaper.paper.job import ItemJob, NumbersJob, StudyJob
 from mlpaper.spec import RunSpec
-from mlpaper.study import metrics
 from mlpaper.study.claims import ClaimsJob
 from mlpaper.study.plan import Plan, measured_files, published, referenced
-from mlpaper.study.schema.items import METRIC_FILES, FigureSpec, TableSpec
+from mlpaper.study.schema.items import FigureSpec, TableSpec
 from mlpaper.study.schema.settings import Settings
 from mlpaper.study.schema.study import Study
 
@@ -74,34 +73,6 @@ def _study_job(plan: Plan, study: Study) -> StudyJob:
         pool=paths.pool_folder(spec.dataset),
         split=paths.split_file(spec),
     )
-
-
-def inputs(job: ItemJob) -> list[str]:
-    """Files that a figure or table is made from."""
-    found = [
-        f"{folder}/{name}" for run, folders in job.runs.items() for folder in folders for name in run_files(job, run)
-    ]
-    if job.claims is not None:
-        found.append(job.claims)
-    if job.pool is not None:
-        found.append(f"{job.pool}/meta.json")
-    if job.split is not None:
-        found.append(job.split)
-    return found
-
-
-def arrays(job: ItemJob) -> list[str]:
-    """Arrays that a figure or table reads; their content is told by the `meta.json` among its inputs."""
-    return [] if job.pool is None else paths.pool_arrays(job.pool)
-
-
-def run_files(job: ItemJob, run: str) -> tuple[str, ...]:
-    """Files of a run that a figure or table reads."""
-    if not job.item.metric_names:
-        return job.item.files
-    needed = {f"{metrics.get(metric).file}.parquet" for metric in job.item.metric_names}
-    measured = (f"{name}.parquet" for name in job.measured.get(run, ()))
-    return tuple(dict.fromkeys((*job.item.files, *METRIC_FILES, *(name for name in measured if name in needed))))
 
 
 def claims_job(plan: Plan, study: Study) -> ClaimsJob:

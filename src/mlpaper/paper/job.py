@@ -1,4 +1,4 @@
-"""What the jobs of the paper are given: a figure, a table, all numbers.
+"""What the jobs of the paper are given: a figure, a table, all numbers; and the files that an item is made from.
 
 A job's canonical JSON travels through Snakemake's `params`, so it holds exactly what its output depends on.
 Reading results is imported where it is used: Snakemake builds these jobs each time it starts.
@@ -10,9 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlpaper import paths
 from mlpaper.spec import Model
+from mlpaper.study import metrics
 from mlpaper.study.left_out import LeftOut, by_reason
-from mlpaper.study.schema.items import FigureSpec, TableSpec
+from mlpaper.study.schema.items import METRIC_FILES, FigureSpec, TableSpec
 from mlpaper.study.schema.names import RunName
 
 if TYPE_CHECKING:
@@ -81,6 +83,34 @@ class ItemJob(Model):
 
         assert self.split is not None
         return Split.read(Path(self.split))
+
+
+def inputs(job: ItemJob) -> list[str]:
+    """Files that a figure or table is made from."""
+    found = [
+        f"{folder}/{name}" for run, folders in job.runs.items() for folder in folders for name in run_files(job, run)
+    ]
+    if job.claims is not None:
+        found.append(job.claims)
+    if job.pool is not None:
+        found.append(f"{job.pool}/meta.json")
+    if job.split is not None:
+        found.append(job.split)
+    return found
+
+
+def arrays(job: ItemJob) -> list[str]:
+    """Arrays that a figure or table reads; their content is told by the `meta.json` among its inputs."""
+    return [] if job.pool is None else paths.pool_arrays(job.pool)
+
+
+def run_files(job: ItemJob, run: str) -> tuple[str, ...]:
+    """Files of a run that a figure or table reads."""
+    if not job.item.metric_names:
+        return job.item.files
+    needed = {f"{metrics.get(metric).file}.parquet" for metric in job.item.metric_names}
+    measured = (f"{name}.parquet" for name in job.measured.get(run, ()))
+    return tuple(dict.fromkeys((*job.item.files, *METRIC_FILES, *(name for name in measured if name in needed))))
 
 
 class StudyJob(Model):
