@@ -19,7 +19,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from mlpaper.engine.devices import lease
-with lease(sys.argv[2].split(","), Path(sys.argv[1]), poll=0.02) as device:
+with lease({name: name for name in sys.argv[2].split(",")}, Path(sys.argv[1]), poll=0.02) as device:
     print(device, flush=True)
     time.sleep(float(sys.argv[3]))
 """
@@ -122,15 +122,30 @@ def test_a_lease_shows_the_job_one_device(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("variable", "seen"), [("0,2", ["0", "2"]), ("0,-1,1", ["0"]), ("", []), (" MIG-1 ", ["MIG-1"]), (None, ["GPU-0"])]
+    ("variable", "seen"),
+    [
+        ("0,2", {"0": "GPU-0", "2": "GPU-2"}),
+        ("0,-1,1", {"0": "GPU-0"}),
+        ("", {}),
+        (" MIG-1 ", {"MIG-1": "MIG-1"}),
+        (None, {"GPU-0": "GPU-0"}),
+    ],
 )
 def test_devices_that_a_scheduler_hides_stay_hidden(
-    variable: str | None, seen: list[str], monkeypatch: pytest.MonkeyPatch
+    variable: str | None, seen: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _pretend(monkeypatch, FakeNvml(1))
     if variable is not None:
         monkeypatch.setenv(devices.VISIBLE, variable)
     assert devices.visible_devices() == seen
+
+
+def test_two_jobs_whose_devices_are_both_called_0_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    """As under Slurm, where each job's own device is its number 0; and one device has one lock, whatever its names."""
+    with devices.lease({"0": "GPU-a"}, tmp_path) as first, devices.lease({"0": "GPU-b"}, tmp_path) as second:
+        assert first == second == "0"
+        with devices.lease({"1": "GPU-a", "2": "GPU-c"}, tmp_path) as third:
+            assert third == "2"
 
 
 def test_a_gpu_that_cannot_be_used_is_an_error_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,7 @@ def test_a_gpu_that_is_not_there_is_said_at_once_and_in_the_job(project: Project
     config = (*project.config, "device=gpu")
     outcome = project.snakemake(target, config=config)
     assert outcome.code != 0
-    assert outcome.output.count("device: gpu: no GPU on this machine, since ") == 1
+    assert outcome.output.count("device: gpu: no GPU for jobs on this machine, since ") == 1
     log = project.folder / "results" / "logs" / "train" / f"{target.split('/')[2]}.log"
     assert "mlpaper: device: gpu was asked for, but " in log.read_text()
     assert not (project.folder / target).exists()

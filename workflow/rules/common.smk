@@ -50,7 +50,7 @@ WHY_NO_GPU = None if DEVICE == "cpu" else why_no_gpu()
 if WHY_NO_GPU is None and DEVICE != "cpu" and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", len(visible_devices()))  # no more jobs at a time than there are devices
 if WHY_NO_GPU and workflow.is_main_process and (DEVICE == "gpu" or shutil.which("nvidia-smi")):
-    print(f"device: {DEVICE}: no GPU on this machine, since {WHY_NO_GPU}.", file=sys.stderr)
+    print(f"device: {DEVICE}: no GPU for jobs on this machine, since {WHY_NO_GPU}.", file=sys.stderr)
 REPORT = Path(os.path.relpath(Path(workflow.basedir) / "report"))
 CLAIMS = {name: claims_job(PLAN, study) for name, study in PLAN.studies.items()}
 FORMATS = ["html", "md", "tex"] + ([] if PLAN.settings.pdf == "none" else ["pdf"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import itertools
 import logging
 import os
 import time
@@ -54,26 +55,39 @@ def why_no_gpu() -> str | None:
     return None
 
 
-def visible_devices() -> list[str]:
-    """The devices that this process may use, as `CUDA_VISIBLE_DEVICES` names them; by their identity if it is unset.
+def visible_devices() -> dict[str, str]:
+    """The devices that this process may use: as `CUDA_VISIBLE_DEVICES` names them, and their identity.
 
-    As in CUDA, the list ends at the first entry that is no device: ``0,-1,1`` is device 0 alone.
+    A scheduler may call the one device of every job 0, so a number says nothing of which device it is. As in CUDA, the
+    list ends at the first entry that is no device: ``0,-1,1`` is device 0 alone.
     """
-    if VISIBLE in os.environ:
-        entries = []
-        for entry in os.environ[VISIBLE].split(","):
-            if not entry.strip() or entry.strip().startswith("-"):
-                break
-            entries.append(entry.strip())
-        return entries
     import pynvml
 
     pynvml.nvmlInit()
     try:
-        handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
-        return [pynvml.nvmlDeviceGetUUID(handle) for handle in handles]
+        if VISIBLE not in os.environ:
+            numbers = range(pynvml.nvmlDeviceGetCount())
+            return {uuid: uuid for uuid in map(_identity, map(str, numbers))}
+        entries = itertools.takewhile(_is_device, map(str.strip, os.environ[VISIBLE].split(",")))
+        return {entry: _identity(entry) for entry in entries}
     finally:
         pynvml.nvmlShutdown()
+
+
+def _is_device(entry: str) -> bool:
+    return bool(entry) and not entry.startswith("-")
+
+
+def _identity(entry: str) -> str:
+    """The identity of a device that is named by its number, or by its identity already."""
+    import pynvml
+
+    if not entry.isdecimal():
+        return entry
+    try:
+        return str(pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(int(entry))))
+    except pynvml.NVMLError:
+        return entry
 
 
 @contextmanager
@@ -101,10 +115,10 @@ def leased(device: str) -> Iterator[str]:
 
 
 @contextmanager
-def lease(devices: list[str], folder: Path, poll: float = 0.5) -> Iterator[str]:
-    """One of `devices` for the time of the context, alone among all processes that lease in `folder`."""
+def lease(devices: dict[str, str], folder: Path, poll: float = 0.5) -> Iterator[str]:
+    """One of `devices`, name to identity, for the time of the context: alone among all that lease in `folder`."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    locks = {device: filelock.FileLock(_lock_file(folder, device)) for device in devices}
+    locks = {device: filelock.FileLock(_lock_file(folder, identity)) for device, identity in devices.items()}
     said = False
     while True:
         for device, lock in locks.items():
@@ -123,9 +137,9 @@ def lease(devices: list[str], folder: Path, poll: float = 0.5) -> Iterator[str]:
         time.sleep(poll)
 
 
-def _lock_file(folder: Path, device: str) -> Path:
+def _lock_file(folder: Path, identity: str) -> Path:
     """A name for any device, whatever characters the environment has in it."""
-    return folder / f"{hashlib.sha256(device.encode()).hexdigest()[:16]}.lock"
+    return folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.lock"
 
 
 def _installed(name: str) -> bool:

@@ -87,7 +87,7 @@ class Streamed:
         index = wanted[begin : begin + self.rows]
         staged = self.staged[half][: len(index)]
         self.sent[half].synchronize()  # the copy before the last has left this half of the pinned memory
-        np.take(self.source, index, axis=0, out=staged)
+        np.take(self.source, index, axis=0, out=staged, mode="clip")  # any other mode copies twice
         cuda, first = self.cuda, half * self.rows
         cuda.wait(cuda.copies, self.used[half])
         cuda.send(staged, self.images[first : first + len(index)])
