@@ -5,6 +5,7 @@ Imports stand inside the commands: a job pays only for what it uses, and threads
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -43,6 +44,8 @@ def cli(threads: int) -> None:
     """The steps of the pipeline, one by one. `snakemake` runs them all."""
     for name in THREAD_POOLS:
         os.environ[name] = str(threads)
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else it looks through all that is installed
+    gc.set_threshold(100_000)  # loading modules makes much that stays: to look for garbage takes a tenth of a short job
     logging.Formatter.converter = time.gmtime
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
     logging.getLogger("fontTools").setLevel(logging.WARNING)

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import filelock
 import platformdirs
 
 from mlpaper.errors import ConfigurationError
@@ -117,6 +116,8 @@ def leased(device: str) -> Iterator[str]:
 @contextmanager
 def lease(devices: dict[str, str], folder: Path, poll: float = 0.5) -> Iterator[str]:
     """One of `devices`, name to identity, for the time of the context: alone among all that lease in `folder`."""
+    import filelock  # only where there is something to lease
+
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     locks = {device: filelock.FileLock(_lock_file(folder, identity)) for device, identity in devices.items()}
     said = False
