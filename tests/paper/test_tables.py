@@ -10,6 +10,7 @@ import pandas as pd
 import pypandoc
 import pytest
 
+from mlpaper.files import write_parquet
 from mlpaper.paper.job import ItemJob
 from mlpaper.paper.tables import build
 from mlpaper.paper.tables.table import Column, Table
@@ -64,6 +65,24 @@ def test_noise_has_a_row_of_published_values(make_job: Make, stem: Path) -> None
     m0, published, m1d = shown(make_job, stem, kind="noise", runs=["M0", "M1d"])
     assert list(m0)[1:] == ["0.0", "0.1", "0.2", "0.3", "0.4", "0.5"]
     assert (m0["0.0"], published["0.0"], published["0.3"], m1d["0.5"]) == ("87.00 ± 2.48", "87.45", "–", "diverged")
+
+
+def test_placements_are_medians_over_seeds_and_dashes_where_nothing_was_measured(make_job: Make, stem: Path) -> None:
+    (folders,) = make_job(kind="placements", run="M0").runs.values()
+    nothing = {"placement": [], "batch_size": [], "seconds_per_epoch": [], "device_memory": [], "images": []}
+    for folder in folders:
+        write_parquet(Path(folder) / "placements.parquet", nothing)
+    (row,) = shown(make_job, stem, kind="placements", run="M0")
+    assert set(row.values()) == {"–"}
+    assert "Not measured: the paper was made without a GPU." in stem.with_suffix(".md").read_text()
+    for folder, seconds in zip(folders, (0.25, 0.5, 8.0), strict=True):
+        cells = {"placement": ["resident", "streamed"], "batch_size": [512, 512], "images": [566_667] * 2}
+        cells |= {"seconds_per_epoch": [seconds, 2 * seconds], "device_memory": [1200.4, 30.0]}
+        write_parquet(Path(folder) / "placements.parquet", cells)
+    (row,) = shown(make_job, stem, kind="placements", run="M0")
+    assert list(row.values()) == ["512", "0.500", "1,200", "1.000", "30"]
+    assert list(row)[1:3] == ["resident, s per epoch", "resident, MiB on the device"]
+    assert "over 566,667 images" in stem.with_suffix(".md").read_text()
 
 
 def test_split_counts_every_part_and_their_total(make_job: Make, stem: Path) -> None:

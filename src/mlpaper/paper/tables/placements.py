@@ -23,19 +23,16 @@ def build(item: PlacementsTable, job: ItemJob) -> Table:
             images = columns["images"][row]
             for name, _, _ in MEASURES:
                 found[size, placement, name].append(columns[name][row])
-    if not found:
-        return Table(
-            (Column("batch size", ("–",), numeric=True),), [], "Not measured: the paper was made without a GPU."
-        )
     sizes = sorted({size for size, _, _ in found})
-    shown = [Column("batch size", tuple(map(str, sizes)), numeric=True)]
+    shown = [Column("batch size", tuple(map(str, sizes)) or ("–",), numeric=True)]
     for placement in PLACEMENTS:
         for name, title, form in MEASURES:
-            values = [found.get((size, placement, name)) for size in sizes]
+            values = [found.get((size, placement, name)) for size in sizes] or [None]
             cells = tuple(form.format(median(value)) if value else "–" for value in values)
             shown.append(Column(f"{placement}, {title}", cells, numeric=True))
     raw = [
         {"batch_size": size, "placement": placement, "measure": name, "median": median(values)}
         for (size, placement, name), values in sorted(found.items())
     ]
-    return Table(tuple(shown), raw, f"Updates alone, over {images:,} images; each the median of three epochs.")
+    measured = f"Updates alone, over {images:,} images; each the median of three epochs."
+    return Table(tuple(shown), raw, measured if found else "Not measured: the paper was made without a GPU.")
