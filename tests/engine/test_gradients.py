@@ -126,7 +126,10 @@ NETWORKS = {
     "residual blocks of one layer": NetworkSpec(hidden=(6,) * 4, residual=1),
     "residual blocks of two layers": NetworkSpec(hidden=(6,) * 5, residual=2, activation="tanh"),
     "everything": NetworkSpec(hidden=(8,) * 5, residual=2, activation="silu", batch_norm=True, dropout=0.2),
-} | {name: NetworkSpec(hidden=(7, 5), activation=name) for name in ACTIVATIONS[1:]}
+    "residual blocks with dropout": NetworkSpec(hidden=(6,) * 5, residual=2, activation="sigmoid", dropout=0.3),
+}
+NETWORKS |= {name: NetworkSpec(hidden=(7, 5), activation=name) for name in ACTIVATIONS[1:]}
+NETWORKS |= {f"{name}, dropout": NetworkSpec(hidden=(7, 5), activation=name, dropout=0.3) for name in ACTIVATIONS}
 
 LOSSES = {
     "mean": CrossEntropySpec(),

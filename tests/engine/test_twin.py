@@ -18,6 +18,7 @@ NETWORKS = {
     **{name: {"hidden": [9, 7], "activation": name} for name in ACTIVATIONS},
     "batch norm": {"hidden": [9, 7], "batch_norm": True},
     "dropout": {"hidden": [9, 7], "dropout": 0.3},
+    **{f"{name}, dropout": {"hidden": [9, 7], "activation": name, "dropout": 0.3} for name in ACTIVATIONS},
     "residual": {"hidden": [8] * 4, "residual": 1},
     "residual of two": {"hidden": [8] * 5, "residual": 2, "activation": "silu", "batch_norm": True, "dropout": 0.2},
     "pytorch init": {"hidden": [9], "initializer": "pytorch"},

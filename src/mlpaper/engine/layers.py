@@ -63,6 +63,8 @@ class Dense:
 
 OF_INPUT = ("gelu", "silu")
 """Activations whose derivative needs their input; that of the others can be read off their output."""
+OF_VALUE = ("sigmoid", "tanh")
+"""Activations whose derivative needs the value of their output, and not only its sign: dropout must leave it alone."""
 
 
 class Activation:
@@ -143,20 +145,34 @@ class BatchNorm:
 
 
 class Dropout:
-    """Inverted dropout, in place; its mask is a function of (seed, layer, update)."""
+    """Inverted dropout; its mask is a function of (seed, layer, update).
 
-    def __init__(self, backend: Backend, probability: float, seed: int, number: int, rows: int, width: int) -> None:
+    It works in place, unless the activation before it needs its output as it was.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        probability: float,
+        seed: int,
+        number: int,
+        rows: int,
+        width: int,
+        in_place: bool = True,
+    ) -> None:
         self.backend, self.probability, self.seed = backend, probability, seed
         self.stream = Stream.DROPOUT + Stream.OF_LAYER * number
         self.mask = backend.empty((rows, width))
+        self.y = None if in_place else backend.empty((rows, width))
 
     def forward(self, x: Array, step: Scalar | None) -> Array:
         """See `Layer.forward`."""
         if step is None:
             return x
         counter, mask = self.backend.counter(step), self.mask[: len(x)]
-        self.backend.ops.dropout(x, self.probability, self.seed, self.stream, counter, mask, x)
-        return x
+        y = x if self.y is None else self.y[: len(x)]
+        self.backend.ops.dropout(x, self.probability, self.seed, self.stream, counter, mask, y)
+        return y
 
     def backward(self, dy: Array) -> Array:
         """See `Layer.backward`; in place."""

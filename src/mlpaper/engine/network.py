@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.initializers import initialise
-from mlpaper.engine.layers import Activation, BatchNorm, Dense, Dropout, Layer, Residual
+from mlpaper.engine.layers import OF_VALUE, Activation, BatchNorm, Dense, Dropout, Layer, Residual
 from mlpaper.engine.params import Layout, Vector
 from mlpaper.engine.typing import Array, Scalar
 from mlpaper.spec import NetworkSpec
@@ -87,7 +87,8 @@ class Network:
         options, width = self.options, self.options.hidden[i]
         layers: list[Layer] = [Activation(self.backend, options.activation, self.rows, width)]
         if options.dropout:
-            layers.append(Dropout(self.backend, options.dropout, self.seed, i, self.rows, width))
+            in_place = options.activation not in OF_VALUE
+            layers.append(Dropout(self.backend, options.dropout, self.seed, i, self.rows, width, in_place))
         return layers
 
     def _views(self, i: int, first: str, second: str) -> tuple[Array, Array, Array, Array]:

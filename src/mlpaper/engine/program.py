@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlpaper.engine.backend import Backend
-from mlpaper.engine.layers import OF_INPUT, BatchNorm
+from mlpaper.engine.layers import OF_INPUT, OF_VALUE, BatchNorm
 from mlpaper.engine.losses import Loss, WeightedCrossEntropy
 from mlpaper.engine.network import Network
 from mlpaper.engine.ops import cpu
@@ -175,6 +175,8 @@ def _forward(m, rows, index, step):  # type: ignore[no-untyped-def]
         elif kind == ADD:
             cpu._add_scaled(y, x, one)
         elif kind == DROPOUT:
+            if i.x != i.y:
+                y[:] = x
             if step != 0:
                 mask = m.kept[i.kept * rows : i.kept * rows + count * h].reshape(count, h)
                 _dropout(y.reshape(count, h), mask, settings.dropout, settings.seed, np.uint64(i.number), step)
@@ -349,7 +351,9 @@ def _backward(m, rows, index, rate):  # type: ignore[no-untyped-def]
                 gradient[i.b : i.b + h], dx.reshape(count, h),
             )  # fmt: skip
         elif kind == DROPOUT:
-            _dropout_backward(dy, m.kept[i.kept * rows : i.kept * rows + count * h], settings.dropout)
+            if i.x != i.y:
+                dx[:] = dy
+            _dropout_backward(dx, m.kept[i.kept * rows : i.kept * rows + count * h], settings.dropout)
         elif kind == RELU:
             cpu._relu_backward(y, dy)
         elif kind == LEAKY_RELU:
@@ -468,8 +472,10 @@ class _Writer:
         self._write(ACTIVATION + ACTIVATIONS.index(self.options.activation), i + 1, x=x, y=y)
         if self.options.dropout:
             stream = Stream.DROPOUT + Stream.OF_LAYER * i
-            self._write(DROPOUT, i + 1, x=y, y=y, kept=self.mask_columns, number=stream)
+            dropped = self._place(i + 1) if self.options.activation in OF_VALUE else y
+            self._write(DROPOUT, i + 1, x=y, y=dropped, kept=self.mask_columns, number=stream)
             self.mask_columns += self.widths[i + 1]
+            return dropped
         return y
 
     def _place(self, layer: int) -> int:
