@@ -49,6 +49,11 @@ def _cases() -> dict[str, list]:
         "linear_backward": [
             _real(37, 24), _real(24, 11), _real(37, 11), np.zeros((24, 11), np.float32), _real(11), _real(37, 24),
         ],
+        "affine": [_real(37, 24), _real(24, 11), _real(11), _real(37, 11), "tanh", np.zeros((37, 11), np.float32)],
+        "affine_backward": [
+            _real(37, 24), _real(24, 11), _real(37, 11), "sigmoid", _real(37, 11), np.zeros((24, 11), np.float32),
+            _real(11), _real(37, 24),
+        ],
         **{
             name + suffix: [_real(37, 24), *([_real(37, 24)] if suffix else []), np.zeros((37, 24), np.float32)]
             for name in ("relu", "leaky_relu", "sigmoid", "tanh", "gelu", "silu")
@@ -131,7 +136,7 @@ def test_a_gpu_computes_what_the_reference_does_on_the_host(cuda: Cuda, name: st
     ours, theirs = [cuda.xp.asarray(a) if isinstance(a, np.ndarray) else a for a in arguments], _copied(arguments)
     getattr(reference if readable else Operations(cuda, np.dtype(dtype)), name)(*ours)
     getattr(reference, name)(*theirs)
-    hosts = [a if isinstance(a, int | float) else cuda.to_host(a) for a in ours]
+    hosts = [a if isinstance(a, int | float | str) else cuda.to_host(a) for a in ours]
     _assert_close(hosts, theirs, dtype)
 
 
@@ -143,8 +148,33 @@ def test_the_order_of_threads_does_not_matter(emulated: EmulatedCuda, name: str)
         device = EmulatedCuda(backwards=backwards)
         arguments = [device.xp.asarray(a) if isinstance(a, np.ndarray) else a for a in given]
         getattr(Operations(device, np.dtype(np.float32)), name)(*arguments)
-        results.append([device.to_host(a).tobytes() for a in arguments if not isinstance(a, int | float)])
+        results.append([device.to_host(a).tobytes() for a in arguments if not isinstance(a, int | float | str)])
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("activation", ["", *reference.IN_PLACE])
+@pytest.mark.parametrize(("rows", "skipped"), [(7, True), (7, False), (1100, True)])
+def test_a_layer_with_its_activation_is_the_two_one_after_the_other(
+    cuda: Cuda, activation: str, rows: int, skipped: bool
+) -> None:
+    """Forwards and backwards, with and without a skip, over one chunk of rows and over several."""
+    gpu, real = Operations(cuda, np.dtype(np.float64)), np.float64
+    x, w, b, skip, dy = (RNG.normal(size=shape) for shape in ((rows, 5), (5, 40), 40, (rows, 40), (rows, 40)))
+    results = []
+    for ops, to in ((reference, np.copy), (cpu, np.copy), (gpu, cuda.xp.asarray)):
+        y, dw, db, dx, dz = (to(np.zeros(a.shape, real)) for a in (dy, w, b, x, dy))
+        dz[...] = to(dy)
+        ops.affine(to(x), to(w), to(b), to(skip) if skipped else None, activation, y)
+        ops.affine_backward(to(x), to(w), y, activation, dz, dw, db, dx)
+        results.append([np.asarray(a) if ops is not gpu else cuda.to_host(a) for a in (y, dz, dw, db, dx)])
+    z = x @ w + b + (skip if skipped else 0)
+    if activation:
+        getattr(reference, activation)(z, z)
+    np.testing.assert_allclose(results[0][0], z, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(results[0][3], results[0][1].sum(axis=0), rtol=1e-10, atol=1e-10)
+    for other in results[1:]:
+        for mine, theirs in zip(other, results[0], strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (513, 3), (1200, 40), (2, 70)])

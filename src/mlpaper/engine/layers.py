@@ -27,8 +27,12 @@ class Layer(Protocol):
         """Gradient with respect to the last input; parameters' gradients are written on the way."""
 
 
+OF_INPUT = ("gelu", "silu")
+"""Activations whose derivative needs their input; that of the others can be read off their output."""
+
+
 class Dense:
-    """``y = x W + b``.
+    """``y = f(x W + b)``, with f an activation that works in place, or none.
 
     Parameters
     ----------
@@ -38,31 +42,41 @@ class Dense:
         Largest batch.
     first
         The first layer of a network computes no gradient of its input.
+    activation
+        Name of f in the operations (one of `ops.reference.IN_PLACE`), or nothing.
     """
 
-    def __init__(self, backend: Backend, w: Array, b: Array, dw: Array, db: Array, rows: int, first: bool) -> None:
-        self.ops = backend.ops
+    def __init__(
+        self,
+        backend: Backend,
+        w: Array,
+        b: Array,
+        dw: Array,
+        db: Array,
+        rows: int,
+        first: bool,
+        activation: str = "",
+    ) -> None:
+        self.ops, self.activation = backend.ops, activation
         self.w, self.b, self.dw, self.db = w, b, dw, db
         self.y = backend.empty((rows, w.shape[1]))
         self.dx = None if first else backend.empty((rows, w.shape[0]))
         self.x: Array = None
 
-    def forward(self, x: Array, step: Scalar | None) -> Array:
-        """See `Layer.forward`."""
+    def forward(self, x: Array, step: Scalar | None, skip: Array | None = None) -> Array:
+        """See `Layer.forward`; `skip`, the input of a residual block, is added before the activation."""
         self.x = x
         y = self.y[: len(x)]
-        self.ops.linear(x, self.w, self.b, y)
+        self.ops.affine(x, self.w, self.b, skip, self.activation, y)
         return y
 
     def backward(self, dy: Array) -> Array | None:
-        """See `Layer.backward`."""
-        dx = None if self.dx is None else self.dx[: len(dy)]
-        self.ops.linear_backward(self.x, self.w, dy, self.dw, self.db, dx)
+        """See `Layer.backward`; `dy` becomes the gradient before the activation, which is that of `skip`."""
+        y, dx = self.y[: len(dy)], None if self.dx is None else self.dx[: len(dy)]
+        self.ops.affine_backward(self.x, self.w, y, self.activation, dy, self.dw, self.db, dx)
         return dx
 
 
-OF_INPUT = ("gelu", "silu")
-"""Activations whose derivative needs their input; that of the others can be read off their output."""
 OF_VALUE = ("sigmoid", "tanh")
 """Activations whose derivative needs the value of their output, and not only its sign: dropout must leave it alone."""
 
@@ -181,22 +195,30 @@ class Dropout:
 
 
 class Residual:
-    """``y = activation(f(x) + x)``, with f some layers of which the last has a buffer of its own."""
+    """``y = activation(f(x) + x)``, with f some layers of which the last has a buffer of its own.
 
-    def __init__(self, layers: Sequence[Layer], activation: Layer) -> None:
+    Where no activation is given, the last layer is a `Dense` that adds x and activates.
+    """
+
+    def __init__(self, layers: Sequence[Layer], activation: Layer | None) -> None:
         self.layers, self.activation = layers, activation
 
     def forward(self, x: Array, step: Scalar | None) -> Array:
         """See `Layer.forward`."""
+        *first, last = self.layers
         y = x
-        for layer in self.layers:
+        for layer in first:
             y = layer.forward(y, step)
+        if self.activation is None:
+            assert isinstance(last, Dense)
+            return last.forward(y, step, skip=x)
+        y = last.forward(y, step)
         y += x
         return self.activation.forward(y, step)
 
     def backward(self, dy: Array) -> Array:
         """See `Layer.backward`."""
-        dsum = self.activation.backward(dy)
+        dsum = dy if self.activation is None else self.activation.backward(dy)
         dx: Array = dsum
         for layer in reversed(self.layers):
             dx = layer.backward(dx)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.initializers import initialise
 from mlpaper.engine.layers import OF_VALUE, Activation, BatchNorm, Dense, Dropout, Layer, Residual
+from mlpaper.engine.ops.reference import IN_PLACE
 from mlpaper.engine.params import Layout, Vector
 from mlpaper.engine.typing import Array, Scalar
 from mlpaper.spec import NetworkSpec
@@ -68,14 +69,16 @@ class Network:
         for first in range(plain, depth, block or 1):
             numbers = range(first, first + block)
             inner = [layer for i in numbers[:-1] for layer in (*self._affine(i), *self._after(i))]
-            activation, *dropout = self._after(numbers[-1])
-            layers += [Residual([*inner, *self._affine(numbers[-1])], activation), *dropout]
+            after = self._after(numbers[-1])
+            activation = None if self._activates_in_place() else after.pop(0)
+            layers += [Residual([*inner, *self._affine(numbers[-1])], activation), *after]
         return layers + self._affine(depth)[:1]
 
     def _affine(self, i: int) -> list[Layer]:
         """Layer i's dense part, and its batch norm where there is one."""
         w, b, dw, db = self._views(i, "weight", "bias")
-        layers: list[Layer] = [Dense(self.backend, w, b, dw, db, self.rows, first=i == 0)]
+        activation = self.options.activation if self._activates_in_place() and i < len(self.options.hidden) else ""
+        layers: list[Layer] = [Dense(self.backend, w, b, dw, db, self.rows, i == 0, activation)]
         if self.options.batch_norm and i < len(self.options.hidden):
             begin = sum(self.options.hidden[:i])
             running = self.statistics[:, begin : begin + self.options.hidden[i]]
@@ -83,13 +86,19 @@ class Network:
         return layers
 
     def _after(self, i: int) -> list[Layer]:
-        """Hidden layer i's activation, and its dropout where there is one."""
+        """Hidden layer i's activation, where its dense part has it not, and its dropout where there is one."""
         options, width = self.options, self.options.hidden[i]
-        layers: list[Layer] = [Activation(self.backend, options.activation, self.rows, width)]
+        layers: list[Layer] = []
+        if not self._activates_in_place():
+            layers.append(Activation(self.backend, options.activation, self.rows, width))
         if options.dropout:
             in_place = options.activation not in OF_VALUE
             layers.append(Dropout(self.backend, options.dropout, self.seed, i, self.rows, width, in_place))
         return layers
+
+    def _activates_in_place(self) -> bool:
+        """Whether a dense part can take its activation along."""
+        return self.options.activation in IN_PLACE and not self.options.batch_norm
 
     def _views(self, i: int, first: str, second: str) -> tuple[Array, Array, Array, Array]:
         """Two tensors of layer i, then their gradients."""

@@ -28,6 +28,8 @@ CHUNK = 512
 """Rows that one block sums."""
 BLOCKS = 65_535
 """Most blocks of a launch in one direction."""
+KERNELS = {"tanh": "tanh_activation"}
+"""Kernels that cannot be called like their operation, since CUDA has a function of that name."""
 PARTS = 256
 """Most blocks that share the sum over a flat vector."""
 
@@ -65,6 +67,36 @@ class Operations:
         """See `reference.linear_backward`."""
         self._cuda.product(x, dy, dw, (True, False))
         self._sum_rows(dy, db)
+        if dx is not None:
+            self._cuda.product(dy, w, dx, (False, True))
+
+    def affine(self, x: Array, w: Array, b: Array, skip: Array | None, activation: str, y: Array) -> None:
+        """See `reference.affine`: a product, and one kernel for the rest."""
+        if not activation:
+            self.linear(x, w, b, y)
+            if skip is not None:
+                self.add_scaled(y, skip, 1.0)
+            return
+        self._cuda.product(x, w, y)
+        rows, columns = y.shape
+        name = f"{KERNELS.get(activation, activation)}_rows"
+        self._launch(name, self._tiles(rows, columns), (LANES, STRIPES), b, skip, y, rows, columns)
+
+    def affine_backward(
+        self, x: Array, w: Array, y: Array, activation: str, dy: Array, dw: Array, db: Array, dx: Array | None
+    ) -> None:
+        """See `reference.affine_backward`: one kernel for the activation and the bias, and the products."""
+        if not activation:
+            self.linear_backward(x, w, dy, dw, db, dx)
+            return
+        rows, columns = dy.shape
+        chunks = -(-rows // CHUNK)
+        partial = self._chunks(chunks, columns) if chunks > 1 else db.reshape(1, columns)
+        name, blocks = f"{KERNELS.get(activation, activation)}_rows_backward", (-(-columns // LANES), chunks)
+        self._launch(name, blocks, (LANES, STRIPES), y, dy, partial, rows, columns, CHUNK)
+        if chunks > 1:
+            self._sum_rows(partial, db)
+        self._cuda.product(x, dy, dw, (True, False))
         if dx is not None:
             self._cuda.product(dy, w, dx, (False, True))
 
@@ -271,11 +303,14 @@ class Operations:
         rows, columns = x.shape
         chunks = -(-rows // CHUNK)
         if chunks > 1:
-            partial = self._scratch("chunks", chunks * columns, self._real).reshape(chunks, columns)
+            partial = self._chunks(chunks, columns)
             self._sum_chunks(x, partial)
             self._sum_rows(partial, out)
         else:
             self._sum_chunks(x, out.reshape(1, columns))
+
+    def _chunks(self, chunks: int, columns: int) -> Array:
+        return self._scratch(f"{chunks} chunks", chunks * columns, self._real).reshape(chunks, columns)
 
     def _sum_chunks(self, x: Array, out: Array) -> None:
         rows, columns = x.shape

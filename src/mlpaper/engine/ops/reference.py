@@ -17,6 +17,8 @@ NORMAL_DENSITY = (2 * np.pi) ** -0.5
 PHILOX_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 PHILOX_WEYL = (0x9E3779B9, 0xBB67AE85)
 WORD = 0xFFFFFFFF
+IN_PLACE = ("relu", "leaky_relu", "sigmoid", "tanh")
+"""Activations whose derivative can be read off their output, so that they can overwrite their input."""
 
 
 def gather(images: Array, index: Array, table: Array, out: Array) -> None:
@@ -142,6 +144,27 @@ def silu_backward(x: Array, dy: Array, dx: Array) -> None:
     """``dx = dy s (1 + x (1 - s))`` with ``s = sigmoid(x)``, from the input `x`. `dx` may be `dy`."""
     s = 0.5 * (1 + np.tanh(0.5 * x))
     np.multiply(dy, s * (1 + x * (1 - s)), out=dx)
+
+
+def affine(x: Array, w: Array, b: Array, skip: Array | None, activation: str, y: Array) -> None:
+    """``y = f(x w + b + skip)``: a layer with its activation f, one of `IN_PLACE`, or none (an empty name).
+
+    Shape: as in `linear`; skip (N, H), the input of a residual block, or None.
+    """
+    linear(x, w, b, y)
+    if skip is not None:
+        y += skip
+    if activation:
+        globals()[activation](y, y)
+
+
+def affine_backward(
+    x: Array, w: Array, y: Array, activation: str, dy: Array, dw: Array, db: Array, dx: Array | None
+) -> None:
+    """``dy <- dy f'(y)`` in place, which is dL/dskip too; then as `linear_backward`."""
+    if activation:
+        globals()[f"{activation}_backward"](y, dy, dy)
+    linear_backward(x, w, dy, dw, db, dx)
 
 
 def normalise(x: Array, mean: Array, variance: Array, epsilon: float, normal: Array) -> None:
