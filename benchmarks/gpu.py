@@ -23,13 +23,13 @@ from rows import ROWS, parameters
 from mlpaper.engine import backend
 from mlpaper.engine.cuda import Cuda
 from mlpaper.engine.graph import GraphedUpdates
-from mlpaper.engine.random import permutation
+from mlpaper.engine.placement import PLACEMENTS
 from mlpaper.engine.train import Trainer
+from mlpaper.evaluate.placements import BATCH_SIZES, EPOCHS, timed_epoch
 from mlpaper.spec import RunSpec
 
 M1G = ROWS["M1g: 784-400-240-120-47, batch 512"]
 IMAGES, CLASSES, PIXELS = 566_667, 47, 784
-BATCHES = (128, 256, 512, 1024, 2048)
 LARGE = 8192
 """Rows and columns of the product whose rate is the ceiling; the array that is copied has eight times the rows."""
 
@@ -74,13 +74,8 @@ def epoch(
     trainer = Trainer(spec, backend.on(cuda), images, labels, index, index[:10], CLASSES, placement)
     assert isinstance(trainer.program, GraphedUpdates)
     trainer.program.captured = captured
-    totals = trainer.backend.zeros((3,), np.float64)
-
-    def updates() -> None:
-        order = trainer.train_index[permutation(trainer.backend, len(index), 0, trainer.progress.step)]
-        trainer.updates(order, trainer.learning_rates(trainer.steps_per_epoch), totals)
-
-    passed = seconds(updates, lambda: cuda.to_host(totals), rounds=3)
+    timed_epoch(trainer)
+    passed = median(timed_epoch(trainer) for _ in range(EPOCHS))
     return {
         "placement": placement,
         "graph": "yes" if captured else "no",
@@ -91,14 +86,14 @@ def epoch(
     }
 
 
-def measure(cuda: Cuda, count: int = IMAGES, batches: tuple[int, ...] = BATCHES, size: int = LARGE) -> dict:
+def measure(cuda: Cuda, count: int = IMAGES, batches: tuple[int, ...] = BATCH_SIZES, size: int = LARGE) -> dict:
     """All of it."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, PIXELS), dtype=np.uint8)
     images[rng.random(images.shape) < 0.8] = 0
     labels = rng.integers(0, CLASSES, count)
     cells = [("resident", True, 512), ("resident", False, 512)]
-    cells += [(placement, True, size) for placement in ("resident", "streamed") for size in batches]
+    cells += [(placement, True, batch) for placement in PLACEMENTS for batch in batches]
     rows = []
     for placement, captured, batch in dict.fromkeys(cells):
         spec = M1G.model_copy(update={"batch_size": batch})

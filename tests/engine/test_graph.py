@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from emulated_cuda import EmulatedCuda
 from small_runs import CLASSES, spec_of
-from test_program import ADAM, CASES, IMAGES, LABELS, SGD
+from test_program import ADAM, CASES, IMAGES, LABELS, SGD, trainer_on
 
 from mlpaper.engine import backend, checkpoint, placement
 from mlpaper.engine.cuda import Cuda, DeviceMemory
@@ -19,15 +19,8 @@ from mlpaper.errors import ConfigurationError
 from mlpaper.evaluate.job import robustness_of_run
 from mlpaper.evaluate.placements import COLUMNS, placements_of_run
 from mlpaper.files import read_json, read_parquet
-from mlpaper.spec import RunSpec
 
 MASK = {"network": {"hidden": [20, 13], "dropout": 0.3, "batch_norm": True}, "optimizer": SGD}
-
-
-def _trainer(made: backend.Backend, values: dict, place: str = "resident") -> Trainer:
-    defaults = {"dataset": {"name": "digits"}, "network": {"hidden": [20, 13]}, "batch_size": 37, "epochs": 2}
-    spec = RunSpec.model_validate(defaults | {"optimizer": ADAM, "record_steps": True} | values)
-    return Trainer(spec, made, IMAGES, LABELS, np.arange(650), np.arange(650, 700), 10, place)
 
 
 def _assert_same_run(trainer: Trainer, readable: Trainer, tolerance: float) -> None:
@@ -48,7 +41,7 @@ def test_replayed_updates_do_what_the_layers_do(case: str, cuda: Cuda) -> None:
     """Weights, statistics, optimiser state, history and losses of the steps, in float64."""
     values = CASES[case] | ({"updates": 90} if CASES[case].get("batch_size") == 1 else {})
     trainer, readable = (
-        _trainer(made, values) for made in (backend.on(cuda, np.float64), backend.select("reference", np.float64))
+        trainer_on(made, values) for made in (backend.on(cuda, np.float64), backend.select("reference", np.float64))
     )
     trainer.run()
     readable.run()
@@ -57,7 +50,7 @@ def test_replayed_updates_do_what_the_layers_do(case: str, cuda: Cuda) -> None:
 
 @pytest.mark.parametrize("values", [{}, MASK, {"augmentation": {"shift": 1, "rotation": 10}}])
 def test_a_run_in_single_precision_agrees_with_the_cpu(values: dict, cuda: Cuda) -> None:
-    trainer, readable = (_trainer(made, values) for made in (backend.on(cuda), backend.select("cpu")))
+    trainer, readable = (trainer_on(made, values) for made in (backend.on(cuda), backend.select("cpu")))
     trainer.run()
     readable.run()
     _assert_same_run(trainer, readable, 2e-4)
@@ -74,7 +67,7 @@ def test_streamed_images_are_those_of_the_order(
     runs = []
     for place in ("streamed", "resident"):
         cuda = EmulatedCuda(copies_first=copies_first)
-        trainer = _trainer(backend.on(cuda), {"batch_size": batch_size, "epochs": 3}, place)
+        trainer = trainer_on(backend.on(cuda), {"batch_size": batch_size, "epochs": 3}, place)
         trainer.run()
         assert trainer.placement == place
         runs.append(
@@ -87,7 +80,7 @@ def test_streamed_images_are_those_of_the_order(
 @pytest.mark.parametrize("place", ["streamed", "resident"])
 def test_placements_agree_on_a_device(place: str, cuda: Cuda, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placement, "PART", 80)
-    trainer, readable = _trainer(backend.on(cuda), {}, place), _trainer(backend.select("cpu"), {})
+    trainer, readable = trainer_on(backend.on(cuda), {}, place), trainer_on(backend.select("cpu"), {})
     trainer.run()
     readable.run()
     _assert_same_run(trainer, readable, 2e-4)
@@ -96,12 +89,12 @@ def test_placements_agree_on_a_device(place: str, cuda: Cuda, monkeypatch: pytes
 def test_a_stream_that_forgets_to_wait_is_found_out(emulated: EmulatedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     """The emulation is strict enough: without its waits, streaming trains on other images."""
     monkeypatch.setattr(placement, "PART", 80)
-    expected = _trainer(backend.on(EmulatedCuda()), {}, "streamed")
+    expected = trainer_on(backend.on(EmulatedCuda()), {}, "streamed")
     expected.run()
     wanted = expected.backend.to_host(expected.network.state)
     monkeypatch.setattr(EmulatedCuda, "wait", lambda self, stream, event: None)
     for copies_first in (False, True):
-        careless = _trainer(backend.on(EmulatedCuda(copies_first=copies_first)), {}, "streamed")
+        careless = trainer_on(backend.on(EmulatedCuda(copies_first=copies_first)), {}, "streamed")
         careless.run()
         assert not np.array_equal(careless.backend.to_host(careless.network.state), wanted)
     assert emulated.waits == 0
@@ -112,7 +105,7 @@ def test_an_epoch_is_one_graph_and_the_host_waits_once_for_it(emulated: Emulated
     waits = []
     for batch_size in (50, 10):
         cuda = EmulatedCuda()
-        trainer = _trainer(backend.on(cuda), {"batch_size": batch_size, "record_steps": False})
+        trainer = trainer_on(backend.on(cuda), {"batch_size": batch_size, "record_steps": False})
         trainer.epoch()
         before = cuda.waits
         trainer.epoch()
@@ -124,7 +117,7 @@ def test_an_epoch_is_one_graph_and_the_host_waits_once_for_it(emulated: Emulated
 
 def test_a_gpu_run_that_was_saved_continues_with_the_same_bits(emulated: EmulatedCuda, tmp_path: Path) -> None:
     made, path = backend.on(emulated), tmp_path / "checkpoint.npz"
-    whole, first, second = (_trainer(made, MASK | {"epochs": 4}) for _ in range(3))
+    whole, first, second = (trainer_on(made, MASK | {"epochs": 4}) for _ in range(3))
     whole.run()
     first.epoch()
     first.epoch()
@@ -152,7 +145,7 @@ def test_early_stopping_brings_back_the_best_weights_of_a_gpu_run(emulated: Emul
         "early_stopping": {"patience": 1, "restore_best": True},
         "optimizer": ADAM | {"learning_rate": 0.05},
     }
-    runs = [_trainer(made, values) for made in (backend.on(emulated, np.float64), backend.select("cpu", np.float64))]
+    runs = [trainer_on(made, values) for made in (backend.on(emulated, np.float64), backend.select("cpu", np.float64))]
     for trainer in runs:
         trainer.run()
     ours, theirs = runs
@@ -174,9 +167,9 @@ def test_a_device_too_small_for_the_images_gets_them_in_parts_or_says_so() -> No
 def test_auto_streams_what_does_not_fit(emulated: EmulatedCuda) -> None:
     emulated.free = (1 << 30) // 10 + IMAGES.nbytes - 1
     with pytest.raises(ConfigurationError, match="do not fit"):
-        _trainer(backend.on(emulated), {}, "resident")
+        trainer_on(backend.on(emulated), {}, "resident")
     emulated.free += 1
-    assert _trainer(backend.on(emulated), {}, "auto").placement == "resident"
+    assert trainer_on(backend.on(emulated), {}, "auto").placement == "resident"
     big = np.zeros((30_000, 49), np.uint8)
     emulated.free = (1 << 30) // 10 + big.nbytes - 1
     assert isinstance(placement.place(emulated, big, 100, 20_000), Streamed)

@@ -35,14 +35,11 @@ def why_no_gpu() -> str | None:
     import pynvml
 
     try:
-        pynvml.nvmlInit()
+        with _driver():
+            supported = pynvml.nvmlSystemGetCudaDriverVersion() // 1000
+            found = pynvml.nvmlDeviceGetCount()
     except pynvml.NVMLError as error:
         return f"no NVIDIA driver answers ({error})"
-    try:
-        supported = pynvml.nvmlSystemGetCudaDriverVersion() // 1000
-        found = pynvml.nvmlDeviceGetCount()
-    finally:
-        pynvml.nvmlShutdown()
     needed = [cuda for cuda, name in CUPY.items() if _installed(name)]
     if needed and min(needed) > supported:
         return (
@@ -62,13 +59,22 @@ def visible_devices() -> dict[str, str]:
     """
     import pynvml
 
-    pynvml.nvmlInit()
-    try:
+    with _driver():
         if VISIBLE not in os.environ:
             numbers = range(pynvml.nvmlDeviceGetCount())
             return {uuid: uuid for uuid in map(_identity, map(str, numbers))}
         entries = itertools.takewhile(_is_device, map(str.strip, os.environ[VISIBLE].split(",")))
         return {entry: _identity(entry) for entry in entries}
+
+
+@contextmanager
+def _driver() -> Iterator[None]:
+    """NVIDIA's management library, for the time of the context."""
+    import pynvml
+
+    pynvml.nvmlInit()
+    try:
+        yield
     finally:
         pynvml.nvmlShutdown()
 

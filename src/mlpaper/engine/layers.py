@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from mlpaper.engine.backend import Backend
+from mlpaper.engine.ops.reference import IN_PLACE
 from mlpaper.engine.random import Stream
 from mlpaper.engine.typing import Array, Scalar
 
@@ -25,10 +26,6 @@ class Layer(Protocol):
 
     def backward(self, dy: Array) -> Array | None:
         """Gradient with respect to the last input; parameters' gradients are written on the way."""
-
-
-OF_INPUT = ("gelu", "silu")
-"""Activations whose derivative needs their input; that of the others can be read off their output."""
 
 
 class Dense:
@@ -91,7 +88,7 @@ class Activation:
     def __init__(self, backend: Backend, name: str, rows: int, width: int) -> None:
         self.function = getattr(backend.ops, name)
         self.derivative = getattr(backend.ops, f"{name}_backward")
-        self.y = backend.empty((rows, width)) if name in OF_INPUT else None
+        self.y = backend.empty((rows, width)) if name not in IN_PLACE else None
         self.kept: Array = None
 
     def forward(self, x: Array, step: Scalar | None) -> Array:

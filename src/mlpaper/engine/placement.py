@@ -18,7 +18,7 @@ from mlpaper.engine.cuda import Cuda, DeviceMemory
 from mlpaper.engine.typing import Array
 from mlpaper.errors import ConfigurationError
 
-PLACEMENTS = ("auto", "resident", "streamed")
+PLACEMENTS = ("resident", "streamed")
 PART = 8192
 """Images in a part, about: enough that a copy is worth its start, few enough that the first is soon there."""
 RESERVE = 0.1
@@ -138,8 +138,8 @@ def choose(placement: str, images: int, staging: int, memory: DeviceMemory) -> s
     >>> choose("auto", 638 << 20, 13 << 20, DeviceMemory(free=700 << 20, total=1 << 30))
     'streamed'
     """
-    if placement not in PLACEMENTS:
-        raise ConfigurationError(f"placement: `{placement}` is unknown; allowed are {', '.join(PLACEMENTS)}")
+    if placement not in ("auto", *PLACEMENTS):
+        raise ConfigurationError(f"placement: `{placement}` is unknown; allowed are auto, {', '.join(PLACEMENTS)}")
     room = memory.free - int(RESERVE * memory.total)
     if placement == "auto":
         placement = "resident" if images <= room else "streamed"

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlpaper.engine.backend import Backend
-from mlpaper.engine.layers import OF_INPUT, OF_VALUE, BatchNorm
+from mlpaper.engine.layers import OF_VALUE, BatchNorm
 from mlpaper.engine.losses import Loss, WeightedCrossEntropy
 from mlpaper.engine.network import Network
 from mlpaper.engine.ops import cpu
@@ -32,6 +32,7 @@ from mlpaper.engine.ops.product import (
     multiply_pixels,
     panel_columns,
 )
+from mlpaper.engine.ops.reference import IN_PLACE
 from mlpaper.engine.ops.tile import ROWS, VECTOR_BYTES
 from mlpaper.engine.random import Stream
 from mlpaper.engine.typing import Array
@@ -468,7 +469,7 @@ class _Writer:
         return normalised
 
     def _after(self, i: int, x: int) -> int:
-        y = self._place(i + 1) if self.options.activation in OF_INPUT else x
+        y = x if self.options.activation in IN_PLACE else self._place(i + 1)
         self._write(ACTIVATION + ACTIVATIONS.index(self.options.activation), i + 1, x=x, y=y)
         if self.options.dropout:
             stream = Stream.DROPOUT + Stream.OF_LAYER * i

@@ -18,6 +18,7 @@ import numpy as np
 from mlpaper.data.dataset import Dataset
 from mlpaper.data.split import Split
 from mlpaper.engine.backend import Backend
+from mlpaper.engine.placement import PLACEMENTS
 from mlpaper.engine.random import permutation
 from mlpaper.engine.train import Trainer
 from mlpaper.files import write_parquet
@@ -33,7 +34,6 @@ COLUMNS = {
     "images": np.int64,
 }
 """Columns of `placements.parquet` and their types; device memory is in MiB."""
-PLACEMENTS = ("resident", "streamed")
 BATCH_SIZES = (128, 256, 512, 1024, 2048)
 EPOCHS = 3
 """Epochs that are timed, after one in which kernels are compiled and the graph is captured."""
@@ -57,8 +57,8 @@ def placements_of_run(
             spec.model_copy(update={"batch_size": batch_size}), backend, dataset.images, dataset.labels, split.train,
             split.validation, len(dataset.classes), placement,
         )  # fmt: skip
-        _epoch(trainer)
-        seconds = median(_epoch(trainer) for _ in range(EPOCHS))
+        timed_epoch(trainer)
+        seconds = median(timed_epoch(trainer) for _ in range(EPOCHS))
         rows.append((placement, batch_size, seconds, backend.cuda.reserved() / 2**20, len(split.train)))
         log.info("%s, batches of %d: %.3f s per epoch, %.0f MiB on the device", *rows[-1][:4])
         del trainer
@@ -66,8 +66,8 @@ def placements_of_run(
     write_parquet(output, {n: np.asarray(c, COLUMNS[n]) for n, c in zip(COLUMNS, columns, strict=True)})
 
 
-def _epoch(trainer: Trainer) -> float:
-    """Seconds of one pass over the training images."""
+def timed_epoch(trainer: Trainer) -> float:
+    """Seconds of one pass of updates over the training images."""
     backend, begun = trainer.backend, time.perf_counter()
     order = trainer.train_index[
         permutation(backend, len(trainer.train_index), trainer.spec.seed, trainer.progress.step)

@@ -70,20 +70,14 @@ def linear_backward(x: Array, w: Array, dy: Array, dw: Array, db: Array, dx: Arr
 
 def affine(x: Array, w: Array, b: Array, skip: Array | None, activation: str, y: Array) -> None:
     """See `reference.affine`."""
-    linear(x, w, b, y)
-    if skip is not None:
-        y += skip
-    if activation:
-        globals()[activation](y, y)
+    reference._affine(globals(), x, w, b, skip, activation, y)
 
 
 def affine_backward(
     x: Array, w: Array, y: Array, activation: str, dy: Array, dw: Array, db: Array, dx: Array | None
 ) -> None:
     """See `reference.affine_backward`."""
-    if activation:
-        globals()[f"{activation}_backward"](y, dy, dy)
-    linear_backward(x, w, dy, dw, db, dx)
+    reference._affine_backward(globals(), x, w, y, activation, dy, dw, db, dx)
 
 
 # Activations: kernels on flat arrays. Comparisons are written so that NaN passes. What can work in place does so, and

@@ -65,10 +65,8 @@ class Operations:
 
     def linear_backward(self, x: Array, w: Array, dy: Array, dw: Array, db: Array, dx: Array | None) -> None:
         """See `reference.linear_backward`."""
-        self._cuda.product(x, dy, dw, (True, False))
-        self._sum_rows(dy, db)
-        if dx is not None:
-            self._cuda.product(dy, w, dx, (False, True))
+        self._column_sums("sum_rows", (dy,), db)
+        self._weights_backward(x, w, dy, dw, dx)
 
     def affine(self, x: Array, w: Array, b: Array, skip: Array | None, activation: str, y: Array) -> None:
         """See `reference.affine`: a product, and one kernel for the rest."""
@@ -89,16 +87,9 @@ class Operations:
         if not activation:
             self.linear_backward(x, w, dy, dw, db, dx)
             return
-        rows, columns = dy.shape
-        chunks = -(-rows // CHUNK)
-        partial = self._chunks(chunks, columns) if chunks > 1 else db.reshape(1, columns)
-        name, blocks = f"{KERNELS.get(activation, activation)}_rows_backward", (-(-columns // LANES), chunks)
-        self._launch(name, blocks, (LANES, STRIPES), y, dy, partial, rows, columns, CHUNK)
-        if chunks > 1:
-            self._sum_rows(partial, db)
-        self._cuda.product(x, dy, dw, (True, False))
-        if dx is not None:
-            self._cuda.product(dy, w, dx, (False, True))
+        name = f"{KERNELS.get(activation, activation)}_rows_backward"
+        self._column_sums(name, (y, dy), db)
+        self._weights_backward(x, w, dy, dw, dx)
 
     def relu(self, x: Array, y: Array) -> None:
         """See `reference.relu`."""
@@ -298,24 +289,22 @@ class Operations:
         self._launch(name, self._warps(rows), (LANES, STRIPES), *arguments)
         self._launch("add_totals", (1, 1), (WIDE, 1), scores, rows, totals)
 
-    def _sum_rows(self, x: Array, out: Array) -> None:
-        """Column sums, first of chunks of the rows, then of the chunks."""
-        rows, columns = x.shape
+    def _weights_backward(self, x: Array, w: Array, dy: Array, dw: Array, dx: Array | None) -> None:
+        self._cuda.product(x, dy, dw, (True, False))
+        if dx is not None:
+            self._cuda.product(dy, w, dx, (False, True))
+
+    def _column_sums(self, name: str, arrays: tuple[Array, ...], out: Array) -> None:
+        """Launch a kernel that sums columns of its `arrays` over a chunk of the rows, and sum the chunks."""
+        rows, columns = arrays[0].shape
         chunks = -(-rows // CHUNK)
+        sums = out
         if chunks > 1:
-            partial = self._chunks(chunks, columns)
-            self._sum_chunks(x, partial)
-            self._sum_rows(partial, out)
-        else:
-            self._sum_chunks(x, out.reshape(1, columns))
-
-    def _chunks(self, chunks: int, columns: int) -> Array:
-        return self._scratch(f"{chunks} chunks", chunks * columns, self._real).reshape(chunks, columns)
-
-    def _sum_chunks(self, x: Array, out: Array) -> None:
-        rows, columns = x.shape
-        blocks = (-(-columns // LANES), len(out))
-        self._launch("sum_rows", blocks, (LANES, STRIPES), x, out, rows, columns, CHUNK)
+            sums = self._scratch(f"{chunks} chunks", chunks * columns, self._real).reshape(chunks, columns)
+        blocks = (-(-columns // LANES), chunks)
+        self._launch(name, blocks, (LANES, STRIPES), *arrays, sums, rows, columns, CHUNK)
+        if chunks > 1:
+            self._column_sums("sum_rows", (sums,), out)
 
     def _over(self, count: int, name: str, *arguments: Any) -> None:
         """Launch a kernel over `count` elements."""

@@ -8,6 +8,9 @@ Shapes: N samples in a batch, D inputs and H outputs of a layer, K classes, P pa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from mlpaper.engine.typing import Array, Scalar
@@ -151,20 +154,42 @@ def affine(x: Array, w: Array, b: Array, skip: Array | None, activation: str, y:
 
     Shape: as in `linear`; skip (N, H), the input of a residual block, or None.
     """
-    linear(x, w, b, y)
-    if skip is not None:
-        y += skip
-    if activation:
-        globals()[activation](y, y)
+    _affine(globals(), x, w, b, skip, activation, y)
 
 
 def affine_backward(
     x: Array, w: Array, y: Array, activation: str, dy: Array, dw: Array, db: Array, dx: Array | None
 ) -> None:
     """``dy <- dy f'(y)`` in place, which is dL/dskip too; then as `linear_backward`."""
+    _affine_backward(globals(), x, w, y, activation, dy, dw, db, dx)
+
+
+def _affine(
+    ops: Mapping[str, Any], x: Array, w: Array, b: Array, skip: Array | None, activation: str, y: Array
+) -> None:
+    """`affine` of the operations of a module, by their names."""
+    ops["linear"](x, w, b, y)
+    if skip is not None:
+        y += skip
     if activation:
-        globals()[f"{activation}_backward"](y, dy, dy)
-    linear_backward(x, w, dy, dw, db, dx)
+        ops[activation](y, y)
+
+
+def _affine_backward(
+    ops: Mapping[str, Any],
+    x: Array,
+    w: Array,
+    y: Array,
+    activation: str,
+    dy: Array,
+    dw: Array,
+    db: Array,
+    dx: Array | None,
+) -> None:
+    """`affine_backward` of the operations of a module, by their names."""
+    if activation:
+        ops[f"{activation}_backward"](y, dy, dy)
+    ops["linear_backward"](x, w, dy, dw, db, dx)
 
 
 def normalise(x: Array, mean: Array, variance: Array, epsilon: float, normal: Array) -> None:
