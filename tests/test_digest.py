@@ -53,7 +53,7 @@ def test_a_change_reaches_the_rules_that_import_it_and_no_others(package: Path) 
     _edit(package / "paper" / "figures" / "curves.py", "import", "import sys as _unused\nimport")
     assert _changed(before) == {"figure curves"}
     before = _all()
-    _edit(package / "engine" / "ops" / "cpu.py", "loss_sum = 0.0", "loss_sum = 0.5")
+    _edit(package / "engine" / "ops" / "kernels.py", "loss_sum = 0.0", "loss_sum = 0.5")
     assert "train" in _changed(before), "operations are imported inside a function, and count"
 
 

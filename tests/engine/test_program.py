@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 
@@ -29,6 +30,8 @@ CASES = {
        for name in ("relu", "leaky_relu", "sigmoid", "tanh", "gelu", "silu")},
     "linear": {"network": {"hidden": []}},
     "wide": {"network": {"hidden": [150, 131]}, "optimizer": SGD},
+    "so wide that BLAS multiplies": {"network": {"hidden": [1024, 1024]}, "epochs": 1},
+    "a wide block, descending": {"network": {"hidden": [1024, 1024], "residual": 1}, "optimizer": SGD, "epochs": 1},
     "residual": {"network": {"hidden": [20] * 5, "residual": 1}},
     "blocks of two": {
         "network": {"hidden": [20] * 5, "residual": 2, "activation": "silu", "dropout": 0.2}, "optimizer": SGD,
@@ -54,6 +57,12 @@ CASES = {
     "squared error": {"loss": {"name": "squared_error"}},
     "absolute error": {"loss": {"name": "absolute_error", "reduction": "sum"}},
 }  # fmt: skip
+
+
+# parts of compiled code, to be called by themselves
+multiply = numba.njit(lambda *arguments: product.multiply(*arguments))
+multiply_images = numba.njit(lambda *arguments: product.multiply_images(*arguments))
+multiply_pixels = numba.njit(lambda *arguments: product.multiply_pixels(*arguments))
 
 
 def _trainer(device: str, dtype: type, values: dict) -> Trainer:
@@ -108,12 +117,12 @@ def test_products_equal_those_of_numpy(m: int, n: int, k: int, dtype: type) -> N
         for b_flat, b_row, b_step in ((b.ravel(), n, 1), (b.T.ravel(), 1, k)):
             operands = (m, n, k, a_flat, 0, a_row, a_step, b_flat, 0, b_row, b_step)
             c = np.full(m * n + 16, np.nan, dtype)
-            product.multiply(*operands, start, 0, 0, dtype(1), c, 8, n, work)
+            multiply(*operands, start, 0, 0, dtype(1), c, 8, n, work)
             np.testing.assert_allclose(c[8:-8].reshape(m, n), a @ b + start, rtol=1e-4, atol=1e-4)
             assert np.isnan(c[:8]).all()
             assert np.isnan(c[-8:]).all()
             c[8:-8] = before.ravel()
-            product.multiply(*operands, c, 8, n, dtype(-0.5), c, 8, n, work)
+            multiply(*operands, c, 8, n, dtype(-0.5), c, 8, n, work)
             np.testing.assert_allclose(c[8:-8].reshape(m, n), before - 0.5 * (a @ b), rtol=1e-4, atol=1e-4)
 
 
@@ -129,14 +138,12 @@ def test_background_is_left_out_of_products_without_a_trace(count: int, size: in
     scratch = (np.empty(rows, np.float32), np.empty(rows, np.int32), np.empty(1000, np.int64))
     work = aligned(product.DEPTH * (max(size, count) + 200), np.dtype(np.float32))
     y, all_y, dw, all_dw = (np.empty(n * width, np.float32) for n in (count, count, size, size))
-    product.multiply_images(images, index, table, width, w.ravel(), 0, start, 0, y, 0, work, *scratch)
-    product.multiply(
-        count, width, size, x.ravel(), 0, size, 1, w.ravel(), 0, width, 1, start, 0, 0, one, all_y, 0, width, work
-    )
+    multiply_images(images, index, table, width, w.ravel(), 0, start, 0, y, 0, work, *scratch)
+    multiply(count, width, size, x.ravel(), 0, size, 1, w.ravel(), 0, width, 1, start, 0, 0, one, all_y, 0, width, work)
     np.testing.assert_array_equal(y, all_y)
     np.testing.assert_allclose(y.reshape(count, width), x @ w + start, rtol=1e-3, atol=1e-3)
-    product.multiply_pixels(images, index, table, width, dy.ravel(), 0, start, 0, False, one, dw, 0, work, *scratch)
-    product.multiply(
+    multiply_pixels(images, index, table, width, dy.ravel(), 0, start, 0, False, one, dw, 0, work, *scratch)
+    multiply(
         size, width, count, x.ravel(), 0, 1, size, dy.ravel(), 0, width, 1, start, 0, 0, one, all_dw, 0, width, work
     )
     np.testing.assert_allclose(dw.reshape(size, width), x.T @ dy + start, rtol=1e-3, atol=1e-3)

@@ -12,12 +12,10 @@ from __future__ import annotations
 import numpy as np
 
 from mlpaper.engine.ops.compiled import part
-from mlpaper.engine.ops.tile import ROWS, VECTOR_BYTES, VECTORS, address, copy, put, take, tile, word
+from mlpaper.engine.ops.memory import address, put, take, word
+from mlpaper.engine.ops.tile import copy, tile
+from mlpaper.engine.ops.tiling import DEPTH, IMAGES, ROWS, VECTOR_BYTES, panel_columns
 
-DEPTH = 1024
-"""Terms that are summed in one go: a panel of B of this depth stays in the second-level cache."""
-IMAGES = 86 * ROWS
-"""Images that are packed at a time."""
 FEW = 4 * ROWS
 """Rows for which it does not pay to copy B."""
 BLOCK = 16
@@ -27,11 +25,6 @@ NARROW = 128
 ONE, NONE, STRIDE = np.int64(1), np.int64(0), np.int64(ROWS)
 """Steps of matrices. As plain numbers in the text, numba would compile every function anew for each."""
 IDENTITY = np.arange(DEPTH, dtype=np.int32)
-
-
-def panel_columns(itemsize: int) -> int:
-    """Columns of a tile."""
-    return VECTORS * (VECTOR_BYTES // itemsize)
 
 
 _panel_columns = part(panel_columns)

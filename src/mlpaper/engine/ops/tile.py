@@ -10,24 +10,15 @@ on the size of a batch nor on whether terms with a factor 0 were left out.
 
 from __future__ import annotations
 
-import sys
-
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
 from mlpaper.engine.ops.compiled import intrinsic
+from mlpaper.engine.ops.tiling import ROWS, VECTOR_BYTES, VECTORS
 
-_FEATURES = binding.get_host_cpu_features()
-_WIDE = bool(_FEATURES.get("avx512f"))
-
-VECTOR_BYTES = 64 if _WIDE else 32 if _FEATURES.get("avx") else 16
-"""Size of a vector register."""
-ROWS = 6
 HEIGHTS = (1, 2, 4, ROWS)
 """Numbers of rows that there are tiles for."""
-VECTORS = 4 if _WIDE or _FEATURES.get("neon") else 2
-"""ROWS x VECTORS sums, VECTORS parts of a row of B and one number of A must fit the registers (32, or 16 of them)."""
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _CONTRACT = ("contract",)  # multiply and add with one rounding, where the processor can
@@ -139,29 +130,6 @@ def _tile_function(module: ir.Module, element: types.Float, rows: int, vectors: 
 
 
 @intrinsic
-def word(context, place):  # type: ignore[no-untyped-def]
-    """The eight bytes at an address, the first of them lowest."""
-
-    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
-        value = builder.load(builder.inttoptr(values[0], _I64.as_pointer()))
-        value.align = 1
-        return value if sys.byteorder == "little" else builder.bswap(value)
-
-    return types.uint64(types.int64), emit
-
-
-@intrinsic
-def address(context, array, index):  # type: ignore[no-untyped-def]
-    """Where element `index` of a flat array lies in memory, as `tile` wants it."""
-
-    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
-        data = context.make_array(signature.args[0])(context, builder, values[0]).data
-        return builder.ptrtoint(builder.gep(data, [values[1]]), _I64)
-
-    return types.int64(array, types.int64), emit
-
-
-@intrinsic
 def tile(  # type: ignore[no-untyped-def]
     context, rows, count, a, a_row, a_step, index, b, b_row, start, start_row, alpha, c, c_row, columns
 ):
@@ -261,27 +229,3 @@ def copy(context, rows, columns, a, a_at, a_row, c, c_at, c_row):  # type: ignor
 
     i64 = types.int64
     return types.void(i64, i64, a, i64, i64, c, i64, i64), emit
-
-
-@intrinsic
-def take(context, array, index):  # type: ignore[no-untyped-def]
-    """``array[index]`` for an index that is known not to be negative: a negative one would count from the end."""
-
-    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
-        data = context.make_array(signature.args[0])(context, builder, values[0]).data
-        return builder.load(builder.gep(data, [values[1]]))
-
-    return array.dtype(array, types.int64), emit
-
-
-@intrinsic
-def put(context, array, index, value):  # type: ignore[no-untyped-def]
-    """``array[index] = value``; see `take`."""
-
-    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
-        data = context.make_array(signature.args[0])(context, builder, values[0]).data
-        value = context.cast(builder, values[2], signature.args[2], signature.args[0].dtype)
-        builder.store(value, builder.gep(data, [values[1]]))
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64, value), emit

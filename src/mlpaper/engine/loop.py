@@ -1,0 +1,379 @@
+"""The compiled loop over the updates of an epoch.
+
+It is compiled once for all networks: what a network is made of is data (`instructions`). Here it carries out the
+kernels (`ops.kernels`) and products (`ops.product`) that the instructions name, batch after batch. Of a batch nothing
+is allocated, and nothing is raised.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+
+from mlpaper.engine.instructions import (
+    ADD,
+    BATCH_NORM,
+    CROSS_ENTROPY,
+    DENSE,
+    DESCENT,
+    DROPOUT,
+    GELU,
+    INSTRUCTION,
+    LARGE,
+    LEAKY_RELU,
+    MOMENTUM,
+    NESTEROV,
+    PIXELS,
+    RELU,
+    SETTINGS,
+    SIGMOID,
+    SILU,
+    SQUARED_ERROR,
+    TANH,
+    WEIGHTED_CROSS_ENTROPY,
+    Memory,
+)
+from mlpaper.engine.ops import kernels
+from mlpaper.engine.ops.blas import gemm
+from mlpaper.engine.ops.compiled import OPTIONS, inlined, part
+from mlpaper.engine.ops.denormals import flush_denormals, restore
+from mlpaper.engine.ops.memory import address, carray, matrix, pointer_to
+from mlpaper.engine.ops.product import NONE, ONE, multiply, multiply_images, multiply_pixels
+
+
+@inlined
+def _forward(m, rows, index, step):  # type: ignore[no-untyped-def]
+    """Values of all instructions for the images `index`; `step` 0 is evaluation."""
+    settings, theta, space, row = m.settings[0], m.theta, m.space, m.row
+    real, one, count = theta.dtype.type, theta.dtype.type(1), len(index)
+    for c in range(len(m.code)):
+        i = m.code[c]
+        d, h = i.inputs, i.outputs
+        x_at, y_at = i.x * rows, i.y * rows
+        x, y = space[x_at : x_at + count * d], space[y_at : y_at + count * h]
+        kind = i.kind
+        if kind == PIXELS:
+            bias = theta[i.b : i.b + h]
+            if settings.background != 0:
+                _shifted_bias(matrix(theta, i.w, d, h), bias, real(settings.background), row[:h])
+                bias = row[:h]
+            multiply_images(
+                m.images, index, m.table, h, theta, i.w, bias, NONE, space, y_at, m.work, m.packed, m.places, m.counts
+            )
+        elif kind == DENSE:
+            _dense(m, i, rows, count)
+        elif kind == BATCH_NORM:
+            running = m.statistics[:, i.number : i.number + h]
+            gamma, beta = theta[i.w : i.w + h], theta[i.b : i.b + h]
+            x2, y2 = matrix(space, x_at, count, h), matrix(space, y_at, count, h)
+            epsilon = real(settings.epsilon_of_variance)
+            if step == 0:
+                _running_norm(x2, gamma, beta, running, epsilon, row, y2)
+            else:
+                mean, variance = m.means[i.number : i.number + h], m.variances[i.number : i.number + h]
+                normal = matrix(space, i.kept * rows, count, h)
+                kernels.batch_norm(x2, gamma, beta, epsilon, normal, y2, mean, variance, row[:h])
+                _follow(running, mean, variance, count, settings.share_of_batch)
+        elif kind == ADD:
+            kernels.add_scaled(y, x, one)
+        elif kind == DROPOUT:
+            if i.x != i.y:
+                _assign(y, x)
+            if step != 0:
+                y2, mask = matrix(space, y_at, count, h), matrix(m.kept, i.kept * rows, count, h)
+                _dropout(y2, mask, m.words, settings.dropout, settings.seed, np.uint64(i.number), step)
+        elif kind == RELU:
+            kernels.relu(y)
+        elif kind == LEAKY_RELU:
+            kernels.leaky_relu(y)
+        elif kind == SIGMOID:
+            kernels.sigmoid(y)
+        elif kind == TANH:
+            kernels.tanh(y)
+        elif kind == GELU:
+            kernels.gelu(x, y)
+        else:
+            kernels.silu(x, y)
+
+
+@inlined
+def _dense(m, i, rows, count):  # type: ignore[no-untyped-def]
+    """``y = x w + b``."""
+    d, h, x_at, y_at = i.inputs, i.outputs, i.x * rows, i.y * rows
+    one = m.theta.dtype.type(1)
+    if d * h >= LARGE:
+        bias = m.theta[i.b : i.b + h]
+        for n in range(count):
+            _assign(m.space[y_at + n * h : y_at + (n + 1) * h], bias)
+        gemm(
+            m.gemm[0], count, h, d, one, address(m.space, x_at), d, False, address(m.theta, i.w), h, False, one,
+            address(m.space, y_at), h,
+        )  # fmt: skip
+        return
+    multiply(
+        count, h, d, m.space, x_at, d, ONE, m.theta, i.w, h, ONE, m.theta, i.b, NONE, one, m.space, y_at, h, m.work
+    )
+
+
+@inlined
+def _dense_backward(m, i, rows, count, direct, target, alpha):  # type: ignore[no-untyped-def]
+    """Gradients of x and b; that of w, or where `direct` w itself after the update."""
+    d, h, x_at, y_at = i.inputs, i.outputs, i.x * rows, i.y * rows
+    gradient, one, none = m.gradient_space, m.theta.dtype.type(1), m.theta.dtype.type(0)
+    kernels.sum_rows(matrix(gradient, y_at, count, h), m.gradient[i.b : i.b + h])
+    if d * h >= LARGE:
+        if i.skip >= 0:
+            _assign(gradient[x_at : x_at + count * d], gradient[i.skip * rows : i.skip * rows + count * d])
+        gemm(
+            m.gemm[0], count, d, h, one, address(gradient, y_at), h, False, address(m.theta, i.w), h, True,
+            one if i.skip >= 0 else none, address(gradient, x_at), d,
+        )  # fmt: skip
+        gemm(
+            m.gemm[0], d, h, count, alpha, address(m.space, x_at), d, True, address(gradient, y_at), h, False,
+            one if direct else none, address(target, i.w), h,
+        )  # fmt: skip
+        return
+    start, start_at, start_row = m.zeros, NONE, NONE
+    if i.skip >= 0:
+        start, start_at, start_row = gradient, i.skip * rows, d
+    multiply(
+        count, d, h, gradient, y_at, h, ONE, m.theta, i.w, ONE, h, start, start_at, start_row, one, gradient, x_at, d,
+        m.work,
+    )  # fmt: skip
+    start, start_at, start_row = (m.theta, i.w, h) if direct else (m.zeros, NONE, NONE)
+    multiply(
+        d, h, count, m.space, x_at, ONE, d, gradient, y_at, h, ONE, start, start_at, start_row, alpha, target, i.w, h,
+        m.work,
+    )  # fmt: skip
+
+
+@part
+def _assign(y, x):  # type: ignore[no-untyped-def]
+    for i in range(len(y)):
+        y[i] = x[i]
+
+
+@part
+def _shifted_bias(w, b, background, out):  # type: ignore[no-untyped-def]
+    """``x w + b = (x - background) w + out``."""
+    kernels.sum_rows(w, out)
+    for j in range(len(out)):
+        out[j] = b[j] + background * out[j]
+
+
+@part
+def _running_norm(x, gamma, beta, running, epsilon, row, y):  # type: ignore[no-untyped-def]
+    """Batch norm outside of training: by the running statistics, as one factor and one summand per column."""
+    width = x.shape[1]
+    for j in range(width):
+        row[j] = gamma[j] / np.sqrt(running[1, j] + epsilon)
+        row[width + j] = beta[j] - running[0, j] * row[j]
+    factor, summand = row[:width], row[width : 2 * width]
+    for n in range(x.shape[0]):
+        for j in range(width):
+            y[n, j] = x[n, j] * factor[j] + summand[j]
+
+
+@part
+def _follow(running, mean, variance, count, share):  # type: ignore[no-untyped-def]
+    """The running statistics go a share of the way to the batch's; the variance to the unbiased one."""
+    real = running.dtype.type
+    stay, go, unbiased = real(1 - share), real(share), real(share * count / max(count - 1, 1))
+    for j in range(running.shape[1]):
+        running[0, j] = stay * running[0, j] + go * mean[j]
+        running[1, j] = stay * running[1, j] + unbiased * variance[j]
+
+
+@part
+def _dropout(y, mask, words, probability, seed, stream, step):  # type: ignore[no-untyped-def]
+    """`ops.reference.dropout` in place, drawing its words on the way; `mask` (N, H) is 1 where a unit stays."""
+    width = y.shape[1]
+    blocks = (width + 3) // 4
+    least, factor = np.uint64(probability * 4294967296.0), y.dtype.type(1 / (1 - probability))
+    low, high = np.uint64(step) & kernels.MASK, np.uint64(step) >> kernels.SHIFT
+    for n in range(y.shape[0]):
+        for q in range(blocks):
+            a, b, c, d = kernels.philox(np.uint64(n * blocks + q), kernels.ZERO, low, high, seed, stream)
+            words[4 * q], words[4 * q + 1], words[4 * q + 2], words[4 * q + 3] = a, b, c, d
+        for j in range(width):
+            mask[n, j] = np.uint64(words[j]) >= least
+            y[n, j] *= factor * mask[n, j]
+
+
+@part
+def _dropout_backward(dy, mask, probability):  # type: ignore[no-untyped-def]
+    factor = dy.dtype.type(1 / (1 - probability))
+    for n in range(len(dy)):
+        dy[n] *= factor * mask[n]
+
+
+@inlined
+def _loss_gradient(m, outputs, labels, doutputs, totals):  # type: ignore[no-untyped-def]
+    """See `losses.Loss.gradient`."""
+    settings, real = m.settings[0], outputs.dtype.type
+    scale = real(1 / len(labels)) if settings.mean == 1 else real(1)
+    if settings.loss == CROSS_ENTROPY:
+        kernels.cross_entropy(outputs, labels, scale, doutputs, totals)
+    elif settings.loss == WEIGHTED_CROSS_ENTROPY:
+        if settings.mean == 1:
+            total = real(0)
+            for n in range(len(labels)):
+                total += m.class_weights[labels[n]]
+            scale = real(1) / total
+        kernels.weighted_cross_entropy(outputs, labels, m.targets, scale, doutputs, totals)
+    elif settings.loss == SQUARED_ERROR:
+        kernels.squared_error(outputs, labels, scale, doutputs, totals)
+    else:
+        kernels.absolute_error(outputs, labels, scale, doutputs, totals)
+
+
+@inlined
+def _backward(m, rows, index, rate):  # type: ignore[no-untyped-def]
+    """Gradients of all parameters, from that of the outputs; where `direct`, the weights after the update instead."""
+    settings, theta, gradient, space, gradient_space = m.settings[0], m.theta, m.gradient, m.space, m.gradient_space
+    real, one, count = theta.dtype.type, theta.dtype.type(1), len(index)
+    direct = settings.direct == 1
+    target, alpha = (theta, real(-rate)) if direct else (gradient, one)
+    for c in range(len(m.code) - 1, -1, -1):
+        i = m.code[c]
+        d, h = i.inputs, i.outputs
+        x_at, y_at = i.x * rows, i.y * rows
+        x, y = space[x_at : x_at + count * d], space[y_at : y_at + count * h]
+        dx, dy = gradient_space[x_at : x_at + count * d], gradient_space[y_at : y_at + count * h]
+        kind = i.kind
+        if kind == PIXELS:
+            db, start = gradient[i.b : i.b + h], m.zeros
+            kernels.sum_rows(matrix(gradient_space, y_at, count, h), db)
+            if settings.background != 0:
+                start = m.row
+                for j in range(h):
+                    start[j] = real(settings.background) * db[j]
+            multiply_pixels(
+                m.images, index, m.table, h, gradient_space, y_at, start, NONE, direct, alpha, target, i.w,
+                m.work, m.packed, m.places, m.counts,
+            )  # fmt: skip
+        elif kind == DENSE:
+            _dense_backward(m, i, rows, count, direct, target, alpha)
+        elif kind == BATCH_NORM:
+            kernels.batch_norm_backward(
+                matrix(space, i.kept * rows, count, h), m.variances[i.number : i.number + h], theta[i.w : i.w + h],
+                real(settings.epsilon_of_variance), matrix(gradient_space, y_at, count, h), gradient[i.w : i.w + h],
+                gradient[i.b : i.b + h], matrix(gradient_space, x_at, count, h), m.row[:h],
+            )  # fmt: skip
+        elif kind == DROPOUT:
+            if i.x != i.y:
+                _assign(dx, dy)
+            _dropout_backward(dx, m.kept[i.kept * rows : i.kept * rows + count * h], settings.dropout)
+        elif kind == RELU:
+            kernels.relu_backward(y, dy)
+        elif kind == LEAKY_RELU:
+            kernels.leaky_relu_backward(y, dy)
+        elif kind == SIGMOID:
+            kernels.sigmoid_backward(y, dy)
+        elif kind == TANH:
+            kernels.tanh_backward(y, dy)
+        elif kind == GELU:
+            kernels.gelu_backward(x, dy, dx)
+        elif kind == SILU:
+            kernels.silu_backward(x, dy, dx)
+        # ADD: the gradient of a sum is that of each of its terms; `skip` takes it to the beginning of the block
+
+
+@inlined
+def _update(m, rate, step):  # type: ignore[no-untyped-def]
+    """`optim.Decay.apply`, then `optim.Optimizer.step`."""
+    settings, theta, gradient = m.settings[0], m.theta, m.gradient
+    real = theta.dtype.type
+    if settings.direct == 1:
+        kernels.add_scaled(theta[settings.weights :], gradient[settings.weights :], real(-rate))
+        return
+    if settings.clip > 0:
+        kernels.clip_norm(gradient, settings.clip)
+    decaying = settings.decaying
+    if settings.l2 > 0:
+        kernels.add_scaled(gradient[:decaying], theta[:decaying], real(settings.l2))
+    if settings.decoupled > 0:
+        kernels.scale(theta[:decaying], real(1 - rate * settings.decoupled))
+    if settings.optimizer == DESCENT:
+        kernels.add_scaled(theta, gradient, real(-rate))
+    elif settings.optimizer == MOMENTUM:
+        kernels.momentum(theta, gradient, m.first, real(rate), real(settings.mu))
+    elif settings.optimizer == NESTEROV:
+        kernels.nesterov(theta, gradient, m.first, real(rate), real(settings.mu))
+    else:
+        beta1, beta2 = settings.beta1, settings.beta2
+        kernels.adam(theta, gradient, m.first, m.second, rate, beta1, beta2, settings.epsilon, step)
+
+
+@inlined
+def _run(m, rows, order, batch, done, rates, losses, totals):  # type: ignore[no-untyped-def]
+    """Batch after batch of the images `order`: updates, of which `done` were made before, or evaluation if -1."""
+    before = flush_denormals()
+    last = m.code[len(m.code) - 1]
+    at, classes = last.y * rows, last.outputs
+    for s in range((len(order) + batch - 1) // batch):
+        index = order[s * batch : min((s + 1) * batch, len(order))]
+        count, step = len(index), done + s + 1 if done >= 0 else 0
+        for n in range(count):
+            m.chosen[n] = m.labels[index[n]]
+        _forward(m, rows, index, step)
+        outputs, doutputs = matrix(m.space, at, count, classes), matrix(m.gradient_space, at, count, classes)
+        sum_before = totals[0]
+        _loss_gradient(m, outputs, m.chosen[:count], doutputs, totals)
+        if step > 0:
+            losses[s] = (totals[0] - sum_before) / count
+            _backward(m, rows, index, rates[s])
+            _update(m, rates[s], step)
+    restore(before)
+
+
+def compiled(real: Any) -> Any:
+    """The loop as a function of C, for parameters of the type `real`: numba's `CFunc`.
+
+    It takes what `_run` takes: arrays as pointers to their first element, the length of `order` besides, and the memory
+    as its `instructions.Memory.addresses`.
+    """
+    code, settings, byte, word = map(pointer_to, (INSTRUCTION, SETTINGS, np.uint8, np.uint32))
+    small, integer, number = map(pointer_to, (np.int32, np.int64, real))
+    fields = len(Memory._fields)
+
+    def loop(addresses, rows, order, count, batch, done, rates, losses, totals):  # type: ignore[no-untyped-def]
+        t, updates = carray(addresses, (fields, 3)), (count + batch - 1) // batch
+        memory = Memory(
+            carray(code(t[0, 0]), t[0, 1]),
+            carray(settings(t[1, 0]), t[1, 1]),
+            carray(byte(t[2, 0]), (t[2, 1], t[2, 2])),  # images
+            carray(integer(t[3, 0]), t[3, 1]),  # labels
+            carray(number(t[4, 0]), t[4, 1]),  # table
+            carray(number(t[5, 0]), t[5, 1]),  # theta
+            carray(number(t[6, 0]), t[6, 1]),  # gradient
+            carray(number(t[7, 0]), t[7, 1]),  # first
+            carray(number(t[8, 0]), t[8, 1]),  # second
+            carray(number(t[9, 0]), (t[9, 1], t[9, 2])),  # statistics
+            carray(number(t[10, 0]), t[10, 1]),  # means
+            carray(number(t[11, 0]), t[11, 1]),  # variances
+            carray(number(t[12, 0]), (t[12, 1], t[12, 2])),  # targets
+            carray(number(t[13, 0]), t[13, 1]),  # class_weights
+            carray(number(t[14, 0]), t[14, 1]),  # space
+            carray(number(t[15, 0]), t[15, 1]),  # gradient_space
+            carray(byte(t[16, 0]), t[16, 1]),  # kept
+            carray(integer(t[17, 0]), t[17, 1]),  # chosen
+            carray(number(t[18, 0]), t[18, 1]),  # row
+            carray(number(t[19, 0]), t[19, 1]),  # zeros
+            carray(word(t[20, 0]), t[20, 1]),  # words
+            carray(number(t[21, 0]), t[21, 1]),  # work
+            carray(number(t[22, 0]), t[22, 1]),  # packed
+            carray(small(t[23, 0]), t[23, 1]),  # places
+            carray(integer(t[24, 0]), t[24, 1]),  # counts
+            carray(integer(t[25, 0]), t[25, 1]),  # gemm
+        )
+        images, rates = carray(order, count), carray(rates, updates)
+        _run(memory, rows, images, batch, done, rates, carray(losses, updates), carray(totals, 3))
+
+    integers, doubles = types.CPointer(types.int64), types.CPointer(types.float64)
+    i64 = types.int64
+    signature = types.void(integers, i64, integers, i64, i64, i64, doubles, doubles, doubles)
+    return numba.cfunc(signature, **OPTIONS)(loop)

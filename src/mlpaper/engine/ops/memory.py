@@ -1,0 +1,98 @@
+"""Memory as compiled loops see it: addresses, words, and arrays and elements at places that are known to be in range.
+
+Nothing here is checked, so nothing is raised.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+
+from mlpaper.engine.ops.compiled import inlined, intrinsic
+
+_I64 = ir.IntType(64)
+carray: Any = numba.carray  # type: ignore[attr-defined]
+"""An array of a shape from the pointer to its first element."""
+
+
+@intrinsic
+def word(context, place):  # type: ignore[no-untyped-def]
+    """The eight bytes at an address, the first of them lowest."""
+
+    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        value = builder.load(builder.inttoptr(values[0], _I64.as_pointer()))
+        value.align = 1
+        return value if sys.byteorder == "little" else builder.bswap(value)
+
+    return types.uint64(types.int64), emit
+
+
+@intrinsic
+def address(context, array, index):  # type: ignore[no-untyped-def]
+    """Where element `index` of a flat array lies in memory, as `tile` wants it."""
+
+    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        data = context.make_array(signature.args[0])(context, builder, values[0]).data
+        return builder.ptrtoint(builder.gep(data, [values[1]]), _I64)
+
+    return types.int64(array, types.int64), emit
+
+
+@intrinsic
+def take(context, array, index):  # type: ignore[no-untyped-def]
+    """``array[index]`` for an index that is known not to be negative: a negative one would count from the end."""
+
+    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        data = context.make_array(signature.args[0])(context, builder, values[0]).data
+        return builder.load(builder.gep(data, [values[1]]))
+
+    return array.dtype(array, types.int64), emit
+
+
+@intrinsic
+def put(context, array, index, value):  # type: ignore[no-untyped-def]
+    """``array[index] = value``; see `take`."""
+
+    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        data = context.make_array(signature.args[0])(context, builder, values[0]).data
+        value = context.cast(builder, values[2], signature.args[2], signature.args[0].dtype)
+        builder.store(value, builder.gep(data, [values[1]]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, value), emit
+
+
+def pointer_to(dtype: Any) -> Any:
+    """A function of compiled code: an address as a pointer to elements of a type."""
+    element = numba.from_dtype(np.dtype(dtype))
+
+    @intrinsic
+    def pointer(context, address):  # type: ignore[no-untyped-def]
+        def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+            return builder.inttoptr(values[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(element)(types.int64), emit
+
+    return pointer
+
+
+@intrinsic
+def pointer_into(context, array, index):  # type: ignore[no-untyped-def]
+    """Pointer to element `index` of a flat array."""
+
+    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        data = context.make_array(signature.args[0])(context, builder, values[0]).data
+        return builder.gep(data, [values[1]])
+
+    return types.CPointer(array.dtype)(array, types.int64), emit
+
+
+@inlined
+def matrix(array, at, rows, columns):  # type: ignore[no-untyped-def]
+    """Elements of a flat array, from `at` on, as an array (rows, columns)."""
+    return carray(pointer_into(array, at), (rows, columns))

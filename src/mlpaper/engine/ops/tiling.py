@@ -1,0 +1,25 @@
+"""How matrix products are cut into pieces on this processor. Nothing here needs the compiler."""
+
+from __future__ import annotations
+
+from llvmlite import binding
+
+_FEATURES = binding.get_host_cpu_features()
+_WIDE = bool(_FEATURES.get("avx512f"))
+
+VECTOR_BYTES = 64 if _WIDE else 32 if _FEATURES.get("avx") else 16
+"""Size of a vector register."""
+ROWS = 6
+"""Rows of the largest tile."""
+VECTORS = 4 if _WIDE or _FEATURES.get("neon") else 2
+"""Vectors of columns of a tile: ROWS x VECTORS sums, VECTORS parts of a row of B and one number of A must fit the
+registers (32, or 16 of them)."""
+DEPTH = 1024
+"""Terms that are summed in one go: a panel of B of this depth stays in the second-level cache."""
+IMAGES = 86 * ROWS
+"""Images that are packed at a time."""
+
+
+def panel_columns(itemsize: int) -> int:
+    """Columns of a tile."""
+    return VECTORS * (VECTOR_BYTES // itemsize)
