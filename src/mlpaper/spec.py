@@ -27,7 +27,7 @@ PARTS: tuple[Part, ...] = ("train", "test")
 class Model(BaseModel):
     """Base of every specification: immutable, and an unknown key is an error at every level."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class PoolSpec(Model):
@@ -166,13 +166,15 @@ LossSpec = Annotated[CrossEntropySpec | SquaredErrorSpec | AbsoluteErrorSpec, Fi
 
 
 class SGD(Model):
-    """Gradient descent, v <- momentum v + g, theta <- theta - learning_rate v."""
+    """Gradient descent: v <- momentum v + g, theta <- theta - learning_rate v.
+
+    Nesterov's: theta <- theta - learning_rate (g + momentum v).
+    """
 
     name: Literal["sgd"] = "sgd"
     learning_rate: PositiveReal = 1e-3
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     nesterov: bool = False
-    """theta <- theta - learning_rate (g + momentum v)."""
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> SGD:

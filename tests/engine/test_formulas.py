@@ -118,9 +118,8 @@ def test_optimisers(name: str) -> None:
 
 def test_the_specification_states_the_same_update() -> None:
     theta, g, v = real(20), real(20), real(20)
-    plain = re.findall(r"(\w+) <- ([^,.]+)", spec.SGD.__doc__)
-    nesterov = re.findall(r"(\w+) <- ([^,.]+)", spec.SGD.model_fields["nesterov"].description)
-    for formulas, operation in ((plain, reference.momentum), (plain[:1] + nesterov, reference.nesterov)):
+    velocity, plain, nesterov = re.findall(r"(\w+) <- ([^,.]+)", spec.SGD.__doc__)
+    for formulas, operation in (((velocity, plain), reference.momentum), ((velocity, nesterov), reference.nesterov)):
         names = {"theta": theta, "g": g, "v": v, "learning_rate": 0.1, "momentum": 0.8}
         for target, formula in formulas:
             names[target] = evaluate(formula, names)
