@@ -74,7 +74,7 @@ def test_what_is_recorded_here_is_identical_here(tmp_path: Path) -> None:
     spec = RunSpec.model_validate({"dataset": {"name": "digits"}, "network": {"hidden": [8]}, "epochs": 2})
     verifying.write(tmp_path / "digits.json", Reference(runs={"small": Sample(about="small", spec=spec)}))
     before = _verify(tmp_path)
-    assert before.exit_code == 0
+    assert before.exit_code == 1
     assert "nothing is recorded of it" in before.output
     assert "small: recorded" in _verify(tmp_path, "--record").output
     recorded = json.loads((tmp_path / "digits.json").read_text())
@@ -91,7 +91,8 @@ def test_data_that_are_not_there_are_a_reason_not_an_error(
     monkeypatch.chdir(tmp_path)
     before = (reference / "mnist.json").read_text()
     done = _verify(reference, "--only", "mnist-descent")
-    assert done.exit_code == 0
+    assert done.exit_code == 1, "nothing was verified"
+    assert _verify(reference, "--only", "mnist-descent", "--only", "sum").exit_code == 0
     assert "not run    MNIST is not in data/mnist: name a folder or URL that has it by --mirror" in done.output
     (reference / "digits.json").unlink()
     assert "not recorded" in _verify(reference, "--record").output

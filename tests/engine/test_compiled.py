@@ -69,6 +69,15 @@ def test_a_place_that_cannot_be_written_to_costs_time_and_a_warning_only(tmp_pat
     assert "cannot be written to" in said
 
 
+def test_code_that_others_could_have_put_there_is_not_run(tmp_path: Path) -> None:
+    _finish(_start(str(tmp_path)))
+    (folder,) = tmp_path.iterdir()
+    folder.chmod(0o777)
+    hits, said = _finish(_start(str(tmp_path)))
+    assert hits == 0
+    assert "others can write to it" in said
+
+
 def test_code_is_found_from_a_copy_and_not_after_a_change_that_numba_itself_would_not_see(tmp_path: Path) -> None:
     """A constant of another module is part of the compiled code."""
     cache, copy = str(tmp_path / "cache"), tmp_path / "src" / "mlpaper"

@@ -27,7 +27,7 @@ class Locator:
     @classmethod
     def from_function(cls, function: Callable[..., Any], source: str) -> Locator | None:
         """The place for a function, or None where nothing can be written."""
-        return cls(function.__code__.co_firstlineno) if native.writable() else None
+        return cls(function.__code__.co_firstlineno) if native.usable() else None
 
     def ensure_cache_path(self) -> None:
         """Make the folder, should it have gone since."""
@@ -68,6 +68,6 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     before = config.CACHE_LOCATOR_CLASSES
     config.CACHE_LOCATOR_CLASSES = f"{__name__}.{Locator.__name__}"
     try:
-        return numba.njit(cache=native.writable(), **OPTIONS)(function)  # type: ignore[no-any-return]
+        return numba.njit(cache=native.usable(), **OPTIONS)(function)  # type: ignore[no-any-return]
     finally:
         config.CACHE_LOCATOR_CLASSES = before

@@ -46,15 +46,20 @@ def folder() -> Path:
 
 
 @cache
-def writable() -> bool:
-    """Whether the folder is there, or can be made, and can be written to; says so once where it cannot."""
+def usable() -> bool:
+    """Whether the folder can be made and written to, by its owner alone; says so once where it cannot."""
     try:
         folder().mkdir(parents=True, exist_ok=True, mode=0o700)
         tempfile.TemporaryFile(dir=folder()).close()
+        state = folder().stat()
     except OSError:
-        warnings.warn(f"{folder()} cannot be written to: every job compiles the engine anew", stacklevel=2)
-        return False
-    return True
+        problem = "cannot be written to"
+    else:
+        if state.st_uid == os.getuid() and not state.st_mode & 0o022:
+            return True
+        problem = "belongs to somebody else, or others can write to it"
+    warnings.warn(f"{folder()} {problem}: every job compiles the engine anew", stacklevel=2)
+    return False
 
 
 def load(name: str, compiled: Callable[[], Any], prototype: Callable[[int], Any]) -> Any:
@@ -62,7 +67,7 @@ def load(name: str, compiled: Callable[[], Any], prototype: Callable[[int], Any]
 
     `prototype` is its type, as `ctypes.CFUNCTYPE` gives it.
     """
-    if not writable():
+    if not usable():
         return prototype(_load(_machine_code(compiled(), name), name))
     path = folder() / f"{name}.o"
     code = _read(path)
