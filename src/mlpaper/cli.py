@@ -387,7 +387,7 @@ def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more
 @click.option("--mirror", help="A folder or URL laid out <dataset>/<file>, for runs on data that are not in data/.")
 @click.option("--record", "recording", is_flag=True, help="Write what comes out here as the reference.")
 def verify(reference: Path, only: tuple[str, ...], mirror: str | None, recording: bool) -> None:
-    """Train a sample of runs and compare them with what was recorded; exit code 1 if any is different, or none was run."""
+    """Train a sample of runs and compare them with what was recorded; exit code 1 if any is different or none ran."""
     from mlpaper import verify as verifying
 
     logging.getLogger("mlpaper").setLevel(logging.WARNING)
