@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import shutil
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import filelock
 import numba
 import numpy as np
 import pytest
@@ -108,18 +110,44 @@ def test_machine_code_that_is_damaged_is_made_again(damage: Callable[[bytes], by
 def test_machine_code_that_cannot_stand_alone_is_refused(function: Callable[[float], float], needs: str) -> None:
     """Where numba is not loaded its memory is not there, nor are its exceptions: such code would end the process."""
     with pytest.raises(RuntimeError, match=f"cannot stand by itself: it needs .*{needs}"):
-        native._machine_code(numba.cfunc("double(double)")(function), "name")
+        native.machine_code(numba.cfunc("double(double)")(function), "name")
 
 
-def test_a_trained_run_has_not_loaded_the_compiler() -> None:
+DOUBLE = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)
+
+
+def test_such_code_runs_all_the_same_and_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "folder", lambda: tmp_path)
+    make = numba.cfunc("double(double)")(lambda x: np.full(int(x), 2.0).sum())
+    with pytest.warns(UserWarning, match="cannot stand by itself"):
+        assert native.load("sum", lambda: make, DOUBLE)(21) == 42
+    assert not list(tmp_path.glob("*.o"))
+
+
+@pytest.mark.parametrize("error", [OSError(37, "No locks available"), NotImplementedError()])
+def test_files_that_cannot_be_locked_cost_time_only(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def acquire(lock: filelock.FileLock) -> None:
+        raise error
+
+    monkeypatch.setattr(native, "folder", lambda: tmp_path)
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    make = numba.cfunc("double(double)")(lambda x: 2 * x)
+    assert native.load("twice", lambda: make, DOUBLE)(21) == 42
+    assert native.load("twice", pytest.fail, DOUBLE)(21) == 42
+
+
+@pytest.mark.parametrize("width", [5, 1024])
+def test_a_trained_run_has_not_loaded_the_compiler(width: int) -> None:
     """Loading numba takes longer than a small run."""
-    trained = """
+    trained = f"""
 import sys
 import numpy as np
 from mlpaper.engine import backend
 from mlpaper.engine.train import Trainer
 from mlpaper.spec import RunSpec
-spec = RunSpec.model_validate({"dataset": {"name": "digits"}, "network": {"hidden": [5]}, "epochs": 2})
+spec = RunSpec.model_validate({{"dataset": {{"name": "digits"}}, "network": {{"hidden": [{width}] * 2}}, "epochs": 2}})
 images, labels, index = np.zeros((60, 49), np.uint8), np.arange(60) % 10, np.arange(60)
 print(Trainer(spec, backend.select("cpu"), images, labels, index[:50], index[50:], 10).run().outcome)
 print("numba" in sys.modules)

@@ -76,7 +76,7 @@ def select(device: str = "cpu", dtype: Any = np.float32) -> Backend:
         from mlpaper.engine.ops import reference
 
         return Backend("reference", reference, np.dtype(dtype))
-    from mlpaper.engine.ops import cpu  # compiles, or reads from numba's cache, so only where it is used
+    from mlpaper.engine.ops import cpu
 
     return Backend("cpu", cpu, np.dtype(dtype), compiled=True)
 

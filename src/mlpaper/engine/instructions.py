@@ -7,7 +7,7 @@ place is counted in numbers per sample.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -68,14 +68,14 @@ SETTINGS = np.dtype(
 
 
 class Memory(NamedTuple):
-    """Everything the loops read and write. N is the number of images in a batch, at most `rows`."""
+    """Everything the loop reads and writes; their types are in `TYPES`."""
 
     code: Array
-    """INSTRUCTION (C,)."""
+    """(C,)."""
     settings: Array
-    """SETTINGS (1,)."""
+    """(1,)."""
     images: Array
-    """uint8 (M, D)."""
+    """(M, D)."""
     labels: Array
     """(M,)."""
     table: Array
@@ -99,28 +99,52 @@ class Memory(NamedTuple):
     space: Array
     gradient_space: Array
     kept: Array
-    """Dropout's masks, uint8."""
+    """Dropout's masks."""
     chosen: Array
-    """Labels of the batch, int64 (rows,)."""
+    """Labels of the batch, (rows,)."""
     row: Array
     """Two rows of the largest width, for passing use."""
     zeros: Array
     """A row of zeros of the largest width."""
     words: Array
-    """Random words for a row of the largest width, uint32."""
+    """Random words for a row of the largest width."""
     work: Array
     """Where the products copy a part of an operand, see `ops.product.multiply`."""
     packed: Array
     """Pixels that are not background, see `ops.product.pack_images`."""
     places: Array
-    """int32."""
     counts: Array
-    """int64."""
     gemm: Array
-    """Address of the function that `ops.blas.gemm` calls, int64 (1,); 0 where no layer is as `LARGE`."""
+    """Address of the function that `ops.blas.gemm` calls, (1,); 0 where no layer is as `LARGE`."""
 
-    def addresses(self) -> np.ndarray:
-        """Address, rows and columns (or 1) of every array, int64, as compiled code takes them."""
-        if not all(array.flags.c_contiguous for array in self):
-            raise ValueError("an array is not contiguous")
-        return np.array([(array.ctypes.data, *array.shape, 1)[:3] for array in self], np.int64)
+    def addresses(self, real: np.dtype[Any]) -> np.ndarray:
+        """Where every array lies, as compiled code takes it: ADDRESSES (1,). Parameters are of the type `real`.
+
+        Raises
+        ------
+        TypeError
+            An array is not of its type, or not contiguous: compiled code would not see that.
+        """
+        for name, array in zip(self._fields, self, strict=True):
+            kind = np.dtype(TYPES.get(name, real))
+            if array.dtype != kind or not array.flags.c_contiguous:
+                raise TypeError(f"{name} is {array.dtype}, {array.flags.c_contiguous=}; it must be {kind}, contiguous")
+        return np.array([tuple((array.ctypes.data, *array.shape, 1)[:3] for array in self)], ADDRESSES)
+
+
+TYPES: dict[str, Any] = {
+    "code": INSTRUCTION,
+    "settings": SETTINGS,
+    "images": np.uint8,
+    "labels": np.int64,
+    "kept": np.uint8,
+    "chosen": np.int64,
+    "words": np.uint32,
+    "places": np.int32,
+    "counts": np.int64,
+    "gemm": np.int64,
+}
+"""Types of the arrays of `Memory` that do not have that of the parameters."""
+
+ADDRESSES = np.dtype([(name, np.int64, (3,)) for name in Memory._fields])
+"""Address, rows, and columns or 1 of every array of `Memory`."""

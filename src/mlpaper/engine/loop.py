@@ -15,6 +15,7 @@ from numba import types
 
 from mlpaper.engine.instructions import (
     ADD,
+    ADDRESSES,
     BATCH_NORM,
     CROSS_ENTROPY,
     DENSE,
@@ -152,6 +153,7 @@ def _dense_backward(m, i, rows, count, direct, target, alpha):  # type: ignore[n
 
 @part
 def _assign(y, x):  # type: ignore[no-untyped-def]
+    """``y[:] = x``, which could raise."""
     for i in range(len(y)):
         y[i] = x[i]
 
@@ -330,50 +332,49 @@ def _run(m, rows, order, batch, done, rates, losses, totals):  # type: ignore[no
     restore(before)
 
 
-def compiled(real: Any) -> Any:
-    """The loop as a function of C, for parameters of the type `real`: numba's `CFunc`.
+def make(real: Any) -> Any:
+    """Compile the loop for parameters of the type `real`, as a function of C: numba's `CFunc`.
 
     It takes what `_run` takes: arrays as pointers to their first element, the length of `order` besides, and the memory
     as its `instructions.Memory.addresses`.
     """
-    code, settings, byte, word = map(pointer_to, (INSTRUCTION, SETTINGS, np.uint8, np.uint32))
-    small, integer, number = map(pointer_to, (np.int32, np.int64, real))
-    fields = len(Memory._fields)
+    instruction, settings = pointer_to(INSTRUCTION), pointer_to(SETTINGS)
+    uint8, uint32, int32, int64, number = map(pointer_to, (np.uint8, np.uint32, np.int32, np.int64, real))
 
     def loop(addresses, rows, order, count, batch, done, rates, losses, totals):  # type: ignore[no-untyped-def]
-        t, updates = carray(addresses, (fields, 3)), (count + batch - 1) // batch
+        at, updates = carray(addresses, 1)[0], (count + batch - 1) // batch
         memory = Memory(
-            carray(code(t[0, 0]), t[0, 1]),
-            carray(settings(t[1, 0]), t[1, 1]),
-            carray(byte(t[2, 0]), (t[2, 1], t[2, 2])),  # images
-            carray(integer(t[3, 0]), t[3, 1]),  # labels
-            carray(number(t[4, 0]), t[4, 1]),  # table
-            carray(number(t[5, 0]), t[5, 1]),  # theta
-            carray(number(t[6, 0]), t[6, 1]),  # gradient
-            carray(number(t[7, 0]), t[7, 1]),  # first
-            carray(number(t[8, 0]), t[8, 1]),  # second
-            carray(number(t[9, 0]), (t[9, 1], t[9, 2])),  # statistics
-            carray(number(t[10, 0]), t[10, 1]),  # means
-            carray(number(t[11, 0]), t[11, 1]),  # variances
-            carray(number(t[12, 0]), (t[12, 1], t[12, 2])),  # targets
-            carray(number(t[13, 0]), t[13, 1]),  # class_weights
-            carray(number(t[14, 0]), t[14, 1]),  # space
-            carray(number(t[15, 0]), t[15, 1]),  # gradient_space
-            carray(byte(t[16, 0]), t[16, 1]),  # kept
-            carray(integer(t[17, 0]), t[17, 1]),  # chosen
-            carray(number(t[18, 0]), t[18, 1]),  # row
-            carray(number(t[19, 0]), t[19, 1]),  # zeros
-            carray(word(t[20, 0]), t[20, 1]),  # words
-            carray(number(t[21, 0]), t[21, 1]),  # work
-            carray(number(t[22, 0]), t[22, 1]),  # packed
-            carray(small(t[23, 0]), t[23, 1]),  # places
-            carray(integer(t[24, 0]), t[24, 1]),  # counts
-            carray(integer(t[25, 0]), t[25, 1]),  # gemm
+            code=carray(instruction(at.code[0]), at.code[1]),
+            settings=carray(settings(at.settings[0]), at.settings[1]),
+            images=carray(uint8(at.images[0]), (at.images[1], at.images[2])),
+            labels=carray(int64(at.labels[0]), at.labels[1]),
+            table=carray(number(at.table[0]), at.table[1]),
+            theta=carray(number(at.theta[0]), at.theta[1]),
+            gradient=carray(number(at.gradient[0]), at.gradient[1]),
+            first=carray(number(at.first[0]), at.first[1]),
+            second=carray(number(at.second[0]), at.second[1]),
+            statistics=carray(number(at.statistics[0]), (at.statistics[1], at.statistics[2])),
+            means=carray(number(at.means[0]), at.means[1]),
+            variances=carray(number(at.variances[0]), at.variances[1]),
+            targets=carray(number(at.targets[0]), (at.targets[1], at.targets[2])),
+            class_weights=carray(number(at.class_weights[0]), at.class_weights[1]),
+            space=carray(number(at.space[0]), at.space[1]),
+            gradient_space=carray(number(at.gradient_space[0]), at.gradient_space[1]),
+            kept=carray(uint8(at.kept[0]), at.kept[1]),
+            chosen=carray(int64(at.chosen[0]), at.chosen[1]),
+            row=carray(number(at.row[0]), at.row[1]),
+            zeros=carray(number(at.zeros[0]), at.zeros[1]),
+            words=carray(uint32(at.words[0]), at.words[1]),
+            work=carray(number(at.work[0]), at.work[1]),
+            packed=carray(number(at.packed[0]), at.packed[1]),
+            places=carray(int32(at.places[0]), at.places[1]),
+            counts=carray(int64(at.counts[0]), at.counts[1]),
+            gemm=carray(int64(at.gemm[0]), at.gemm[1]),
         )
         images, rates = carray(order, count), carray(rates, updates)
         _run(memory, rows, images, batch, done, rates, carray(losses, updates), carray(totals, 3))
 
-    integers, doubles = types.CPointer(types.int64), types.CPointer(types.float64)
-    i64 = types.int64
-    signature = types.void(integers, i64, integers, i64, i64, i64, doubles, doubles, doubles)
+    i64, integers, doubles = types.int64, types.CPointer(types.int64), types.CPointer(types.float64)
+    places = types.CPointer(numba.from_dtype(ADDRESSES))
+    signature = types.void(places, i64, integers, i64, i64, i64, doubles, doubles, doubles)
     return numba.cfunc(signature, **OPTIONS)(loop)

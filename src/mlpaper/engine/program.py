@@ -49,24 +49,17 @@ CALL = 1e11
 
 @cache
 def _loop(real: str) -> Any:
-    """The compiled loop for parameters of a type; see `loop.compiled` for its arguments."""
+    """The compiled loop for parameters of a type; see `loop.make` for its arguments."""
 
-    def compiled() -> Any:
+    def make() -> Any:
         from mlpaper.engine import loop
 
-        return loop.compiled(np.dtype(real).type)
+        return loop.make(np.dtype(real).type)
 
     integer, address = ctypes.c_int64, ctypes.c_void_p
     arrays = (address, address, address)
     prototype = ctypes.CFUNCTYPE(None, address, integer, address, integer, integer, integer, *arrays)
-    return native.load(f"loop-{real}", compiled, prototype)
-
-
-def _gemm(dtype: np.dtype[Any]) -> int:
-    """Address of BLAS's matrix product."""
-    from mlpaper.engine.ops import blas
-
-    return blas.address_of_gemm(dtype)
+    return native.load(f"loop-{real}", make, prototype)
 
 
 def aligned(size: int, dtype: np.dtype) -> np.ndarray:
@@ -171,7 +164,7 @@ class Program:
         self.rows = -(-max(batch_size, IMAGES) // VECTOR_BYTES) * VECTOR_BYTES
         widest, real = max(widths[1:]), backend.dtype
         vectors = [*optimizer_state.values(), np.empty(0, real), np.empty(0, real)]
-        dense = code["kind"] == DENSE
+        large = np.any((code["kind"] == DENSE) & (code["inputs"] * code["outputs"] >= LARGE))
         self.memory = Memory(
             code=code,
             settings=_settings(spec, network, isinstance(loss, WeightedCrossEntropy), float(table[0])),
@@ -198,10 +191,10 @@ class Program:
             packed=aligned(IMAGES * (widths[0] + ROWS), real),
             places=np.empty(IMAGES * (widths[0] + ROWS), np.int32),
             counts=np.empty(max(IMAGES, widths[0]) // ROWS + 1, np.int64),
-            gemm=np.array([_gemm(real) if (code["inputs"] * code["outputs"])[dense].max(initial=0) >= LARGE else 0]),
+            gemm=np.array([native.address_of_gemm(real) if large else 0], np.int64),
         )
-        self.addresses = self.memory.addresses()
-        self.loop = _loop(real.name)
+        self.addresses = self.memory.addresses(real)
+        self.call = _loop(real.name)
 
     def train(self, order: np.ndarray, done: int, rates: np.ndarray, losses: np.ndarray, totals: np.ndarray) -> None:
         """An update for every batch of the images `order`, the last of which may be smaller.
@@ -227,8 +220,11 @@ class Program:
     ) -> None:
         """One call of the loop: `batch` images of `order` at a time, after `done` updates; -1 for evaluation."""
         order = np.ascontiguousarray(order, np.int64)
+        for array in (rates, losses, totals):
+            if array.dtype != np.float64 or not array.flags.c_contiguous:
+                raise TypeError("rates, losses and totals must be float64, contiguous")
         addresses, images, *numbers = (array.ctypes.data for array in (self.addresses, order, rates, losses, totals))
-        self.loop(addresses, self.rows, images, len(order), batch, done, *numbers)
+        self.call(addresses, self.rows, images, len(order), batch, done, *numbers)
 
 
 def _settings(spec: RunSpec, network: Network, weighted: bool, background: float) -> np.ndarray:

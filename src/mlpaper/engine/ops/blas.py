@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import numpy as np
 from llvmlite import ir
-from numba import extending, types
+from numba import types
 from numba.core import cgutils
 
 from mlpaper.engine.ops.compiled import intrinsic
+from mlpaper.engine.ops.memory import float_type
 
 _INT = ir.IntType(32)
 _CHARACTER = ir.IntType(8)
-
-
-def address_of_gemm(dtype: np.dtype) -> int:
-    """Where the function `gemm` calls lies in memory, for numbers of a type."""
-    name = "sgemm" if dtype == np.float32 else "dgemm"
-    return extending.get_cython_function_address("scipy.linalg.cython_blas", name)
 
 
 @intrinsic
 def gemm(  # type: ignore[no-untyped-def]
     context, function, m, n, k, alpha, a, a_row, a_transposed, b, b_row, b_transposed, beta, c, c_row
 ):
-    """``C = alpha A B + beta C`` with A (m, k), B (k, n) and C (m, n), by the `function` at an address.
+    """``C = alpha A B + beta C`` with A (m, k), B (k, n) and C (m, n), by the `function` at an address
+    (`native.address_of_gemm`).
 
     Matrices are given by the address of their first element and the step between rows, in elements; of a transposed
     matrix it is the rows of the transpose that lie one after the other.
@@ -31,7 +26,7 @@ def gemm(  # type: ignore[no-untyped-def]
 
     def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
         function, m, n, k, alpha, a, a_row, a_transposed, b, b_row, b_transposed, beta, c, c_row = values
-        element = ir.FloatType() if signature.args[4].bitwidth == 32 else ir.DoubleType()
+        element = float_type(signature.args[4])
 
         def stored(kind, value):  # type: ignore[no-untyped-def]
             place = cgutils.alloca_once(builder, kind)

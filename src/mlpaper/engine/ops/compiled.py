@@ -25,9 +25,9 @@ class Locator:
         self.line = line
 
     @classmethod
-    def from_function(cls, function: Callable[..., Any], source: str) -> Locator | None:
-        """The place for a function, or None where nothing can be written."""
-        return cls(function.__code__.co_firstlineno) if native.usable() else None
+    def from_function(cls, function: Callable[..., Any], source: str) -> Locator:
+        """The place for a function."""
+        return cls(function.__code__.co_firstlineno)
 
     def ensure_cache_path(self) -> None:
         """Make the folder, should it have gone since."""

@@ -1,7 +1,7 @@
 """The inner loops of the CPU, compiled by numba: what `cpu` calls by itself, and `engine.loop` as a part of its own.
 
-They are single-threaded: the pipeline runs one job per core. Arrays and scalars of a call have one type. They allocate
-nothing and raise nothing, since the compiled loop is kept and started without numba (`ops.native`).
+They are single-threaded: the pipeline runs one job per core. They allocate nothing and raise nothing, since the
+compiled loop is kept and started without numba (`ops.native`).
 """
 
 from __future__ import annotations

@@ -20,6 +20,16 @@ carray: Any = numba.carray  # type: ignore[attr-defined]
 """An array of a shape from the pointer to its first element."""
 
 
+def float_type(element: types.Float) -> ir.Type:
+    """LLVM's type for numba's."""
+    return ir.FloatType() if element.bitwidth == 32 else ir.DoubleType()
+
+
+def place_of(context, builder, kind, array, index):  # type: ignore[no-untyped-def]
+    """Pointer to element `index` of a flat array of a numba type, in LLVM's terms."""
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [index])
+
+
 @intrinsic
 def word(context, place):  # type: ignore[no-untyped-def]
     """The eight bytes at an address, the first of them lowest."""
@@ -34,11 +44,10 @@ def word(context, place):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def address(context, array, index):  # type: ignore[no-untyped-def]
-    """Where element `index` of a flat array lies in memory, as `tile` wants it."""
+    """Where element `index` of a flat array lies in memory, as `tile` and `blas.gemm` want it."""
 
     def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
-        data = context.make_array(signature.args[0])(context, builder, values[0]).data
-        return builder.ptrtoint(builder.gep(data, [values[1]]), _I64)
+        return builder.ptrtoint(place_of(context, builder, signature.args[0], *values), _I64)
 
     return types.int64(array, types.int64), emit
 
@@ -48,8 +57,7 @@ def take(context, array, index):  # type: ignore[no-untyped-def]
     """``array[index]`` for an index that is known not to be negative: a negative one would count from the end."""
 
     def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
-        data = context.make_array(signature.args[0])(context, builder, values[0]).data
-        return builder.load(builder.gep(data, [values[1]]))
+        return builder.load(place_of(context, builder, signature.args[0], *values))
 
     return array.dtype(array, types.int64), emit
 
@@ -59,9 +67,9 @@ def put(context, array, index, value):  # type: ignore[no-untyped-def]
     """``array[index] = value``; see `take`."""
 
     def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
-        data = context.make_array(signature.args[0])(context, builder, values[0]).data
+        place = place_of(context, builder, signature.args[0], *values[:2])
         value = context.cast(builder, values[2], signature.args[2], signature.args[0].dtype)
-        builder.store(value, builder.gep(data, [values[1]]))
+        builder.store(value, place)
         return context.get_dummy_value()
 
     return types.void(array, types.int64, value), emit
@@ -72,7 +80,7 @@ def pointer_to(dtype: Any) -> Any:
     element = numba.from_dtype(np.dtype(dtype))
 
     @intrinsic
-    def pointer(context, address):  # type: ignore[no-untyped-def]
+    def pointer(context, place):  # type: ignore[no-untyped-def]
         def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
             return builder.inttoptr(values[0], context.get_value_type(signature.return_type))
 
@@ -86,13 +94,12 @@ def pointer_into(context, array, index):  # type: ignore[no-untyped-def]
     """Pointer to element `index` of a flat array."""
 
     def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
-        data = context.make_array(signature.args[0])(context, builder, values[0]).data
-        return builder.gep(data, [values[1]])
+        return place_of(context, builder, signature.args[0], *values)
 
     return types.CPointer(array.dtype)(array, types.int64), emit
 
 
 @inlined
 def matrix(array, at, rows, columns):  # type: ignore[no-untyped-def]
-    """Elements of a flat array, from `at` on, as an array (rows, columns)."""
+    """Elements of a flat array, from `at` on, as an array (rows, columns); `reshape` could raise."""
     return carray(pointer_into(array, at), (rows, columns))

@@ -3,32 +3,38 @@
 numba takes longer to load than a small run to train, and to find what it compiled before takes as long again. So the
 loop that trains (`engine.loop`) is kept as plain machine code, which needs LLVM's linker only.
 
-A folder's name holds a digest of numba's and LLVM's versions, of the processor, and of all modules that hold compiled
-code, wherever they are installed. It lies in the user's own cache (or in `NUMBA_CACHE_DIR`), never beside the sources:
-an installation may be read-only or shared, and compiled code that others can write is not to be trusted. A file is
-written whole or not at all; of jobs that start at once, one compiles and the others wait.
+A folder's name holds a digest of numba's and LLVM's versions and settings, of the processor, and of all modules that
+hold compiled code, wherever they are installed. It lies in the user's own cache (or in `NUMBA_CACHE_DIR`), never beside
+the sources: an installation may be shared, and code that others could have written is not run. A file is written whole
+or not at all; of jobs that start at once, one compiles and the others wait. Where code cannot be kept, or cannot stand
+without numba, it is compiled anew and runs all the same.
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import platformdirs
-from filelock import FileLock
 from llvmlite import binding
 
+from mlpaper.errors import StorageError
 from mlpaper.files import atomic
 
-LIBRARY = frozenset(("cos", "erf", "exp", "log", "memcpy", "memmove", "memset", "pow", "sin", "sqrt", "sqrtf", "tanh"))
+LIBRARY = frozenset(("erf", "exp", "log", "memcpy", "memmove", "memset", "pow", "sqrt", "sqrtf", "tanh"))
 """Functions of the C library that compiled code may call: nothing of numba's, which is not there, nor of Python's."""
+FROZEN = "numba.dynamic.globals"
+"""Names of constants that are addresses in the process that compiled."""
 _running: list[Any] = []
 """Holds the memory of machine code that was loaded."""
 
@@ -36,8 +42,9 @@ _running: list[Any] = []
 @cache
 def folder() -> Path:
     """Where the compiled code of exactly these sources lies."""
-    processor = f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
-    digest = hashlib.sha256(f"{version('numba')} {version('llvmlite')} {processor}".encode())
+    target = (binding.get_default_triple(), binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten())
+    settings = sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_") and item[0] not in _NEUTRAL)
+    digest = hashlib.sha256(repr((version("numba"), version("llvmlite"), target, settings)).encode())
     here = Path(__file__).parent
     for source in (*sorted(here.glob("*.py")), here.parent / "instructions.py", here.parent / "loop.py"):
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
@@ -45,50 +52,94 @@ def folder() -> Path:
     return Path(root) / f"compiled-{digest.hexdigest()[:16]}"
 
 
+_NEUTRAL = ("NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS")
+"""Settings of numba that do not change what is compiled."""
+
+
 @cache
 def usable() -> bool:
-    """Whether the folder can be made and written to, by its owner alone; says so once where it cannot."""
+    """Whether code can be kept in the folder, and is safe there; says so once where not."""
     try:
         folder().mkdir(parents=True, exist_ok=True, mode=0o700)
         tempfile.TemporaryFile(dir=folder()).close()
-        state = folder().stat()
+        problem = "" if _safe(folder().stat()) else "belongs to somebody else, or others can write to it"
     except OSError:
         problem = "cannot be written to"
-    else:
-        if state.st_uid == os.getuid() and not state.st_mode & 0o022:
-            return True
-        problem = "belongs to somebody else, or others can write to it"
-    warnings.warn(f"{folder()} {problem}: every job compiles the engine anew", stacklevel=2)
-    return False
+    if problem:
+        warnings.warn(f"{folder()} {problem}: every job compiles the engine anew", stacklevel=2)
+    return not problem
 
 
-def load(name: str, compiled: Callable[[], Any], prototype: Callable[[int], Any]) -> Any:
-    """The function that `compiled` makes (numba's `CFunc`), which is called only where the function is not kept.
+def _safe(state: os.stat_result) -> bool:
+    """Whether nobody but this user, and root, could have written what the state is of."""
+    return state.st_uid in (0, os.getuid()) and not state.st_mode & 0o022
+
+
+def load(name: str, make: Callable[[], Any], prototype: Callable[[int], Any]) -> Any:
+    """The function that `make` compiles (numba's `CFunc`), which is called only where the function is not kept.
 
     `prototype` is its type, as `ctypes.CFUNCTYPE` gives it.
     """
-    if not usable():
-        return prototype(_load(_machine_code(compiled(), name), name))
     path = folder() / f"{name}.o"
     code = _read(path)
     if code is None:
-        with FileLock(path.with_suffix(".lock")):
+        with _alone(path.with_suffix(".lock")):
             code = _read(path)
             if code is None:
-                code = _machine_code(compiled(), name)
-                with atomic(path) as temporary:
-                    temporary.write_bytes(hashlib.sha256(code).digest() + code)
-    return prototype(_load(code, name))
+                function = make()
+                try:
+                    code = machine_code(function, name)
+                except RuntimeError as error:
+                    warnings.warn(f"{error}: every job compiles it anew", stacklevel=2)
+                    _running.append(function)
+                    return prototype(function.address)
+                _keep(path, code)
+    return prototype(_start(code, name))
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Wait while another job compiles. Where files cannot be locked, work may be done twice."""
+    if not usable():
+        yield
+        return
+    from filelock import FileLock
+
+    held = FileLock(lock)
+    try:
+        held.acquire()
+    except (OSError, NotImplementedError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def _read(path: Path) -> bytes | None:
-    """Machine code that was kept; None where there is none, or not all of it."""
+    """Machine code that was kept; None where there is none, not all of it, or others could have written it."""
     try:
-        kept = path.read_bytes()
-    except FileNotFoundError:
+        with path.open("rb") as stream:
+            if not (_safe(path.parent.stat()) and _safe(os.fstat(stream.fileno()))):
+                return None
+            kept = stream.read()
+    except OSError:
         return None
     digest, code = kept[:32], kept[32:]
     return code if hashlib.sha256(code).digest() == digest else None
+
+
+def _keep(path: Path, code: bytes) -> None:
+    """Write machine code where the next job finds it, if that can be."""
+    if not usable():
+        return
+    try:
+        with atomic(path) as temporary:
+            temporary.write_bytes(hashlib.sha256(code).digest() + code)
+        path.chmod(0o600)
+    except (OSError, StorageError) as error:
+        warnings.warn(f"{error}: the next job compiles the engine anew", stacklevel=2)
 
 
 def _machine() -> binding.TargetMachine:
@@ -100,7 +151,7 @@ def _machine() -> binding.TargetMachine:
     )
 
 
-def _machine_code(function: Any, name: str) -> bytes:
+def machine_code(function: Any, name: str) -> bytes:
     """The object file of a compiled function, under a `name` of its own, with nothing that it does not use.
 
     Raises
@@ -109,6 +160,7 @@ def _machine_code(function: Any, name: str) -> bytes:
         The function needs more than the C `LIBRARY`: it allocates, raises, or calls Python.
     """
     module = binding.parse_assembly(function.inspect_llvm())
+    frozen = [part.name for part in module.global_variables if part.name.startswith(FROZEN)]
     for part in (*module.functions, *module.global_variables):
         if part.name == function.native_name:
             part.name = name
@@ -120,19 +172,37 @@ def _machine_code(function: Any, name: str) -> bytes:
     passes.add_simplify_cfg_pass()
     passes.add_global_dead_code_eliminate_pass()
     machine = _machine()
-    options = binding.create_pipeline_tuning_options()
-    passes.run(module, binding.create_pass_builder(machine, options))
+    passes.run(module, binding.create_pass_builder(machine, binding.create_pipeline_tuning_options()))
     needed = {part.name for part in (*module.functions, *module.global_variables) if part.is_declaration}
-    missing = sorted(it for it in needed - LIBRARY if not it.startswith("llvm."))
-    if missing:
-        raise RuntimeError(f"compiled code of {name} cannot stand by itself: it needs {', '.join(missing)}")
+    absent = sorted(it for it in needed if not it.startswith("llvm.") and not _in_library(it))
+    if absent or frozen:
+        raise RuntimeError(f"compiled code of {name} cannot stand by itself: it needs {', '.join(absent + frozen)}")
     return machine.emit_object(module)  # type: ignore[no-any-return]
 
 
-def _load(code: bytes, name: str) -> int:
+def _in_library(name: str) -> bool:
+    return name in LIBRARY and binding.address_of_symbol(name) is not None
+
+
+def _start(code: bytes, name: str) -> int:
     """Address of a function in an object file, which is made ready to run."""
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _machine())
     engine.add_object_file(binding.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _running.append(engine)
-    return engine.get_function_address(name)  # type: ignore[no-any-return]
+    address: int = engine.get_function_address(name)
+    if not address:
+        raise RuntimeError(f"there is no function {name} in its compiled code")
+    return address
+
+
+def address_of_gemm(dtype: np.dtype[Any]) -> int:
+    """Where the matrix product of SciPy's BLAS lies in memory, for numbers of a type; see `blas.gemm`."""
+    from scipy.linalg import cython_blas
+
+    function = cython_blas.__pyx_capi__["sgemm" if dtype == np.float32 else "dgemm"]
+    python = ctypes.pythonapi
+    python.PyCapsule_GetName.restype, python.PyCapsule_GetName.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    python.PyCapsule_GetPointer.restype = ctypes.c_void_p
+    python.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+    return int(python.PyCapsule_GetPointer(function, python.PyCapsule_GetName(function)))

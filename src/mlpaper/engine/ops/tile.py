@@ -15,6 +15,7 @@ from numba import types
 from numba.core import cgutils
 
 from mlpaper.engine.ops.compiled import intrinsic
+from mlpaper.engine.ops.memory import float_type, place_of
 from mlpaper.engine.ops.tiling import ROWS, VECTOR_BYTES, VECTORS
 
 HEIGHTS = (1, 2, 4, ROWS)
@@ -30,7 +31,7 @@ class _Vectors:
     def __init__(self, builder: ir.IRBuilder, element: types.Float) -> None:
         self.builder, self.bytes = builder, element.bitwidth // 8
         self.lanes = VECTOR_BYTES // self.bytes
-        self.element = ir.FloatType() if self.bytes == 4 else ir.DoubleType()
+        self.element = float_type(element)
         self.type = ir.VectorType(self.element, self.lanes)
         self.zero = ir.Constant(self.type, [0.0] * self.lanes)
         self.suffix = f"v{self.lanes}f{element.bitwidth}.p0"
@@ -82,7 +83,7 @@ def _tile_function(module: ir.Module, element: types.Float, rows: int, vectors: 
     name = f"mlpaper.tile.f{element.bitwidth}.{rows}x{vectors}"
     if name in module.globals:
         return module.globals[name]
-    real = ir.FloatType() if element.bitwidth == 32 else ir.DoubleType()
+    real = float_type(element)
     array = real.as_pointer()
     kind = ir.FunctionType(
         ir.VoidType(), [_I64, array, _I64, _I64, _I32.as_pointer(), array, _I64, array, _I64, real, array, _I64, _I64]
@@ -142,7 +143,7 @@ def tile(  # type: ignore[no-untyped-def]
 
     def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
         element = signature.args[10]
-        array = (ir.FloatType() if element.bitwidth == 32 else ir.DoubleType()).as_pointer()
+        array = float_type(element).as_pointer()
         pointers = {2: array, 5: _I32.as_pointer(), 6: array, 8: array, 11: array}
         operands = [
             builder.inttoptr(value, pointers[place]) if place in pointers else value
@@ -173,7 +174,7 @@ def _copy_function(module: ir.Module, element: types.Float) -> ir.Function:
     name = f"mlpaper.copy.f{element.bitwidth}"
     if name in module.globals:
         return module.globals[name]
-    real = ir.FloatType() if element.bitwidth == 32 else ir.DoubleType()
+    real = float_type(element)
     array = real.as_pointer()
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_I64, _I64, array, _I64, array, _I64]), name)
     function.linkage = "internal"
@@ -220,8 +221,7 @@ def copy(context, rows, columns, a, a_at, a_row, c, c_at, c_row):  # type: ignor
 
     def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
         def pointer(number, offset):  # type: ignore[no-untyped-def]
-            data = context.make_array(signature.args[number])(context, builder, values[number]).data
-            return builder.gep(data, [values[offset]])
+            return place_of(context, builder, signature.args[number], values[number], values[offset])
 
         function = _copy_function(builder.module, signature.args[2].dtype)
         builder.call(function, [values[0], values[1], pointer(2, 3), values[4], pointer(5, 6), values[7]])
