@@ -2,8 +2,9 @@
 
     python benchmarks/steps.py [--device gpu] [--rows TEXT] [--contenders TEXT] [--rounds 5] [--write]
 
-One process per contender and row holds everything in memory; the processes are timed in turn, round after round, and
-the medians are compared. Ratios above 1 say that the engine is faster. `--write` records the table with machine,
+One process per contender and row holds everything in memory; the processes are timed in turn, round after round. A
+ratio is the median over the rounds of another's time by the engine's in the same round, since a machine may be faster
+in one round than in the next. Ratios above 1 say that the engine is faster. `--write` records the table with machine,
 versions and date under `benchmarks/results/`.
 """
 
@@ -87,8 +88,8 @@ class Worker:
             seconds = self.time(self.count)
 
 
-def measure(row: str, contenders: list[str], rounds: int, device: str, pools: Path) -> dict[str, float | str]:
-    """Median milliseconds per update of every contender, or why there is none."""
+def measure(row: str, contenders: list[str], rounds: int, device: str, pools: Path) -> dict[str, list[float] | str]:
+    """Milliseconds per update of every contender, round by round, or why there are none."""
     workers = {name: Worker.start(name, row, device, pools) for name in contenders}
     running = {name: it for name, it in workers.items() if "absent" not in it.about}
     for it in running.values():
@@ -99,13 +100,13 @@ def measure(row: str, contenders: list[str], rounds: int, device: str, pools: Pa
             times[name].append(1e3 * it.time(it.count) / it.count)
     for it in workers.values():
         it.process.kill()
-    results: dict[str, float | str] = {name: str(it.about.get("absent")) for name, it in workers.items()}
-    results |= {name: median(values) for name, values in times.items()}
+    results: dict[str, list[float] | str] = {name: str(it.about.get("absent")) for name, it in workers.items()}
+    results |= times
     about = next(iter(running.values())).about
     return results | {"data": f"{about['data']}, {about['images']:,} images", "classes": str(about["classes"])}
 
 
-def table(results: dict[str, dict[str, float | str]], contenders: list[str]) -> str:
+def table(results: dict[str, dict[str, list[float] | str]], contenders: list[str]) -> str:
     """Markdown: milliseconds of the engine, its arithmetic, and everyone else's time divided by it."""
     from rows import ROWS, parameters
 
@@ -116,20 +117,25 @@ def table(results: dict[str, dict[str, float | str]], contenders: list[str]) -> 
     ]
     ratios: list[float] = []
     for row, times in results.items():
-        ours, spec = float(times["mlpaper"]), ROWS[row]
+        mine, spec = times["mlpaper"], ROWS[row]
+        assert isinstance(mine, list)
+        ours = median(mine)
         images = int(str(times["data"]).split(", ")[1].split()[0].replace(",", ""))
         size = images if spec.batch_size == "full" else spec.batch_size
         rate = 6 * parameters(spec, int(times["classes"])) * size / ours / 1e6
         cells = []
         for name in others:
-            if isinstance(times[name], str):
+            theirs = times[name]
+            if isinstance(theirs, str):
                 cells.append("–")
                 continue
-            ratios.append(float(times[name]) / ours)
+            ratios.append(median(other / own for other, own in zip(theirs, mine, strict=True)))
             cells.append(f"{ratios[-1]:.2f}")
         lines.append(f"| {row} | {times['data']} | {ours:.3g} | {rate:.0f} | {' | '.join(cells)} |")
     lines.append("")
-    lines.append(f"Geometric mean of all ratios: {geometric_mean(ratios):.2f}. Ratio: their time / ours, medians.")
+    lines.append(
+        f"Geometric mean of all ratios: {geometric_mean(ratios):.2f}. Ratio: their time / ours in the same round, medians."
+    )
     return "\n".join(lines)
 
 
