@@ -133,9 +133,8 @@ def table(results: dict[str, dict[str, list[float] | str]], contenders: list[str
             cells.append(f"{ratios[-1]:.2f}")
         lines.append(f"| {row} | {times['data']} | {ours:.3g} | {rate:.0f} | {' | '.join(cells)} |")
     lines.append("")
-    lines.append(
-        f"Geometric mean of all ratios: {geometric_mean(ratios):.2f}. Ratio: their time / ours in the same round, medians."
-    )
+    mean = geometric_mean(ratios)
+    lines.append(f"Geometric mean of all ratios: {mean:.2f}. Ratio: their time / ours in the same round, medians.")
     return "\n".join(lines)
 
 
