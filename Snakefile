@@ -21,6 +21,14 @@ rule all:
         [f"{paths.run_folder(run)}/run.json" for run in PLAN.runs],
 
 
+onstart:
+    # For every job that ended Snakemake looks at all waiting jobs again, after the timespan of its rate limit, then once more,
+    # and so on; with its default of 100 jobs a second that is more work than many a job here. A limit that is given stays.
+    limit = workflow.scheduling_settings.max_jobs_per_timespan
+    if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
+
+
 onsuccess:
     made = [paper for paper in PAPERS if Path(paper).exists() and Path(paper).stat().st_mtime >= STARTED]
     if made:
