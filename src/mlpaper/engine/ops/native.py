@@ -35,6 +35,8 @@ LIBRARY = frozenset(("erf", "exp", "log", "memcpy", "memmove", "memset", "pow", 
 """Functions of the C library that compiled code may call: nothing of numba's, which is not there, nor of Python's."""
 FROZEN = "numba.dynamic.globals"
 """Names of constants that are addresses in the process that compiled."""
+_NEUTRAL = ("NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS")
+"""Settings of numba that do not change what is compiled."""
 _running: list[Any] = []
 """Holds the memory of machine code that was loaded."""
 
@@ -50,10 +52,6 @@ def folder() -> Path:
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
     root = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("mlpaper")
     return Path(root) / f"compiled-{digest.hexdigest()[:16]}"
-
-
-_NEUTRAL = ("NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS")
-"""Settings of numba that do not change what is compiled."""
 
 
 @cache
