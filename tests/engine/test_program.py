@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numba
 import numpy as np
 import pytest
 
 from mlpaper.engine import backend
-from mlpaper.engine.ops import product
+from mlpaper.engine.ops import pixels, product
+from mlpaper.engine.ops.tiling import DEPTH, EIGHT, ROWS
+from mlpaper.engine.ops.tiling import IMAGES as BLOCK
 from mlpaper.engine.program import aligned
 from mlpaper.engine.train import Trainer
 from mlpaper.spec import RunSpec
@@ -30,8 +35,14 @@ CASES = {
        for name in ("relu", "leaky_relu", "sigmoid", "tanh", "gelu", "silu")},
     "linear": {"network": {"hidden": []}},
     "wide": {"network": {"hidden": [150, 131]}, "optimizer": SGD},
-    "so wide that BLAS multiplies": {"network": {"hidden": [1024, 1024]}, "epochs": 1},
-    "a wide block, descending": {"network": {"hidden": [1024, 1024], "residual": 1}, "optimizer": SGD, "epochs": 1},
+    "so wide that BLAS multiplies": {"network": {"hidden": [1024, 1024], "activation": "tanh"}, "epochs": 1},
+    "a wide block, descending": {
+        "network": {"hidden": [1024, 1024], "residual": 1, "activation": "tanh"}, "optimizer": SGD, "epochs": 1,
+    },
+    "wide, with zeros": {"network": {"hidden": [1024, 1024]}, "epochs": 1},
+    "a wide block with zeros, and a last batch of one image": {
+        "network": {"hidden": [1024, 1024], "residual": 1}, "optimizer": SGD, "epochs": 1, "batch_size": 59,
+    },
     "residual": {"network": {"hidden": [20] * 5, "residual": 1}},
     "blocks of two": {
         "network": {"hidden": [20] * 5, "residual": 2, "activation": "silu", "dropout": 0.2}, "optimizer": SGD,
@@ -61,8 +72,8 @@ CASES = {
 
 # parts of compiled code, to be called by themselves
 multiply = numba.njit(lambda *arguments: product.multiply(*arguments))
-multiply_images = numba.njit(lambda *arguments: product.multiply_images(*arguments))
-multiply_pixels = numba.njit(lambda *arguments: product.multiply_pixels(*arguments))
+multiply_images = numba.njit(lambda *arguments: pixels.multiply_images(*arguments))
+multiply_pixels = numba.njit(lambda *arguments: pixels.multiply_pixels(*arguments))
 
 
 def _trainer(device: str, dtype: type, values: dict) -> Trainer:
@@ -107,47 +118,94 @@ def test_divergence_is_seen_at_the_same_step() -> None:
     assert steps[0] == steps[1] is not None
 
 
-@pytest.mark.parametrize(("m", "n", "k"), [(1, 10, 784), (5, 47, 33), (13, 64, 1), (7, 130, 0), (140, 70, 1100)])
+def _scratch(m: int, k: int, dtype: type) -> product.Scratch:
+    """Space for products with A (m, k), and no more than they need: what lies behind it is watched by the tests."""
+    tiles, images = m // ROWS + 1, BLOCK * (k + ROWS)
+    return product.Scratch(
+        aligned(max(DEPTH, k) * (m + 200), np.dtype(dtype)),
+        np.empty(images, dtype),
+        np.empty(max(tiles * min(DEPTH, k), images) + EIGHT, np.int32),
+        np.empty(max(tiles, BLOCK + k), np.int64),
+    )
+
+
+SHAPES = [(1, 10, 784), (5, 47, 33), (13, 64, 1), (7, 130, 0), (140, 70, 1100)]
+
+
+def _ways(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[Any, Any]]:
+    """Each operand plain and transposed, as `product.multiply` takes them."""
+    (m, k), n = a.shape, b.shape[1]
+    for one in ((a.ravel(), 0, k, 1), (a.T.ravel(), 0, 1, m)):
+        for other in ((b.ravel(), 0, n, 1), (b.T.ravel(), 0, 1, k)):
+            yield one, other
+
+
+@pytest.mark.parametrize(("m", "n", "k"), SHAPES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_products_equal_those_of_numpy(m: int, n: int, k: int, dtype: type) -> None:
-    """Each operand plain and transposed; the sum begins with a row, or with what is there; nothing else is written."""
+    """The sum begins with a row, or with what is there; it ends at a least value; nothing else is written."""
     a, b, start = (RNG.normal(size=shape).astype(dtype) for shape in ((m, k), (k, n), (n,)))
-    work, before = aligned(product.DEPTH * (m + 200), np.dtype(dtype)), RNG.normal(size=(m, n)).astype(dtype)
-    for a_flat, a_row, a_step in ((a.ravel(), k, 1), (a.T.ravel(), 1, m)):
-        for b_flat, b_row, b_step in ((b.ravel(), n, 1), (b.T.ravel(), 1, k)):
-            operands = (m, n, k, a_flat, 0, a_row, a_step, b_flat, 0, b_row, b_step)
-            c = np.full(m * n + 16, np.nan, dtype)
-            multiply(*operands, start, 0, 0, dtype(1), c, 8, n, work)
-            np.testing.assert_allclose(c[8:-8].reshape(m, n), a @ b + start, rtol=1e-4, atol=1e-4)
-            assert np.isnan(c[:8]).all()
-            assert np.isnan(c[-8:]).all()
-            c[8:-8] = before.ravel()
-            multiply(*operands, c, 8, n, dtype(-0.5), c, 8, n, work)
-            np.testing.assert_allclose(c[8:-8].reshape(m, n), before - 0.5 * (a @ b), rtol=1e-4, atol=1e-4)
+    before, scratch, none = RNG.normal(size=(m, n)).astype(dtype), _scratch(m, k, dtype), dtype(-np.inf)
+    for operands in _ways(a, b):
+        c = np.full(m * n + 16, np.nan, dtype)
+        multiply(m, n, k, *operands, (start, 0, 0), dtype(1), none, (c, 8, n), False, scratch)
+        np.testing.assert_allclose(c[8:-8].reshape(m, n), a @ b + start, rtol=1e-4, atol=1e-4)
+        assert np.isnan(c[:8]).all()
+        assert np.isnan(c[-8:]).all()
+        c[8:-8] = before.ravel()
+        multiply(m, n, k, *operands, (c, 8, n), dtype(-0.5), dtype(0.25), (c, 8, n), False, scratch)
+        expected = np.maximum(before - 0.5 * (a @ b), 0.25)
+        np.testing.assert_allclose(c[8:-8].reshape(m, n), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("m", "n", "k"), SHAPES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_terms_of_zeros_are_left_out_without_a_trace(m: int, n: int, k: int, dtype: type, share: float) -> None:
+    """Bit for bit the products with all terms, whichever sign a zero has; and NaN is no zero."""
+    a, b, start = (RNG.normal(size=shape).astype(dtype) for shape in ((m, k), (k, n), (n,)))
+    a *= RNG.random((m, k)) < share
+    a[:, : k // 3] *= np.repeat(RNG.random((m // ROWS + 1, k // 3)) < 0.5, ROWS, axis=0)[:m]
+    scratch, none = _scratch(m, k, dtype), dtype(-np.inf)
+    for value in (None, np.nan):
+        if value is not None:
+            a[m // 2, k // 2 :] = value
+        for operands in _ways(a, b):
+            scratch.places[:] = -1
+            some, every = np.full((2, m * n), np.nan, dtype)
+            multiply(m, n, k, *operands, (start, 0, 0), dtype(1), none, (some, 0, n), True, scratch)
+            multiply(m, n, k, *operands, (start, 0, 0), dtype(1), none, (every, 0, n), False, scratch)
+            np.testing.assert_array_equal(some, every)
+            if k and value is None:
+                rows = min(ROWS, m)
+                last = a[:rows, (k - 1) // DEPTH * DEPTH :]
+                terms = np.flatnonzero(last.any(axis=0))
+                assert scratch.counts[0] == len(terms)
+                np.testing.assert_array_equal(scratch.places[: len(terms)], terms)
 
 
 @pytest.mark.parametrize(("count", "size"), [(1, 784), (4, 49), (16, 64), (700, 50), (37, 3)])
 def test_background_is_left_out_of_products_without_a_trace(count: int, size: int) -> None:
     """Bit for bit the products of all pixels: a term whose factor is 0 changes no sum."""
     images, table = _images(max(count, 6), size), RNG.normal(size=256).astype(np.float32)
-    table[0], width, one = 0, 70, np.float32(1)
+    table[0], n, one, none = 0, 70, np.float32(1), np.float32(-np.inf)
     index = RNG.permutation(len(images))[:count]
+    batch = pixels.Batch(images, index, table)
     x = np.ascontiguousarray(table[images[index]])
-    w, dy, start = (RNG.normal(size=shape).astype(np.float32) for shape in ((size, width), (count, width), width))
-    rows = product.IMAGES * (size + product.ROWS)
-    scratch = (np.empty(rows, np.float32), np.empty(rows, np.int32), np.empty(1000, np.int64))
-    work = aligned(product.DEPTH * (max(size, count) + 200), np.dtype(np.float32))
-    y, all_y, dw, all_dw = (np.empty(n * width, np.float32) for n in (count, count, size, size))
-    multiply_images(images, index, table, width, w.ravel(), 0, start, 0, y, 0, work, *scratch)
-    multiply(count, width, size, x.ravel(), 0, size, 1, w.ravel(), 0, width, 1, start, 0, 0, one, all_y, 0, width, work)
+    w, dy, start = (RNG.normal(size=shape).astype(np.float32) for shape in ((size, n), (count, n), n))
+    scratch = _scratch(max(size, count), max(size, count), np.float32)
+    y, all_y, dw, all_dw = (np.empty(rows * n, np.float32) for rows in (count, count, size, size))
+    flat_x, flat_w, flat_dy, first = x.ravel(), w.ravel(), dy.ravel(), (start, 0, 0)
+    multiply_images(batch, n, (flat_w, 0), (start, 0), none, (y, 0), scratch)
+    operands = ((flat_x, 0, size, 1), (flat_w, 0, n, 1))
+    multiply(count, n, size, *operands, first, one, none, (all_y, 0, n), False, scratch)
     np.testing.assert_array_equal(y, all_y)
-    np.testing.assert_allclose(y.reshape(count, width), x @ w + start, rtol=1e-3, atol=1e-3)
-    multiply_pixels(images, index, table, width, dy.ravel(), 0, start, 0, False, one, dw, 0, work, *scratch)
-    multiply(
-        size, width, count, x.ravel(), 0, 1, size, dy.ravel(), 0, width, 1, start, 0, 0, one, all_dw, 0, width, work
-    )
-    np.testing.assert_allclose(dw.reshape(size, width), x.T @ dy + start, rtol=1e-3, atol=1e-3)
-    if count <= product.IMAGES:
+    np.testing.assert_allclose(y.reshape(count, n), x @ w + start, rtol=1e-3, atol=1e-3)
+    multiply_pixels(batch, n, (flat_dy, 0), (start, 0), False, one, (dw, 0), scratch)
+    operands = ((flat_x, 0, 1, size), (flat_dy, 0, n, 1))
+    multiply(size, n, count, *operands, first, one, none, (all_dw, 0, n), False, scratch)
+    np.testing.assert_allclose(dw.reshape(size, n), x.T @ dy + start, rtol=1e-3, atol=1e-3)
+    if count <= BLOCK:
         np.testing.assert_array_equal(dw, all_dw)
 
 

@@ -31,6 +31,9 @@ INSTRUCTION = np.dtype(
         ("kept", np.int64),  # place of what batch norm and dropout keep for the way back
         ("skip", np.int64),  # place whose gradient is added to that of x: a residual block begins here; else -1
         ("number", np.int64),  # batch norm: first column of its statistics; dropout: stream of its random numbers
+        ("relu", np.int64),  # dense layers: whether ReLU follows, as a part of this instruction
+        ("x_zeros", np.int64),  # whether many of the numbers that are read are 0
+        ("y_zeros", np.int64),  # whether many of the gradients of what is written are 0
     ],
     align=True,
 )
@@ -38,7 +41,7 @@ INSTRUCTION = np.dtype(
 CROSS_ENTROPY, WEIGHTED_CROSS_ENTROPY, SQUARED_ERROR, ABSOLUTE_ERROR = range(4)
 LOSSES = ("cross_entropy", "weighted_cross_entropy", "squared_error", "absolute_error")
 LARGE = 1 << 20
-"""Weights of a layer from which BLAS multiplies faster than `ops.product`."""
+"""Weights of a layer from which BLAS multiplies faster than `ops.product`, if that leaves out no terms."""
 
 DESCENT, MOMENTUM, NESTEROV, ADAM = range(4)
 
@@ -102,6 +105,12 @@ class Memory(NamedTuple):
     """Dropout's masks."""
     chosen: Array
     """Labels of the batch, (rows,)."""
+    index: Array
+    """Its images, in the order of their labels, (rows,)."""
+    position: Array
+    """Where in the batch as it was drawn they stood, (rows,)."""
+    ends: Array
+    """Space for a number per class, (K,)."""
     row: Array
     """Two rows of the largest width, for passing use."""
     zeros: Array
@@ -109,9 +118,8 @@ class Memory(NamedTuple):
     words: Array
     """Random words for a row of the largest width."""
     work: Array
-    """Where the products copy a part of an operand, see `ops.product.multiply`."""
+    """The space of the products begins here: `ops.product.Scratch`."""
     packed: Array
-    """Pixels that are not background, see `ops.product.pack_images`."""
     places: Array
     counts: Array
     gemm: Array
@@ -139,6 +147,9 @@ TYPES: dict[str, Any] = {
     "labels": np.int64,
     "kept": np.uint8,
     "chosen": np.int64,
+    "index": np.int64,
+    "position": np.int64,
+    "ends": np.int64,
     "words": np.uint32,
     "places": np.int32,
     "counts": np.int64,

@@ -42,7 +42,9 @@ from mlpaper.engine.ops.blas import gemm
 from mlpaper.engine.ops.compiled import OPTIONS, inlined, part
 from mlpaper.engine.ops.denormals import flush_denormals, restore
 from mlpaper.engine.ops.memory import address, carray, matrix, pointer_to
-from mlpaper.engine.ops.product import NONE, ONE, multiply, multiply_images, multiply_pixels
+from mlpaper.engine.ops.pixels import Batch, multiply_images, multiply_pixels
+from mlpaper.engine.ops.product import NONE, ONE, Scratch, multiply
+from mlpaper.engine.ops.tiling import ROWS
 
 
 @inlined
@@ -61,9 +63,8 @@ def _forward(m, rows, index, step):  # type: ignore[no-untyped-def]
             if settings.background != 0:
                 _shifted_bias(matrix(theta, i.w, d, h), bias, real(settings.background), row[:h])
                 bias = row[:h]
-            multiply_images(
-                m.images, index, m.table, h, theta, i.w, bias, NONE, space, y_at, m.work, m.packed, m.places, m.counts
-            )
+            batch, least = _pixels(m, index), _least(i, real)
+            multiply_images(batch, h, (theta, i.w), (bias, NONE), least, (space, y_at), _scratch(m))
         elif kind == DENSE:
             _dense(m, i, rows, count)
         elif kind == BATCH_NORM:
@@ -85,7 +86,7 @@ def _forward(m, rows, index, step):  # type: ignore[no-untyped-def]
                 _assign(y, x)
             if step != 0:
                 y2, mask = matrix(space, y_at, count, h), matrix(m.kept, i.kept * rows, count, h)
-                _dropout(y2, mask, m.words, settings.dropout, settings.seed, np.uint64(i.number), step)
+                _dropout(y2, mask, m.position, m.words, settings.dropout, settings.seed, np.uint64(i.number), step)
         elif kind == RELU:
             kernels.relu(y)
         elif kind == LEAKY_RELU:
@@ -101,11 +102,29 @@ def _forward(m, rows, index, step):  # type: ignore[no-untyped-def]
 
 
 @inlined
+def _pixels(m, index):  # type: ignore[no-untyped-def]
+    """A batch of the images."""
+    return Batch(m.images, index, m.table)
+
+
+@inlined
+def _scratch(m):  # type: ignore[no-untyped-def]
+    """Space for the products."""
+    return Scratch(m.work, m.packed, m.places, m.counts)
+
+
+@part
+def _least(i, real):  # type: ignore[no-untyped-def]
+    """The least value of what a product writes: 0 where ReLU is a part of it."""
+    return real(0) if i.relu == 1 else real(-np.inf)
+
+
+@inlined
 def _dense(m, i, rows, count):  # type: ignore[no-untyped-def]
     """``y = x w + b``."""
     d, h, x_at, y_at = i.inputs, i.outputs, i.x * rows, i.y * rows
-    one = m.theta.dtype.type(1)
-    if d * h >= LARGE:
+    one, skip = m.theta.dtype.type(1), i.x_zeros == 1 and count > 1
+    if d * h >= LARGE and not skip:
         bias = m.theta[i.b : i.b + h]
         for n in range(count):
             _assign(m.space[y_at + n * h : y_at + (n + 1) * h], bias)
@@ -113,10 +132,27 @@ def _dense(m, i, rows, count):  # type: ignore[no-untyped-def]
             m.gemm[0], count, h, d, one, address(m.space, x_at), d, False, address(m.theta, i.w), h, False, one,
             address(m.space, y_at), h,
         )  # fmt: skip
+        if i.relu == 1:
+            kernels.relu(m.space[y_at : y_at + count * h])
         return
-    multiply(
-        count, h, d, m.space, x_at, d, ONE, m.theta, i.w, h, ONE, m.theta, i.b, NONE, one, m.space, y_at, h, m.work
+    x, w, b, least = (
+        (m.space, x_at, d, ONE),
+        (m.theta, i.w, h, ONE),
+        (m.theta, i.b, NONE),
+        _least(i, m.theta.dtype.type),
     )
+    multiply(count, h, d, x, w, b, one, least, (m.space, y_at, h), skip, _scratch(m))
+
+
+@inlined
+def _sum_rows(m, i, y_at, count):  # type: ignore[no-untyped-def]
+    """Gradient of the biases, and before it that of what came before ReLU, where that is a part of the instruction."""
+    h, db = i.outputs, m.gradient[i.b : i.b + i.outputs]
+    dy = matrix(m.gradient_space, y_at, count, h)
+    if i.relu == 1:
+        kernels.sum_rows_of_relu(matrix(m.space, y_at, count, h), dy, db)
+    else:
+        kernels.sum_rows(dy, db)
 
 
 @inlined
@@ -124,31 +160,30 @@ def _dense_backward(m, i, rows, count, direct, target, alpha):  # type: ignore[n
     """Gradients of x and b; that of w, or where `direct` w itself after the update."""
     d, h, x_at, y_at = i.inputs, i.outputs, i.x * rows, i.y * rows
     gradient, one, none = m.gradient_space, m.theta.dtype.type(1), m.theta.dtype.type(0)
-    kernels.sum_rows(matrix(gradient, y_at, count, h), m.gradient[i.b : i.b + h])
-    if d * h >= LARGE:
+    lowest = m.theta.dtype.type(-np.inf)
+    _sum_rows(m, i, y_at, count)
+    large, skip = d * h >= LARGE, i.y_zeros == 1 and count > 1
+    if large and not skip:
         if i.skip >= 0:
             _assign(gradient[x_at : x_at + count * d], gradient[i.skip * rows : i.skip * rows + count * d])
         gemm(
             m.gemm[0], count, d, h, one, address(gradient, y_at), h, False, address(m.theta, i.w), h, True,
             one if i.skip >= 0 else none, address(gradient, x_at), d,
         )  # fmt: skip
+    else:
+        start = (gradient, i.skip * rows, d) if i.skip >= 0 else (m.zeros, NONE, NONE)
+        dy, w = (gradient, y_at, h, ONE), (m.theta, i.w, ONE, h)
+        multiply(count, d, h, dy, w, start, one, lowest, (gradient, x_at, d), skip, _scratch(m))
+    skip = large and i.x_zeros == 1
+    if large and not skip:
         gemm(
             m.gemm[0], d, h, count, alpha, address(m.space, x_at), d, True, address(gradient, y_at), h, False,
             one if direct else none, address(target, i.w), h,
         )  # fmt: skip
         return
-    start, start_at, start_row = m.zeros, NONE, NONE
-    if i.skip >= 0:
-        start, start_at, start_row = gradient, i.skip * rows, d
-    multiply(
-        count, d, h, gradient, y_at, h, ONE, m.theta, i.w, ONE, h, start, start_at, start_row, one, gradient, x_at, d,
-        m.work,
-    )  # fmt: skip
-    start, start_at, start_row = (m.theta, i.w, h) if direct else (m.zeros, NONE, NONE)
-    multiply(
-        d, h, count, m.space, x_at, ONE, d, gradient, y_at, h, ONE, start, start_at, start_row, alpha, target, i.w, h,
-        m.work,
-    )  # fmt: skip
+    start = (m.theta, i.w, h) if direct else (m.zeros, NONE, NONE)
+    x, dy = (m.space, x_at, ONE, d), (gradient, y_at, h, ONE)
+    multiply(d, h, count, x, dy, start, alpha, lowest, (target, i.w, h), skip, _scratch(m))
 
 
 @part
@@ -190,15 +225,18 @@ def _follow(running, mean, variance, count, share):  # type: ignore[no-untyped-d
 
 
 @part
-def _dropout(y, mask, words, probability, seed, stream, step):  # type: ignore[no-untyped-def]
-    """`ops.reference.dropout` in place, drawing its words on the way; `mask` (N, H) is 1 where a unit stays."""
+def _dropout(y, mask, position, words, probability, seed, stream, step):  # type: ignore[no-untyped-def]
+    """`ops.reference.dropout` in place, drawing its words on the way; `mask` (N, H) is 1 where a unit stays.
+
+    Row n was row ``position[n]`` of the batch as it was drawn, and has the words of that.
+    """
     width = y.shape[1]
     blocks = (width + 3) // 4
     least, factor = np.uint64(probability * 4294967296.0), y.dtype.type(1 / (1 - probability))
     low, high = np.uint64(step) & kernels.MASK, np.uint64(step) >> kernels.SHIFT
     for n in range(y.shape[0]):
         for q in range(blocks):
-            a, b, c, d = kernels.philox(np.uint64(n * blocks + q), kernels.ZERO, low, high, seed, stream)
+            a, b, c, d = kernels.philox(np.uint64(position[n] * blocks + q), kernels.ZERO, low, high, seed, stream)
             words[4 * q], words[4 * q + 1], words[4 * q + 2], words[4 * q + 3] = a, b, c, d
         for j in range(width):
             mask[n, j] = np.uint64(words[j]) >= least
@@ -247,16 +285,14 @@ def _backward(m, rows, index, rate):  # type: ignore[no-untyped-def]
         dx, dy = gradient_space[x_at : x_at + count * d], gradient_space[y_at : y_at + count * h]
         kind = i.kind
         if kind == PIXELS:
+            _sum_rows(m, i, y_at, count)
             db, start = gradient[i.b : i.b + h], m.zeros
-            kernels.sum_rows(matrix(gradient_space, y_at, count, h), db)
             if settings.background != 0:
                 start = m.row
                 for j in range(h):
                     start[j] = real(settings.background) * db[j]
-            multiply_pixels(
-                m.images, index, m.table, h, gradient_space, y_at, start, NONE, direct, alpha, target, i.w,
-                m.work, m.packed, m.places, m.counts,
-            )  # fmt: skip
+            batch, dy = _pixels(m, index), (gradient_space, y_at)
+            multiply_pixels(batch, h, dy, (start, NONE), direct, alpha, (target, i.w), _scratch(m))
         elif kind == DENSE:
             _dense_backward(m, i, rows, count, direct, target, alpha)
         elif kind == BATCH_NORM:
@@ -310,6 +346,30 @@ def _update(m, rate, step):  # type: ignore[no-untyped-def]
         kernels.adam(theta, gradient, m.first, m.second, rate, beta1, beta2, settings.epsilon, step)
 
 
+@part
+def _sort(m, batch):  # type: ignore[no-untyped-def]
+    """The images of a batch in the order of their labels: sets `index`, `position` and `chosen`.
+
+    Images of one class are background in the same pixels and leave the same units at 0, so a tile of them has fewer
+    terms.
+    """
+    if len(batch) <= ROWS:
+        for n in range(len(batch)):
+            m.index[n], m.position[n], m.chosen[n] = batch[n], n, m.labels[batch[n]]
+        return
+    ends = m.ends
+    for k in range(len(ends)):
+        ends[k] = 0
+    for n in range(len(batch)):
+        ends[m.labels[batch[n]]] += 1
+    for k in range(1, len(ends)):
+        ends[k] += ends[k - 1]
+    for n in range(len(batch) - 1, -1, -1):
+        label = m.labels[batch[n]]
+        ends[label] -= 1
+        m.index[ends[label]], m.position[ends[label]], m.chosen[ends[label]] = batch[n], n, label
+
+
 @inlined
 def _run(m, rows, order, batch, done, rates, losses, totals):  # type: ignore[no-untyped-def]
     """Batch after batch of the images `order`: updates, of which `done` were made before, or evaluation if -1."""
@@ -317,10 +377,9 @@ def _run(m, rows, order, batch, done, rates, losses, totals):  # type: ignore[no
     last = m.code[len(m.code) - 1]
     at, classes = last.y * rows, last.outputs
     for s in range((len(order) + batch - 1) // batch):
-        index = order[s * batch : min((s + 1) * batch, len(order))]
-        count, step = len(index), done + s + 1 if done >= 0 else 0
-        for n in range(count):
-            m.chosen[n] = m.labels[index[n]]
+        count, step = min(batch, len(order) - s * batch), done + s + 1 if done >= 0 else 0
+        _sort(m, order[s * batch : s * batch + count])
+        index = m.index[:count]
         _forward(m, rows, index, step)
         outputs, doutputs = matrix(m.space, at, count, classes), matrix(m.gradient_space, at, count, classes)
         sum_before = totals[0]
@@ -362,6 +421,9 @@ def make(real: Any) -> Any:
             gradient_space=carray(number(at.gradient_space[0]), at.gradient_space[1]),
             kept=carray(uint8(at.kept[0]), at.kept[1]),
             chosen=carray(int64(at.chosen[0]), at.chosen[1]),
+            index=carray(int64(at.index[0]), at.index[1]),
+            position=carray(int64(at.position[0]), at.position[1]),
+            ends=carray(int64(at.ends[0]), at.ends[1]),
             row=carray(number(at.row[0]), at.row[1]),
             zeros=carray(number(at.zeros[0]), at.zeros[1]),
             words=carray(uint32(at.words[0]), at.words[1]),

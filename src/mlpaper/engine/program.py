@@ -38,7 +38,7 @@ from mlpaper.engine.losses import Loss, WeightedCrossEntropy
 from mlpaper.engine.network import Network
 from mlpaper.engine.ops import native
 from mlpaper.engine.ops.reference import IN_PLACE
-from mlpaper.engine.ops.tiling import DEPTH, IMAGES, ROWS, VECTOR_BYTES, panel_columns
+from mlpaper.engine.ops.tiling import DEPTH, EIGHT, IMAGES, ROWS, VECTOR_BYTES, panel_columns
 from mlpaper.engine.random import Stream
 from mlpaper.engine.typing import Array
 from mlpaper.spec import SGD, RunSpec
@@ -102,7 +102,9 @@ class _Writer:
     def _affine(self, i: int, x: int) -> int:
         y = self._place(i + 1)
         w, b = self.offsets[f"{i}.weight"], self.offsets[f"{i}.bias"]
-        self._write(DENSE if i else PIXELS, i + 1, x=x, y=y, w=w, b=b, inputs=self.widths[i])
+        hidden, relu = i < len(self.options.hidden), self.options.activation == "relu"
+        zeros = {"x_zeros": relu and i > 0, "y_zeros": relu and hidden and not self.options.batch_norm}
+        self._write(DENSE if i else PIXELS, i + 1, x=x, y=y, w=w, b=b, inputs=self.widths[i], **zeros)
         if not self.options.batch_norm or i == len(self.options.hidden):
             return y
         normalised, kept = self._place(i + 1), self._place(i + 1)
@@ -113,7 +115,10 @@ class _Writer:
 
     def _after(self, i: int, x: int) -> int:
         y = x if self.options.activation in IN_PLACE else self._place(i + 1)
-        self._write(ACTIVATION + ACTIVATIONS.index(self.options.activation), i + 1, x=x, y=y)
+        if self.options.activation == "relu" and self.code[-1]["kind"] in (PIXELS, DENSE):
+            self.code[-1]["relu"] = True
+        else:
+            self._write(ACTIVATION + ACTIVATIONS.index(self.options.activation), i + 1, x=x, y=y)
         if self.options.dropout:
             stream = Stream.DROPOUT + Stream.OF_LAYER * i
             dropped = self._place(i + 1) if self.options.activation in OF_VALUE else y
@@ -163,6 +168,8 @@ class Program:
         """Updates in one call of compiled code."""
         self.rows = -(-max(batch_size, IMAGES) // VECTOR_BYTES) * VECTOR_BYTES
         widest, real = max(widths[1:]), backend.dtype
+        of_rows, of_units = self.rows // ROWS + 1, widest // ROWS + 1
+        terms = max(of_rows * min(DEPTH, widest), of_units * min(DEPTH, self.rows), IMAGES * (widths[0] + ROWS))
         vectors = [*optimizer_state.values(), np.empty(0, real), np.empty(0, real)]
         large = np.any((code["kind"] == DENSE) & (code["inputs"] * code["outputs"] >= LARGE))
         self.memory = Memory(
@@ -184,13 +191,16 @@ class Program:
             gradient_space=aligned(self.rows * writer.columns, real),
             kept=np.empty(self.rows * writer.mask_columns, np.uint8),
             chosen=np.empty(self.rows, np.int64),
+            index=np.empty(self.rows, np.int64),
+            position=np.empty(self.rows, np.int64),
+            ends=np.empty(widths[-1], np.int64),
             row=np.empty(2 * widest, real),
             zeros=np.zeros(widest, real),
             words=np.empty(widest + 3, np.uint32),
             work=aligned(max(DEPTH, widths[0]) * (widest + ROWS + panel_columns(real.itemsize)), real),
             packed=aligned(IMAGES * (widths[0] + ROWS), real),
-            places=np.empty(IMAGES * (widths[0] + ROWS), np.int32),
-            counts=np.empty(max(IMAGES, widths[0]) // ROWS + 1, np.int64),
+            places=np.empty(terms + EIGHT, np.int32),
+            counts=np.empty(max(of_rows, of_units, widths[0] // ROWS + 1), np.int64),
             gemm=np.array([native.address_of_gemm(real) if large else 0], np.int64),
         )
         self.addresses = self.memory.addresses(real)

@@ -39,6 +39,19 @@ def sum_rows(x, out):  # type: ignore[no-untyped-def]
             out[j] += x[i, j]
 
 
+@compiled
+def sum_rows_of_relu(y, dy, out):  # type: ignore[no-untyped-def]
+    """`relu_backward` and `sum_rows` of what comes out, for matrices, in one go."""
+    zero = y.dtype.type(0)
+    for j in range(out.shape[0]):
+        out[j] = 0
+    for i in range(y.shape[0]):
+        for j in range(y.shape[1]):
+            value = dy[i, j] if y[i, j] > zero else zero
+            dy[i, j] = value
+            out[j] += value
+
+
 # Activations work on flat arrays. Comparisons are written so that NaN passes. What can work in place does so, and only
 # so: a compiler that must reckon with two arrays being one makes slow code.
 

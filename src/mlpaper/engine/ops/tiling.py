@@ -18,6 +18,8 @@ DEPTH = 1024
 """Terms that are summed in one go: a panel of B of this depth stays in the second-level cache."""
 IMAGES = 86 * ROWS
 """Images that are packed at a time."""
+EIGHT = 8
+"""Elements that lists of terms are written by: so many are written, however few are meant."""
 
 
 def panel_columns(itemsize: int) -> int:

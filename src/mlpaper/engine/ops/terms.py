@@ -1,0 +1,153 @@
+"""Which terms of a matrix product there are, and copies of its operands in the order in which `tile` reads them."""
+
+from __future__ import annotations
+
+import sys
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from mlpaper.engine.ops.compiled import intrinsic
+from mlpaper.engine.ops.memory import place_of
+from mlpaper.engine.ops.tiling import EIGHT, ROWS
+from mlpaper.engine.ops.vectors import I8, I32, I64, Vectors
+
+AHEAD = 16
+"""Rows between the one that is copied and the one that is asked for: in a wide matrix each lies in a page of its own,
+and no processor guesses the next."""
+
+
+def _numbers_of_bits(module: ir.Module) -> ir.GlobalVariable:
+    """For every set of eight bits the numbers of those that are set; what follows them is of no meaning."""
+    name = "mlpaper.numbers_of_bits"
+    if name in module.globals:
+        return module.globals[name]
+    row = ir.ArrayType(I8, EIGHT)
+    rows = [[number for number in range(EIGHT) if bits >> number & 1] for bits in range(256)]
+    table = ir.GlobalVariable(module, ir.ArrayType(row, 256), name)
+    table.initializer = ir.Constant(table.value_type, [ir.Constant(row, [*it, *[0] * EIGHT][:EIGHT]) for it in rows])
+    table.linkage, table.global_constant = "internal", True
+    return table
+
+
+def _list_bits(builder: ir.IRBuilder, bits: ir.Value, base: ir.Value, index: ir.Value) -> ir.Value:
+    """Write `base` and the number of each bit that is set, of eight, to `index`; how many."""
+    bytes_, numbers = ir.VectorType(I8, EIGHT), ir.VectorType(I32, EIGHT)
+    row = builder.gep(_numbers_of_bits(builder.module), [I64(0), builder.zext(bits, I64), I64(0)])
+    offsets = builder.load(builder.bitcast(row, bytes_.as_pointer()))
+    offsets.align = 1
+    undefined, same = ir.Constant(numbers, ir.Undefined), ir.Constant(numbers, [0] * EIGHT)
+    first = builder.insert_element(undefined, builder.trunc(base, I32), I32(0))
+    value = builder.add(builder.shuffle_vector(first, undefined, same), builder.zext(offsets, numbers))
+    builder.store(value, builder.bitcast(index, numbers.as_pointer())).align = 4
+    return builder.zext(builder.ctpop(bits), I64)
+
+
+@intrinsic
+def list_bytes(context, word, base, index, at):  # type: ignore[no-untyped-def]
+    """Write `base` and the number of each byte of a `memory.word` that is not 0 to ``index[at:]``; how many.
+
+    `EIGHT` elements are written in any case.
+    """
+
+    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        word, base, index, at = values
+        octet = ir.VectorType(I8, EIGHT)
+        ordered = word if sys.byteorder == "little" else builder.bswap(word)
+        there = builder.icmp_unsigned("!=", builder.bitcast(ordered, octet), ir.Constant(octet, [0] * EIGHT))
+        place = place_of(context, builder, signature.args[2], index, at)
+        return _list_bits(builder, builder.bitcast(there, I8), base, place)
+
+    i64 = types.int64
+    return types.int64(types.uint64, i64, index, i64), emit
+
+
+@intrinsic
+def list_terms(context, rows, count, a, a_at, a_row, index, at):  # type: ignore[no-untyped-def]
+    """Write the columns of A (rows, count) that are not all 0 to ``index[at:]``; how many.
+
+    A[i, k] is ``a[a_at + i a_row + k]``. Up to `EIGHT` elements more are written.
+    """
+
+    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        rows, count, a, a_at, a_row, index, at = values
+        v = Vectors(builder, signature.args[2].dtype)
+        source = place_of(context, builder, signature.args[2], a, a_at)
+        found = cgutils.alloca_once_value(builder, at)
+        seen = cgutils.alloca_once(builder, v.bits)
+        with cgutils.for_range_slice(builder, I64(0), count, I64(v.lanes)) as (k, _):
+            mask = v.first(builder.sub(count, k))
+            builder.store(ir.Constant(v.bits, [0] * v.lanes), seen)
+            with cgutils.for_range(builder, rows) as row:
+                value = v.load(v.at(source, builder.add(builder.mul(row.index, a_row), k)), mask)
+                builder.store(builder.or_(builder.load(seen), v.bits_of(value)), seen)
+            there = v.some(builder.load(seen))
+            for begin in range(0, v.lanes, EIGHT):
+                part = builder.lshr(there, there.type(begin))
+                bits = builder.trunc(part, I8) if v.lanes >= EIGHT else builder.zext(part, I8)
+                place = place_of(context, builder, signature.args[5], index, builder.load(found))
+                more = _list_bits(builder, bits, builder.add(k, I64(begin)), place)
+                builder.store(builder.add(builder.load(found), more), found)
+        return builder.sub(builder.load(found), at)
+
+    i64 = types.int64
+    return types.int64(i64, i64, a, i64, i64, index, i64), emit
+
+
+@intrinsic
+def copy_terms(context, rows, count, a, a_at, a_step, c, c_at, index, at):  # type: ignore[no-untyped-def]
+    """Copy the columns of A (rows, count) that are not all 0, and write their numbers to ``index[at:]``; how many.
+
+    A[i, k] is ``a[a_at + i + k a_step]``, with at most `ROWS` rows; the columns come to lie `ROWS` apart from
+    ``c[c_at]`` on.
+    """
+
+    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        rows, count, a, a_at, a_step, c, c_at, index, at = values
+        v = Vectors(builder, signature.args[2].dtype)
+        source = place_of(context, builder, signature.args[2], a, a_at)
+        target = place_of(context, builder, signature.args[5], c, c_at)
+        numbers = place_of(context, builder, signature.args[7], index, at)
+        masks = [(begin, v.first(builder.sub(rows, I64(begin)))) for begin in range(0, ROWS, v.lanes)]
+        found = cgutils.alloca_once_value(builder, I64(0))
+        with cgutils.for_range(builder, count, intp=I64) as column:
+            k, position, seen = column.index, builder.load(found), ir.Constant(v.bits, [0] * v.lanes)
+            begin, to = v.at(source, builder.mul(k, a_step)), v.at(target, builder.mul(position, I64(ROWS)))
+            for offset, mask in masks:
+                value = v.load(v.at(begin, I64(offset)), mask)
+                v.store(value, v.at(to, I64(offset)), mask)
+                seen = builder.or_(seen, v.bits_of(value))
+            builder.store(builder.trunc(k, I32), builder.gep(numbers, [position]))
+            there = v.some(seen)
+            some = builder.zext(builder.icmp_unsigned("!=", there, there.type(0)), I64)
+            builder.store(builder.add(position, some), found)
+        return builder.load(found)
+
+    i64 = types.int64
+    return types.int64(i64, i64, a, i64, i64, c, i64, index, i64), emit
+
+
+@intrinsic
+def copy(context, rows, columns, a, a_at, a_row, c, c_at, c_row):  # type: ignore[no-untyped-def]
+    """``C[i, j] = A[i, j]``, `rows` x `columns`, of flat arrays; A[i, j] is ``a[a_at + i a_row + j]``."""
+
+    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        rows, columns, a, a_at, a_row, c, c_at, c_row = values
+        v = Vectors(builder, signature.args[2].dtype)
+        source = place_of(context, builder, signature.args[2], a, a_at)
+        target = place_of(context, builder, signature.args[5], c, c_at)
+        lanes, ahead = I64(v.lanes), builder.mul(a_row, I64(AHEAD))
+        whole = builder.mul(builder.sdiv(builder.sub(columns, I64(1)), lanes), lanes)
+        mask = v.first(builder.sub(columns, whole))
+        with cgutils.for_range(builder, rows, intp=I64) as row:
+            begin, to = v.at(source, builder.mul(row.index, a_row)), v.at(target, builder.mul(row.index, c_row))
+            with cgutils.for_range_slice(builder, I64(0), whole, lanes) as (j, _):
+                v.fetch(v.at(begin, builder.add(ahead, j)))
+                v.store(v.load(v.at(begin, j), None), v.at(to, j), None)
+            v.fetch(v.at(begin, builder.add(ahead, whole)))
+            v.store(v.load(v.at(begin, whole), mask), v.at(to, whole), mask)
+        return context.get_dummy_value()
+
+    i64 = types.int64
+    return types.void(i64, i64, a, i64, i64, c, i64, i64), emit

@@ -1,0 +1,84 @@
+"""Vectors of the processor, in LLVM's terms, for the loops that numba has no words for."""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from mlpaper.engine.ops.memory import float_type
+from mlpaper.engine.ops.tiling import VECTOR_BYTES
+
+BIT, I8, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
+_CONTRACT = ("contract",)  # multiply and add with one rounding, where the processor can
+
+
+class Vectors:
+    """LLVM code for vectors of one type of element."""
+
+    def __init__(self, builder: ir.IRBuilder, element: types.Float) -> None:
+        self.builder, self.bytes = builder, element.bitwidth // 8
+        self.lanes = VECTOR_BYTES // self.bytes
+        self.element = float_type(element)
+        self.type = ir.VectorType(self.element, self.lanes)
+        self.zero = ir.Constant(self.type, [0.0] * self.lanes)
+        self.bits = ir.VectorType(ir.IntType(element.bitwidth), self.lanes)
+        self.suffix = f"v{self.lanes}f{element.bitwidth}.p0"
+
+    def splat(self, value: ir.Value) -> ir.Value:
+        """`value` in every lane."""
+        undefined = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
+        first = self.builder.insert_element(undefined, value, I32(0))
+        order = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(first, undefined, order)
+
+    def first(self, count: ir.Value) -> ir.Value:
+        """The mask of the first `count` lanes."""
+        numbers = ir.Constant(ir.VectorType(I64, self.lanes), list(range(self.lanes)))
+        return self.builder.icmp_signed("<", numbers, self.splat(count))
+
+    def bits_of(self, value: ir.Value) -> ir.Value:
+        """A vector's bits without those of the signs, so that they are 0 where the number is."""
+        whole = self.builder.bitcast(value, self.bits)
+        return self.builder.shl(whole, ir.Constant(self.bits, [1] * self.lanes))
+
+    def some(self, bits: ir.Value) -> ir.Value:
+        """An integer with a bit for every lane: whether it is not 0 there."""
+        there = self.builder.icmp_unsigned("!=", bits, ir.Constant(self.bits, [0] * self.lanes))
+        return self.builder.bitcast(there, ir.IntType(self.lanes))
+
+    def at(self, array: ir.Value, index: ir.Value) -> ir.Value:
+        """The place of element `index`."""
+        return self.builder.gep(array, [index])
+
+    def load(self, pointer: ir.Value, mask: ir.Value | None) -> ir.Value:
+        """A vector from memory, with 0 where the mask is off."""
+        place = self.builder.bitcast(pointer, self.type.as_pointer())
+        if mask is None:
+            value = self.builder.load(place)
+            value.align = self.bytes
+            return value
+        kind = ir.FunctionType(self.type, [place.type, I32, mask.type, self.type])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.masked.load.{self.suffix}")
+        return self.builder.call(function, [place, I32(self.bytes), mask, self.zero])
+
+    def store(self, value: ir.Value, pointer: ir.Value, mask: ir.Value | None) -> None:
+        """A vector to memory, where the mask is on."""
+        place = self.builder.bitcast(pointer, self.type.as_pointer())
+        if mask is None:
+            self.builder.store(value, place).align = self.bytes
+            return
+        kind = ir.FunctionType(ir.VoidType(), [self.type, place.type, I32, mask.type])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.masked.store.{self.suffix}")
+        self.builder.call(function, [value, place, I32(self.bytes), mask])
+
+    def fetch(self, pointer: ir.Value) -> None:
+        """Begin to bring what is at an address near."""
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
+        self.builder.call(function, [self.builder.bitcast(pointer, byte), I32(0), I32(3), I32(1)])
+
+    def multiply_add(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        """``a b + c``."""
+        return self.builder.fadd(self.builder.fmul(a, b, flags=_CONTRACT), c, flags=_CONTRACT)
