@@ -123,6 +123,7 @@ def _scratch(m: int, k: int, dtype: type) -> product.Scratch:
     tiles, images = m // ROWS + 1, BLOCK * (k + ROWS)
     return product.Scratch(
         aligned(max(DEPTH, k) * (m + 200), np.dtype(dtype)),
+        np.empty((BLOCK, k), np.uint8),
         np.empty(images, dtype),
         np.empty(max(tiles * min(DEPTH, k), images) + EIGHT, np.int32),
         np.empty(max(tiles, BLOCK + k), np.int64),
@@ -193,7 +194,7 @@ def test_background_is_left_out_of_products_without_a_trace(count: int, size: in
     batch = pixels.Batch(images, index, table)
     x = np.ascontiguousarray(table[images[index]])
     w, dy, start = (RNG.normal(size=shape).astype(np.float32) for shape in ((size, n), (count, n), n))
-    scratch = _scratch(max(size, count), max(size, count), np.float32)
+    scratch = _scratch(max(size, count), size, np.float32)
     y, all_y, dw, all_dw = (np.empty(rows * n, np.float32) for rows in (count, count, size, size))
     flat_x, flat_w, flat_dy, first = x.ravel(), w.ravel(), dy.ravel(), (start, 0, 0)
     multiply_images(batch, n, (flat_w, 0), (start, 0), none, (y, 0), scratch)

@@ -119,6 +119,7 @@ class Memory(NamedTuple):
     """Random words for a row of the largest width."""
     work: Array
     """The space of the products begins here: `ops.product.Scratch`."""
+    block: Array
     packed: Array
     places: Array
     counts: Array
@@ -151,6 +152,7 @@ TYPES: dict[str, Any] = {
     "position": np.int64,
     "ends": np.int64,
     "words": np.uint32,
+    "block": np.uint8,
     "places": np.int32,
     "counts": np.int64,
     "gemm": np.int64,

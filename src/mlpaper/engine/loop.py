@@ -110,7 +110,7 @@ def _pixels(m, index):  # type: ignore[no-untyped-def]
 @inlined
 def _scratch(m):  # type: ignore[no-untyped-def]
     """Space for the products."""
-    return Scratch(m.work, m.packed, m.places, m.counts)
+    return Scratch(m.work, m.block, m.packed, m.places, m.counts)
 
 
 @part
@@ -428,6 +428,7 @@ def make(real: Any) -> Any:
             zeros=carray(number(at.zeros[0]), at.zeros[1]),
             words=carray(uint32(at.words[0]), at.words[1]),
             work=carray(number(at.work[0]), at.work[1]),
+            block=carray(uint8(at.block[0]), (at.block[1], at.block[2])),
             packed=carray(number(at.packed[0]), at.packed[1]),
             places=carray(int32(at.places[0]), at.places[1]),
             counts=carray(int64(at.counts[0]), at.counts[1]),

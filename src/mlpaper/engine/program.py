@@ -198,6 +198,7 @@ class Program:
             zeros=np.zeros(widest, real),
             words=np.empty(widest + 3, np.uint32),
             work=aligned(max(DEPTH, widths[0]) * (widest + ROWS + panel_columns(real.itemsize)), real),
+            block=np.empty((IMAGES, widths[0]), np.uint8),
             packed=aligned(IMAGES * (widths[0] + ROWS), real),
             places=np.empty(terms + EIGHT, np.int32),
             counts=np.empty(max(of_rows, of_units, widths[0] // ROWS + 1), np.int64),

@@ -12,6 +12,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 
 from mlpaper.engine.ops.compiled import inlined, intrinsic
 
@@ -40,6 +41,25 @@ def word(context, place):  # type: ignore[no-untyped-def]
         return value if sys.byteorder == "little" else builder.bswap(value)
 
     return types.uint64(types.int64), emit
+
+
+def emit_fetch(builder, pointer):  # type: ignore[no-untyped-def]
+    """Begin to bring what is at an address near, in LLVM's terms. Any address will do."""
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [builder.bitcast(pointer, byte), number(0), number(3), number(1)])
+
+
+@intrinsic
+def fetch(context, place):  # type: ignore[no-untyped-def]
+    """Begin to bring what is at an address near."""
+
+    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        emit_fetch(builder, builder.inttoptr(values[0], ir.IntType(8).as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(types.int64), emit
 
 
 @intrinsic

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlpaper.engine.ops.compiled import part
-from mlpaper.engine.ops.memory import address, put, take, word
+from mlpaper.engine.ops.memory import address, fetch, put, take, word
 from mlpaper.engine.ops.product import FEW, NONE, ONE, STRIDE, columns_of_panel, tiles
 from mlpaper.engine.ops.terms import copy, list_bytes
 from mlpaper.engine.ops.tiling import IMAGES, ROWS
@@ -22,6 +22,8 @@ from mlpaper.engine.typing import Array
 
 SIX = np.uint64(0xFFFFFFFFFFFF)
 """The first `ROWS` bytes of a `word`."""
+AHEAD, LINE = 4, 64
+"""Images between the one that is gathered and the one that is asked for, and bytes that come at a time."""
 
 
 class Batch(NamedTuple):
@@ -42,31 +44,43 @@ def _byte(eight, number):  # type: ignore[no-untyped-def]
 
 
 @part
-def pack_images(batch, first, count, scratch):  # type: ignore[no-untyped-def]
+def gather(batch, first, count, scratch):  # type: ignore[no-untyped-def]
+    """Copy a block of images to where they lie together: those of a batch are spread over all of memory."""
+    images, index, _ = batch
+    size, last, base = images.shape[1], len(index) - 1, images.ctypes.data
+    for i in range(count):
+        ahead = base + index[min(first + i + AHEAD, last)] * size
+        for j in range(0, size, LINE):
+            fetch(ahead + j)
+        image, copied = images[index[first + i]], scratch.images[i]
+        for j in range(size):
+            copied[j] = image[j]
+
+
+@part
+def pack_images(table, count, scratch):  # type: ignore[no-untyped-def]
     """Tiles of `ROWS` images for `multiply_images`: for each, the pixels in which any of them is not background.
 
-    `packed` receives ``table[pixel]`` for (tile, place, image), `places` the numbers of the pixels, `counts` how many.
-    A tile with fewer images repeats its last one, which makes no pixel more, and whose sums nobody asks for.
+    Of the images that were gathered, `packed` receives ``table[pixel]`` for (tile, place, image), `places` the numbers
+    of the pixels, `counts` how many. A tile with fewer images repeats its last one, which makes no pixel more, and
+    whose sums nobody asks for.
     """
-    images, index, table = batch
-    packed, places, counts = scratch.packed, scratch.places, scratch.counts
+    images, packed, places, counts = scratch.images, scratch.packed, scratch.places, scratch.counts
     size, base = images.shape[1], images.ctypes.data
     for t in range((count + ROWS - 1) // ROWS):
-        begin, last = first + t * ROWS, first + count - 1
-        i0, i1, i2 = index[begin], index[min(begin + 1, last)], index[min(begin + 2, last)]
-        i3, i4, i5 = index[min(begin + 3, last)], index[min(begin + 4, last)], index[min(begin + 5, last)]
+        first, last = t * ROWS, count - 1
+        i1, i2, i3 = min(first + 1, last), min(first + 2, last), min(first + 3, last)
+        i4, i5 = min(first + 4, last), min(first + 5, last)
         begin = found = t * size
         for j in range(0, size - 7, 8):
-            some = word(base + i0 * size + j) | word(base + i1 * size + j) | word(base + i2 * size + j)
+            some = word(base + first * size + j) | word(base + i1 * size + j) | word(base + i2 * size + j)
             some |= word(base + i3 * size + j) | word(base + i4 * size + j) | word(base + i5 * size + j)
             if some:
                 found += list_bytes(some, j, places, found)
+        a, b, c, d, e, f = images[first], images[i1], images[i2], images[i3], images[i4], images[i5]
         for j in range(size - size % 8, size):
             put(places, found, j)
-            found += (
-                images[i0, j] | images[i1, j] | images[i2, j] | images[i3, j] | images[i4, j] | images[i5, j]
-            ) != 0
-        a, b, c, d, e, f = images[i0], images[i1], images[i2], images[i3], images[i4], images[i5]
+            found += (a[j] | b[j] | c[j] | d[j] | e[j] | f[j]) != 0
         for q in range(begin, found):
             place, to = take(places, q), q * ROWS
             put(packed, to, take(table, take(a, place)))
@@ -79,10 +93,9 @@ def pack_images(batch, first, count, scratch):  # type: ignore[no-untyped-def]
 
 
 @part
-def pack_pixels(batch, first, count, scratch):  # type: ignore[no-untyped-def]
+def pack_pixels(table, count, scratch):  # type: ignore[no-untyped-def]
     """Tiles of `ROWS` pixels for `multiply_pixels`: for each, the images in which any of them is not background."""
-    images, index, table = batch
-    packed, places, counts = scratch.packed, scratch.places, scratch.counts
+    images, packed, places, counts = scratch.images, scratch.packed, scratch.places, scratch.counts
     size, base = images.shape[1], images.ctypes.data
     for t in range((size + ROWS - 1) // ROWS):
         at, begin = t * ROWS, t * count
@@ -90,9 +103,9 @@ def pack_pixels(batch, first, count, scratch):  # type: ignore[no-untyped-def]
         if at + 8 <= size:  # a word is longer than a tile, and must not reach beyond the image
             for i in range(count):
                 put(places, found, i)
-                found += (word(base + take(index, first + i) * size + at) & SIX) != 0
+                found += (word(base + i * size + at) & SIX) != 0
             for q in range(begin, found):
-                six, to = word(base + take(index, first + take(places, q)) * size + at), q * ROWS
+                six, to = word(base + take(places, q) * size + at), q * ROWS
                 put(packed, to, take(table, _byte(six, 0)))
                 put(packed, to + 1, take(table, _byte(six, 1)))
                 put(packed, to + 2, take(table, _byte(six, 2)))
@@ -101,7 +114,7 @@ def pack_pixels(batch, first, count, scratch):  # type: ignore[no-untyped-def]
                 put(packed, to + 5, take(table, _byte(six, 5)))
         else:
             for i in range(count):
-                image, seen = images[index[first + i]], False
+                image, seen = images[i], False
                 for j in range(at, min(at + ROWS, size)):
                     seen |= image[j] != 0
                     put(packed, found * ROWS + j - at, table[image[j]])
@@ -123,7 +136,8 @@ def multiply_images(batch, n, b, start, least, c, scratch):  # type: ignore[no-u
     size, width, one = batch.images.shape[1], columns_of_panel(c.itemsize), c.dtype.type(1)
     for first in range(0, len(batch.index), IMAGES):
         count = min(IMAGES, len(batch.index) - first)
-        pack_images(batch, first, count, scratch)
+        gather(batch, first, count, scratch)
+        pack_images(batch.table, count, scratch)
         for j in range(0, n, width):
             columns = min(width, n - j)
             y, y_row = address(b, b_at + j), n
@@ -141,7 +155,7 @@ def multiply_images(batch, n, b, start, least, c, scratch):  # type: ignore[no-u
 @part
 def _add_outer(batch, n, b, b_at, alpha, c, c_at, scratch):  # type: ignore[no-untyped-def]
     """`multiply_pixels` of one image: only the rows of C whose pixel is not background are touched."""
-    pack_images(batch, 0, 1, scratch)
+    pack_images(batch.table, 1, scratch)
     for q in range(scratch.counts[0]):
         factor, begin = alpha * scratch.packed[q * ROWS], c_at + scratch.places[q] * n
         for j in range(n):
@@ -150,7 +164,10 @@ def _add_outer(batch, n, b, b_at, alpha, c, c_at, scratch):  # type: ignore[no-u
 
 @part
 def multiply_pixels(batch, n, b, start, add, alpha, c, scratch):  # type: ignore[no-untyped-def]
-    """``C = S + alpha X^T B`` with B (N, n), C (D, n) and S one row (n,); where `add`, ``C <- C + alpha X^T B``."""
+    """``C = S + alpha X^T B`` with B (N, n), C (D, n) and S one row (n,); where `add`, ``C <- C + alpha X^T B``.
+
+    It follows `multiply_images` of the same batch: if that was one block, its images are where that gathered them.
+    """
     b, b_at = b
     start, start_at = start
     c, c_at = c
@@ -162,7 +179,9 @@ def multiply_pixels(batch, n, b, start, add, alpha, c, scratch):  # type: ignore
     none = -c.dtype.type(np.inf)
     for first in range(0, len(batch.index), IMAGES):
         count = min(IMAGES, len(batch.index) - first)
-        pack_pixels(batch, first, count, scratch)
+        if len(batch.index) > IMAGES:
+            gather(batch, first, count, scratch)
+        pack_pixels(batch.table, count, scratch)
         for j in range(0, n, width):
             columns = min(width, n - j)
             y, y_row = address(b, b_at + first * n + j), n

@@ -33,6 +33,8 @@ class Scratch(NamedTuple):
 
     work: Array
     """Parts of the operands, aligned to a vector."""
+    images: Array
+    """A block of images, see `pixels.gather`."""
     packed: Array
     """Pixels that are not background, see `pixels.pack_images`."""
     places: Array

@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils
 
 from mlpaper.engine.ops.compiled import intrinsic
-from mlpaper.engine.ops.memory import place_of
+from mlpaper.engine.ops.memory import emit_fetch, place_of
 from mlpaper.engine.ops.tiling import EIGHT, ROWS
 from mlpaper.engine.ops.vectors import I8, I32, I64, Vectors
 
@@ -143,9 +143,9 @@ def copy(context, rows, columns, a, a_at, a_row, c, c_at, c_row):  # type: ignor
         with cgutils.for_range(builder, rows, intp=I64) as row:
             begin, to = v.at(source, builder.mul(row.index, a_row)), v.at(target, builder.mul(row.index, c_row))
             with cgutils.for_range_slice(builder, I64(0), whole, lanes) as (j, _):
-                v.fetch(v.at(begin, builder.add(ahead, j)))
+                emit_fetch(builder, v.at(begin, builder.add(ahead, j)))
                 v.store(v.load(v.at(begin, j), None), v.at(to, j), None)
-            v.fetch(v.at(begin, builder.add(ahead, whole)))
+            emit_fetch(builder, v.at(begin, builder.add(ahead, whole)))
             v.store(v.load(v.at(begin, whole), mask), v.at(to, whole), mask)
         return context.get_dummy_value()
 

@@ -72,13 +72,6 @@ class Vectors:
         function = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.masked.store.{self.suffix}")
         self.builder.call(function, [value, place, I32(self.bytes), mask])
 
-    def fetch(self, pointer: ir.Value) -> None:
-        """Begin to bring what is at an address near."""
-        byte = ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
-        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
-        self.builder.call(function, [self.builder.bitcast(pointer, byte), I32(0), I32(3), I32(1)])
-
     def multiply_add(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         """``a b + c``."""
         return self.builder.fadd(self.builder.fmul(a, b, flags=_CONTRACT), c, flags=_CONTRACT)
