@@ -119,7 +119,7 @@ def test_divergence_is_seen_at_the_same_step() -> None:
 
 
 def _scratch(m: int, k: int, dtype: type) -> product.Scratch:
-    """Space for products with A (m, k), and no more than they need: what lies behind it is watched by the tests."""
+    """Space for products with A (m, k)."""
     tiles, images = m // ROWS + 1, BLOCK * (k + ROWS)
     return product.Scratch(
         aligned(max(DEPTH, k) * (m + 200), np.dtype(dtype)),

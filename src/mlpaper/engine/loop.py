@@ -135,12 +135,8 @@ def _dense(m, i, rows, count):  # type: ignore[no-untyped-def]
         if i.relu == 1:
             kernels.relu(m.space[y_at : y_at + count * h])
         return
-    x, w, b, least = (
-        (m.space, x_at, d, ONE),
-        (m.theta, i.w, h, ONE),
-        (m.theta, i.b, NONE),
-        _least(i, m.theta.dtype.type),
-    )
+    x, w, b = (m.space, x_at, d, ONE), (m.theta, i.w, h, ONE), (m.theta, i.b, NONE)
+    least = _least(i, m.theta.dtype.type)
     multiply(count, h, d, x, w, b, one, least, (m.space, y_at, h), skip, _scratch(m))
 
 
@@ -351,7 +347,7 @@ def _sort(m, batch):  # type: ignore[no-untyped-def]
     """The images of a batch in the order of their labels: sets `index`, `position` and `chosen`.
 
     Images of one class are background in the same pixels and leave the same units at 0, so a tile of them has fewer
-    terms.
+    terms. A batch of one tile gains nothing by it.
     """
     if len(batch) <= ROWS:
         for n in range(len(batch)):

@@ -11,7 +11,7 @@ from numba.core import cgutils
 from mlpaper.engine.ops.compiled import intrinsic
 from mlpaper.engine.ops.memory import emit_fetch, place_of
 from mlpaper.engine.ops.tiling import EIGHT, ROWS
-from mlpaper.engine.ops.vectors import I8, I32, I64, Vectors
+from mlpaper.engine.ops.vectors import I8, I32, I64, Vectors, splat
 
 AHEAD = 16
 """Rows between the one that is copied and the one that is asked for: in a wide matrix each lies in a page of its own,
@@ -37,9 +37,7 @@ def _list_bits(builder: ir.IRBuilder, bits: ir.Value, base: ir.Value, index: ir.
     row = builder.gep(_numbers_of_bits(builder.module), [I64(0), builder.zext(bits, I64), I64(0)])
     offsets = builder.load(builder.bitcast(row, bytes_.as_pointer()))
     offsets.align = 1
-    undefined, same = ir.Constant(numbers, ir.Undefined), ir.Constant(numbers, [0] * EIGHT)
-    first = builder.insert_element(undefined, builder.trunc(base, I32), I32(0))
-    value = builder.add(builder.shuffle_vector(first, undefined, same), builder.zext(offsets, numbers))
+    value = builder.add(splat(builder, builder.trunc(base, I32), EIGHT), builder.zext(offsets, numbers))
     builder.store(value, builder.bitcast(index, numbers.as_pointer())).align = 4
     return builder.zext(builder.ctpop(bits), I64)
 

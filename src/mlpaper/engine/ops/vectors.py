@@ -13,6 +13,13 @@ BIT, I8, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
 _CONTRACT = ("contract",)  # multiply and add with one rounding, where the processor can
 
 
+def splat(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
+    """`value` in every lane of a vector."""
+    undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    first = builder.insert_element(undefined, value, I32(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
+
+
 class Vectors:
     """LLVM code for vectors of one type of element."""
 
@@ -27,10 +34,7 @@ class Vectors:
 
     def splat(self, value: ir.Value) -> ir.Value:
         """`value` in every lane."""
-        undefined = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
-        first = self.builder.insert_element(undefined, value, I32(0))
-        order = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
-        return self.builder.shuffle_vector(first, undefined, order)
+        return splat(self.builder, value, self.lanes)
 
     def first(self, count: ir.Value) -> ir.Value:
         """The mask of the first `count` lanes."""
