@@ -42,19 +42,19 @@ class TorchTrainer(Trainer):
         self.tensors = {
             name: torch.nn.Parameter(torch.from_numpy(view)) for name, view in self.network.parameters.views.items()
         }
-        self.running = torch.from_numpy(self.network.statistics)
+        self.running_statistics = torch.from_numpy(self.network.statistics)
         self.twin_loss = _Loss(self)
         self.twin_optimizer = _Optimizer(self)
 
     def update(self, index: Array, rate: float, totals: Array) -> None:
         """See `Trainer.update`."""
-        self.progress.step += 1
+        self.step += 1
         x, labels = self.batches.load(index)
-        x = self.augmenter(x, self.progress.step)
-        outputs = self.forward(torch.from_numpy(x), self.progress.step)
+        x = self.augmenter(x, self.step)
+        outputs = self.forward(torch.from_numpy(x), self.step)
         targets = torch.from_numpy(np.asarray(labels))
         self.twin_loss.count(outputs.detach(), targets, totals)
-        self.twin_optimizer.step(self.twin_loss(outputs, targets), rate, self.progress.step)
+        self.twin_optimizer.step(self.twin_loss(outputs, targets), rate, self.step)
 
     @torch.no_grad()
     def evaluate(self, index: Array) -> tuple[float, float]:
@@ -87,7 +87,7 @@ class TorchTrainer(Trainer):
             return z
         hidden = self.spec.network.hidden
         begin = sum(hidden[:i])
-        mean, variance = (self.running[row, begin : begin + hidden[i]] for row in (0, 1))
+        mean, variance = (self.running_statistics[row, begin : begin + hidden[i]] for row in (0, 1))
         gamma, beta = self.tensors[f"{i}.gamma"], self.tensors[f"{i}.beta"]
         training = step is not None
         return functional.batch_norm(z, mean, variance, gamma, beta, training, BatchNorm.MOMENTUM, BatchNorm.EPSILON)

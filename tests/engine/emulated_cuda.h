@@ -25,7 +25,7 @@ using std::tanh;
 #define __shared__ static
 
 struct Place {
-    unsigned x, y;
+    unsigned x, y, z;
 };
 static Place threadIdx, blockIdx, blockDim, gridDim;
 
@@ -87,7 +87,7 @@ static int run_block(bool backwards) {
         thread.context.uc_stack.ss_size = thread.stack.size();
         thread.context.uc_link = &scheduler;
         thread.state = READY;
-        thread.place = {t % blockDim.x, t / blockDim.x};
+        thread.place = {t % blockDim.x, t / blockDim.x, 0};
         makecontext(&thread.context, enter, 0);
     }
     for (;;) {
@@ -111,18 +111,19 @@ static int run_block(bool backwards) {
 
 // Returns 0, or 1 where threads wait for others that never come.
 static int run(const int *shape, void (*kernel)(void **), void **given, bool cooperative, bool backwards) {
-    gridDim = {(unsigned)shape[0], (unsigned)shape[1]};
-    blockDim = {(unsigned)shape[2], (unsigned)shape[3]};
+    gridDim = {(unsigned)shape[0], (unsigned)shape[1], (unsigned)shape[2]};
+    blockDim = {(unsigned)shape[3], (unsigned)shape[4], 1};
     body = kernel;
     arguments = given;
-    for (blockIdx.y = 0; blockIdx.y < gridDim.y; ++blockIdx.y)
-        for (blockIdx.x = 0; blockIdx.x < gridDim.x; ++blockIdx.x) {
-            if (cooperative) {
-                if (run_block(backwards)) return 1;
-                continue;
+    for (blockIdx.z = 0; blockIdx.z < gridDim.z; ++blockIdx.z)
+        for (blockIdx.y = 0; blockIdx.y < gridDim.y; ++blockIdx.y)
+            for (blockIdx.x = 0; blockIdx.x < gridDim.x; ++blockIdx.x) {
+                if (cooperative) {
+                    if (run_block(backwards)) return 1;
+                    continue;
+                }
+                for (threadIdx.y = 0; threadIdx.y < blockDim.y; ++threadIdx.y)
+                    for (threadIdx.x = 0; threadIdx.x < blockDim.x; ++threadIdx.x) kernel(given);
             }
-            for (threadIdx.y = 0; threadIdx.y < blockDim.y; ++threadIdx.y)
-                for (threadIdx.x = 0; threadIdx.x < blockDim.x; ++threadIdx.x) kernel(given);
-        }
     return 0;
 }

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from mlpaper.engine.backend import Backend
+from mlpaper.engine.population import Seeds, on_device
 from mlpaper.engine.random import Stream
 from mlpaper.engine.typing import Array, Scalar
 from mlpaper.spec import AugmentationSpec, InputSpec
@@ -21,8 +22,10 @@ class Augmenter:
         Pixels of an image: a square number.
     """
 
-    def __init__(self, backend: Backend, options: AugmentationSpec, pixels: InputSpec, inputs: int, seed: int) -> None:
-        self.backend, self.options, self.seed = backend, options, seed
+    def __init__(
+        self, backend: Backend, options: AugmentationSpec, pixels: InputSpec, inputs: int, seeds: Seeds
+    ) -> None:
+        self.backend, self.options, self.seeds = backend, options, on_device(backend, seeds)
         self.side = math.isqrt(inputs)
         self.background = (0.0 - pixels.mean) / pixels.std
         self.active = options.any
@@ -33,12 +36,14 @@ class Augmenter:
         """The deformed images of update `step`, shape (N, D); `x` itself where there is no augmentation."""
         if not self.active:
             return x
-        words = self.backend.empty((1, 4 * len(x)), np.uint32)
-        self.backend.ops.random_words(words, self.seed, Stream.AUGMENTATION, self.backend.counter(step))
-        words = words.reshape(len(x), 4)
+        *members, count, pixels = x.shape
+        words = self.backend.empty((*(members or [1]), 4 * count), np.uint32)
+        self.backend.ops.random_words(words, self.seeds, Stream.AUGMENTATION, self.backend.counter(step))
+        words = words.reshape(-1, 4)
         span = 2 * self.options.shift + 1
         down, right = (words[:, k].astype(np.int64) % span - self.options.shift for k in (0, 1))
         angle = (words[:, 2] / 2.0**31 - 1) * math.radians(self.options.rotation)
         out = self.backend.empty(x.shape)
-        self.backend.ops.deform(x, self.side, down, right, angle, self.background, out)
+        flat = x.reshape(-1, pixels), out.reshape(-1, pixels)
+        self.backend.ops.deform(flat[0], self.side, down, right, angle, self.background, flat[1])
         return out

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from mlpaper.engine.backend import Backend
-from mlpaper.engine.params import Vector
+from mlpaper.engine.params import Layout
 from mlpaper.engine.random import Stream, normal, uniform
+from mlpaper.engine.typing import Array
 from mlpaper.spec import UniformInitializer
 
 Draw = Callable[[int, int], float]
@@ -29,9 +30,14 @@ UNIFORM: dict[str, Draw] = {
 """Bounds of symmetric uniform distributions; the same scalings, and PyTorch's default (Kaiming with a = sqrt(5))."""
 
 
-def initialise(backend: Backend, parameters: Vector, initializer: str | UniformInitializer, seed: int) -> None:
-    """Fill all parameters; the weights of layer i draw step 2 i, its biases step 2 i + 1, whatever the others are."""
-    layout = parameters.layout
+def initialise(
+    backend: Backend,
+    layout: Layout,
+    parameters: Mapping[str, Array],
+    initializer: str | UniformInitializer,
+    seed: int,
+) -> None:
+    """Fill all tensors; the weights of layer i draw step 2 i, its biases step 2 i + 1, whatever the others are."""
     for name, _ in layout.others:
         parameters[name][...] = 1 if name.endswith("gamma") else 0
     for i, (name, (fan_in, fan_out)) in enumerate(layout.weights):

@@ -250,7 +250,7 @@ def _settings(spec: RunSpec, network: Network, weighted: bool, background: float
         "decaying": layout.size if spec.decay.parameters == "all" else layout.weight_size,
         "weights": layout.weight_size,
         "dropout": spec.network.dropout,
-        "seed": network.seed,
+        "seed": spec.seed,
         "share_of_batch": BatchNorm.MOMENTUM,
         "epsilon_of_variance": BatchNorm.EPSILON,
         "background": background,

@@ -19,7 +19,6 @@ from mlpaper.data.dataset import Dataset
 from mlpaper.data.split import Split
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.placement import PLACEMENTS
-from mlpaper.engine.random import permutation
 from mlpaper.engine.train import Trainer
 from mlpaper.files import write_parquet
 from mlpaper.spec import RunSpec
@@ -69,10 +68,7 @@ def placements_of_run(
 def timed_epoch(trainer: Trainer) -> float:
     """Seconds of one pass of updates over the training images."""
     backend, begun = trainer.backend, time.perf_counter()
-    order = trainer.train_index[
-        permutation(backend, len(trainer.train_index), trainer.spec.seed, trainer.progress.step)
-    ]
-    totals = backend.zeros((3,), np.float64)
-    trainer.updates(order, trainer.learning_rates(trainer.steps_per_epoch), totals)
+    totals = backend.zeros((*trainer.shape, 3), np.float64)
+    trainer.updates(trainer.order(), trainer.learning_rates(trainer.steps_per_epoch), totals)
     backend.to_host(totals)
     return time.perf_counter() - begun
