@@ -102,7 +102,7 @@ class Project:
         )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        jobs = {rule: int(count) for rule, count in re.findall(r"^ ?([a-z]+) +(\d+)$", done.stdout, re.MULTILINE)}
+        jobs = {rule: int(count) for rule, count in re.findall(r"^ ?([a-z0-9_]+) +(\d+)$", done.stdout, re.MULTILINE)}
         return Outcome(done.returncode, done.stdout, seconds, {k: v for k, v in jobs.items() if k != "total"})
 
     def plan(self, *arguments: str, **options: tuple[str, ...]) -> dict[str, int]:

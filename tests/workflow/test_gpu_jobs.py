@@ -76,6 +76,38 @@ def test_jobs_share_the_devices(project: Project, monkeypatch: pytest.MonkeyPatc
     assert {read_json(project.folder / target)["machine"]["gpu"] for target in targets} <= {"GPU-0", "GPU-1"}
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler (g++) to emulate a GPU with")
+def test_the_seeds_of_a_run_are_one_job_where_that_is_asked_for(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether they are one or several changes nothing that Snakemake would make again."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(project.folder / "runtime"))
+    _devices(project, 1)
+    seeds = (*project.config, "seeds=[0,1,2]")
+    targets = [f"results/runs/{path}/run.json" for path in _runs(project, seeds=(0, 1, 2))]
+    together = project.snakemake(*targets, config=(*seeds, "population=true"))
+    assert together.code == 0, together.output
+    trained = {rule: count for rule, count in together.jobs.items() if rule.startswith("train")}
+    assert len(trained) == 2, "a rule for each of the two runs"
+    assert set(trained.values()) == {1}
+    made = [read_json(project.folder / target) for target in targets]
+    assert [run["id"] for run in made] == [target.split("/")[2] for target in targets]
+    assert {(run["device"], run["population"]) for run in made} == {("gpu", 3)}
+    assert len({run["id"] for run in made}) == 6
+    again = project.snakemake(*targets, config=seeds)
+    assert again.code == 0, again.output
+    assert "Nothing to be done" in again.output
+    alone = project.snakemake(targets[1], "--forcerun", "train", config=seeds)
+    assert alone.code == 0, alone.output
+    assert read_json(project.folder / targets[1])["population"] == 1
+    again = project.snakemake(*targets, config=(*seeds, "population=true"))
+    assert "Nothing to be done" in again.output
+    (project.folder / "src" / "sitecustomize.py").unlink()
+    without = project.snakemake("--dry-run", *targets, config=(*seeds, "population=true"))
+    assert "population: seeds train side by side on a GPU alone" in without.output
+
+
 def test_a_gpu_that_is_not_there_is_said_at_once_and_in_the_job(project: Project) -> None:
     (target, *_) = (f"results/runs/{run}/run.json" for run in _runs(project))
     config = (*project.config, "device=gpu")
@@ -91,8 +123,8 @@ def test_a_gpu_that_is_not_there_is_said_at_once_and_in_the_job(project: Project
     assert (project.folder / target).stat().st_mtime >= begun - 1
 
 
-def _runs(project: Project) -> list[str]:
+def _runs(project: Project, **config: object) -> list[str]:
     from mlpaper.study.plan import load_plan
 
-    plan = load_plan({"scale": "tiny", "studies": ["tiny"]}, project.folder / "workflow")
+    plan = load_plan({"scale": "tiny", "studies": ["tiny"]} | config, project.folder / "workflow")
     return [run for runs in plan.names["tiny"].values() for run in runs]

@@ -8,6 +8,7 @@
 #   CONFIG only tells how to make it again), so they must not be parameters, whose change would make everything again.
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -20,6 +21,7 @@ from snakemake.utils import min_version
 from mlpaper import paths
 from mlpaper.digest import RULES, digest, item_modules
 from mlpaper.engine.devices import visible_devices, why_no_gpu
+from mlpaper.engine.population import populations
 from mlpaper.errors import MlpaperError
 from mlpaper.data.sources import fingerprint
 from mlpaper.paper.captions import rst
@@ -51,6 +53,9 @@ if WHY_NO_GPU is None and DEVICE != "cpu" and "gpu" not in workflow.global_resou
     workflow.register_resource("gpu", len(visible_devices()))  # no more jobs at a time than there are devices
 if WHY_NO_GPU and workflow.is_main_process and (DEVICE == "gpu" or shutil.which("nvidia-smi")):
     print(f"device: {DEVICE}: no GPU for jobs on this machine, since {WHY_NO_GPU}.", file=sys.stderr)
+GPU = int(DEVICE == "gpu" or (DEVICE == "auto" and WHY_NO_GPU is None))  # devices that a job takes which can use one
+if PLAN.settings.population and not GPU and workflow.is_main_process:
+    print("population: seeds train side by side on a GPU alone; here each is a job of its own.", file=sys.stderr)
 REPORT = Path(os.path.relpath(Path(workflow.basedir) / "report"))
 CLAIMS = {name: claims_job(PLAN, study) for name, study in PLAN.studies.items()}
 FORMATS = ["html", "md", "tex"] + ([] if PLAN.settings.pdf == "none" else ["pdf"])
@@ -60,9 +65,15 @@ TEMPLATES = {".j2", ".bib", ".css", ".js", ".lua", ".html", ".md", ".tex", ".typ
 NUMBERS = numbers_job(PLAN)
 SPECS = PLAN.runs | PLAN.left_out
 POOLS = {spec.dataset.id: spec.dataset for spec in SPECS.values()}
+SEEDS = [[PLAN.runs[run] for run in runs] for names in PLAN.names.values() for runs in names.values()]
+POPULATIONS = populations(SEEDS) if PLAN.settings.population and GPU else []
+TOGETHER = {spec.id for population in POPULATIONS for spec in population}
 SPLITS = {paths.split_file(spec): spec.split for spec in SPECS.values()}
 NOISE = noise_levels(PLAN)
 CODE = {rule: digest(*modules) for rule, modules in RULES.items()}
+
+
+RUN_NAME = "[a-z0-9_.]+-[a-z0-9_.-]+-[0-9a-f]{8}"
 
 
 wildcard_constraints:
@@ -70,15 +81,10 @@ wildcard_constraints:
     split="split-[0-9a-f]{8}",
     dataset="[a-z_]+",
     part="|".join(PARTS),
-    run="[a-z0-9_.]+-[a-z0-9_.-]+-[0-9a-f]{8}",
+    run=RUN_NAME,
     item="[a-z0-9-]+",
     study="|".join(PLAN.studies),
     ending="html|md|tex|pdf",
-
-
-def gpus(wildcards):
-    """Devices that a job takes which can use one."""
-    return int(DEVICE == "gpu" or (DEVICE == "auto" and WHY_NO_GPU is None))
 
 
 def spec_of(wildcards):
@@ -86,6 +92,13 @@ def spec_of(wildcards):
     if wildcards.run not in SPECS:
         raise WorkflowError(f"{wildcards.run} is not a run of this configuration; snakemake -n lists those that are")
     return SPECS[wildcards.run]
+
+
+def trained(output):
+    """The specifications and folders of the runs that a job trains, as `mlpaper train` takes them."""
+    outcomes = [output.outcome] if isinstance(output.outcome, str) else output.outcome
+    folders = [Path(outcome).parent for outcome in outcomes]
+    return [text for run in folders for text in ("--spec", SPECS[run.name].canonical(), "--folder", str(run))]
 
 
 def pool_of(wildcards):

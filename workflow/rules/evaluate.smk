@@ -59,7 +59,7 @@ rule robustness:
         seeds=PLAN.scale.noise_seeds,
         code=CODE["robustness"],
     resources:
-        gpu=gpus,
+        gpu=GPU,
     message:
         "robustness of {wildcards.run}"
     shell:
@@ -104,7 +104,7 @@ rule placements:
         pool=pool_of,
         code=CODE["placements"],
     resources:
-        gpu=gpus,
+        gpu=GPU,
     message:
         "placements of {wildcards.run}"
     shell:

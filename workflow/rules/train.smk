@@ -1,4 +1,12 @@
-# arrays and split --> runs. The specification and the digest of the engine's code are parameters: either changes, it trains.
+# arrays and split --> runs. A run is its specification, whose hash is in its folder's name, and the digest of the engine's code is
+# a parameter: either changes, it trains. Whether its seeds are one job each or one together leaves no trace in what Snakemake
+# compares: to change one's mind trains nothing again.
+TRAIN = (
+    "mlpaper --threads {threads} train {params.runs:q} --pool {params.pool:q} --split {input.split:q}"
+    " --checkpoint {params.checkpoint:q} --code {params.code} --device {DEVICE} --placement {PLACEMENT} > {log:q} 2>&1"
+)
+
+
 rule train:
     input:
         images_of,
@@ -12,19 +20,54 @@ rule train:
         weights=f"{paths.RUN}/weights.npz",
     log:
         "results/logs/train/{run}.log",
+    wildcard_constraints:
+        run=f"(?!({'|'.join(map(re.escape, sorted(TOGETHER)))})$){RUN_NAME}" if TOGETHER else RUN_NAME,
     params:
-        spec=lambda wildcards: spec_of(wildcards).canonical(),
+        runs=lambda wildcards, output: trained(output),
+        checkpoint=lambda wildcards, output: f"results/checkpoints/{wildcards.run}.npz",
         pool=pool_of,
-        folder=lambda wildcards: paths.run_folder(wildcards.run),
         code=lambda wildcards: CODE["train" if spec_of(wildcards).engine == "mlpaper" else "twin"],
     threads: 1
     resources:
         mem_mb=1500,
         runtime=120,
-        gpu=lambda wildcards: gpus(wildcards) if spec_of(wildcards).engine == "mlpaper" else 0,
+        gpu=lambda wildcards: GPU if spec_of(wildcards).engine == "mlpaper" else 0,
     message:
         "train {wildcards.run}"
     shell:
-        "mlpaper --threads {threads} train --spec {params.spec:q} --pool {params.pool:q} --split {input.split:q}"
-        " --folder {params.folder:q} --checkpoint results/checkpoints/{wildcards.run}.npz --code {params.code}"
-        " --device {DEVICE} --placement {PLACEMENT} > {log:q} 2>&1"
+        TRAIN
+
+
+# The seeds of a run together, with `population: true`: a rule for each run, since one pattern does not fit its folders' names.
+for population in POPULATIONS:
+    first, folders = population[0], [paths.run_folder(spec.id) for spec in population]
+
+    rule:
+        name:
+            f"train_population_{re.sub(r'[^a-z0-9]+', '_', first.id)}"
+        input:
+            [ancient(file) for file in paths.pool_arrays(paths.pool_folder(first.dataset))],
+            meta=f"{paths.pool_folder(first.dataset)}/meta.json",
+            split=paths.split_file(first),
+        output:
+            spec=[f"{folder}/spec.json" for folder in folders],
+            outcome=[f"{folder}/run.json" for folder in folders],
+            history=[f"{folder}/history.parquet" for folder in folders],
+            steps=[f"{folder}/steps.parquet" for folder in folders],
+            weights=[f"{folder}/weights.npz" for folder in folders],
+        log:
+            f"results/logs/train/{first.id}-and-{len(folders) - 1}-more.log",
+        params:
+            runs=lambda wildcards, output: trained(output),
+            checkpoint=lambda wildcards, output: f"results/checkpoints/{Path(output.outcome[0]).parent.name}-population.npz",
+            pool=paths.pool_folder(first.dataset),
+            code=CODE["train"],
+        threads: 1
+        resources:
+            mem_mb=1500,
+            runtime=120,
+            gpu=GPU,
+        message:
+            f"train {first.id} with its other seeds, {', '.join(str(spec.seed) for spec in population[1:])}"
+        shell:
+            TRAIN

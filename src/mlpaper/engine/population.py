@@ -6,7 +6,7 @@ works on all of them: on a GPU, a network too small to keep it busy costs little
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any, TypeAlias
 
@@ -48,6 +48,18 @@ def why_alone(specs: Sequence[RunSpec]) -> str | None:
     if first.clip_norm is not None:
         return "a norm to clip is that of one run's gradients, and those of a population lie in one vector"
     return None
+
+
+def populations(groups: Iterable[Sequence[RunSpec]]) -> list[tuple[RunSpec, ...]]:
+    """Those of the groups, each the seeds of one run, that can train side by side; no run is in two of them."""
+    found: list[tuple[RunSpec, ...]] = []
+    taken: set[str] = set()
+    for group in groups:
+        left = tuple(spec for spec in group if spec.id not in taken)
+        if len(left) > 1 and why_alone(left) is None:
+            found.append(left)
+            taken |= {spec.id for spec in left}
+    return found
 
 
 class Buffer:

@@ -28,6 +28,8 @@ class Settings(Model):
     """Where to train: a GPU, the CPU, or for `auto` a GPU where there is one."""
     placement: Literal["auto", "resident", "streamed"] = "auto"
     """Where a GPU finds the images: in its own memory, or sent in parts; `auto` takes the first where they fit."""
+    population: bool = False
+    """Whether the seeds of a run train side by side on a GPU, in one job."""
     pdf: Literal["auto", "latex", "typst", "none"] = "auto"
     """How the PDF is made: `auto` takes LaTeX where it is installed, else Typst."""
     twin: Literal["auto", "always", "never"] = "auto"
