@@ -15,7 +15,6 @@ import numpy as np
 
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.batches import Batches
-from mlpaper.engine.cuda import Cuda
 from mlpaper.engine.placement import Placement
 from mlpaper.engine.population import Members
 from mlpaper.engine.typing import Array
@@ -50,7 +49,6 @@ class GraphedUpdates:
     def __init__(
         self,
         backend: Backend,
-        cuda: Cuda,
         batches: Batches,
         images: Placement,
         learn: Learn,
@@ -61,7 +59,8 @@ class GraphedUpdates:
         recorded: bool,
         members: Members = (),
     ) -> None:
-        self.backend, self.cuda, self.batches, self.images = backend, cuda, batches, images
+        assert backend.cuda is not None
+        self.backend, self.cuda, self.batches, self.images = backend, backend.cuda, batches, images
         self.learn, self.score = learn, score
         self.batch_size, self.captured, self.recorded = batch_size, captured, recorded
         self.members = members
@@ -74,6 +73,11 @@ class GraphedUpdates:
         self.step, self.totals = zeros((1,), np.uint64), zeros((*members, 3), np.float64)
         self.warm = False
         self.replay: Callable[[], None] | None = None
+
+    @property
+    def placement(self) -> str:
+        """Where the device finds the images: `resident` or `streamed`."""
+        return self.images.name
 
     def train(self, order: Array, done: int, rates: np.ndarray, losses: np.ndarray, totals: Array) -> None:
         """An update for every batch of the images `order`, the last of which may be smaller.

@@ -149,6 +149,9 @@ class Program:
         Images per update.
     """
 
+    placement = None
+    """A GPU's matter."""
+
     def __init__(
         self,
         spec: RunSpec,

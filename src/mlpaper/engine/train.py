@@ -95,8 +95,6 @@ class Trainer:
         The networks that are trained; one of a population that has ended is computed on, and nothing comes of it.
     step
         Updates made.
-    placement
-        Where a GPU finds the images: `resident` or `streamed`.
     """
 
     def __init__(
@@ -128,9 +126,13 @@ class Trainer:
         self.decay = optim.Decay(backend, parameters, gradients, spec.decay, spec.clip_norm)
         self.optimizer = optim.build(backend, parameters, gradients, spec.optimizer)
         self.steps_per_epoch = -(-len(train) // self.batch_size)
-        self.placement: str | None = None
         self.program = self._program(images, labels, placement)
         self.step = 0
+
+    @property
+    def placement(self) -> str | None:
+        """Where a GPU finds the images: `resident` or `streamed`."""
+        return None if self.program is None else self.program.placement
 
     @property
     def progress(self) -> Progress:
@@ -259,9 +261,8 @@ class Trainer:
 
             longest = len(self.train_index)
             placed = place(backend.cuda, images, self.batch_size, longest, placement, len(self.members))
-            self.placement = placed.name
             return GraphedUpdates(
-                backend, backend.cuda, self.batches, placed, self.learn, self.score, self.batch_size, longest,
+                backend, self.batches, placed, self.learn, self.score, self.batch_size, longest,
                 not augmented, spec.record_steps, self.shape,
             )  # fmt: skip
         if not backend.compiled or augmented:
