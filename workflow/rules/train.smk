@@ -25,7 +25,7 @@ rule train:
     params:
         runs=lambda wildcards, output: trained(output),
         checkpoint=lambda wildcards, output: f"results/checkpoints/{wildcards.run}.npz",
-        pool=pool_of,
+        pool=lambda wildcards, input: str(Path(input.meta).parent),
         code=lambda wildcards: CODE["train" if spec_of(wildcards).engine == "mlpaper" else "twin"],
     threads: 1
     resources:
@@ -60,7 +60,7 @@ for population in POPULATIONS:
         params:
             runs=lambda wildcards, output: trained(output),
             checkpoint=lambda wildcards, output: f"results/checkpoints/{Path(output.outcome[0]).parent.name}-population.npz",
-            pool=paths.pool_folder(first.dataset),
+            pool=lambda wildcards, input: str(Path(input.meta).parent),
             code=CODE["train"],
         threads: 1
         resources:
