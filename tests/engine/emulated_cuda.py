@@ -163,7 +163,7 @@ class EmulatedCuda(Cuda):
         self.compute, self.copies = Stream(), Stream()
         self.copies_first, self.backwards, self.free = copies_first, backwards, free
         self.recording: list[Callable[[], None]] | None = None
-        self.waits = self.launches = self.graphs = self.replays = self.taken = 0
+        self.waits = self.launches = self.products = self.graphs = self.replays = self.taken = 0
         self.xp = SimpleNamespace(
             empty=lambda shape, dtype=np.float64: self._new(np.full(shape, 111, dtype)),
             zeros=lambda shape, dtype=np.float64: self._new(np.zeros(shape, dtype)),
@@ -231,6 +231,7 @@ class EmulatedCuda(Cuda):
             assert isinstance(array, DeviceArray)
             assert array.flags.c_contiguous
         a, b, out = map(_host_view, (a, b, out))
+        self.products += 1
 
         def work() -> None:
             with np.errstate(all="ignore"):

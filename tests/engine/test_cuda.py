@@ -18,10 +18,10 @@ RNG = np.random.default_rng(5)
 
 CUBLAS = """
 // The functions as NVIDIA documents them: matrices lie in columns, and an operation is 0 (none) or 1 (transposed).
-static int state;
+static int state, workspace;
 template <class T> static int gemm(void *handle, int left, int right, int m, int n, int k, const T *alpha, const T *a,
                                    int lda, const T *b, int ldb, const T *beta, T *c, int ldc) {
-    if (handle != &state) return 1;
+    if (handle != &state || !workspace) return 1;
     if (lda < (left ? k : m) || ldb < (right ? n : k) || ldc < m) return 7;
     for (int i = 0; i < m; ++i)
         for (int j = 0; j < n; ++j) {
@@ -33,9 +33,12 @@ template <class T> static int gemm(void *handle, int left, int right, int m, int
     return 0;
 }
 extern "C" int cublasCreate_v2(void **handle) { return *handle = &state, 0; }
-extern "C" int cublasSetStream_v2(void *handle, void *stream) { return handle != &state || stream != (void *)77; }
+// A stream has a workspace of its own, so that one that was set before is gone.
+extern "C" int cublasSetStream_v2(void *handle, void *stream) {
+    return workspace = 0, handle != &state || stream != (void *)77;
+}
 extern "C" int cublasSetWorkspace_v2(void *handle, void *memory, unsigned long bytes) {
-    return handle != &state || !memory || bytes != 32ul << 20;
+    return workspace = 1, handle != &state || !memory || bytes != 32ul << 20;
 }
 #define GEMM(letter, T) \\
     extern "C" int cublas##letter##gemm_v2(void *handle, int left, int right, int m, int n, int k, const T *alpha, \\
@@ -103,9 +106,8 @@ def test_products_are_those_of_numpy(
     np.testing.assert_allclose(np.asarray(given[2]), left @ right, rtol=tolerance, atol=tolerance)
 
 
-def test_a_product_that_fails_says_so(products: Any) -> None:
-    handle, products.handle = products.handle, ctypes.c_void_p(1)
+def test_a_product_that_fails_says_so(products: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "handle", ctypes.c_void_p(1))
     ones = _matrix(np.ones((2, 2), np.float32))
     with pytest.raises(RuntimeError, match="cublasSgemm_v2 failed with status 1"):
         products(ones, ones, ones, (False, False))
-    products.handle = handle

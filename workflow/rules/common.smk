@@ -66,14 +66,12 @@ NUMBERS = numbers_job(PLAN)
 SPECS = PLAN.runs | PLAN.left_out
 POOLS = {spec.dataset.id: spec.dataset for spec in SPECS.values()}
 SEEDS = [[PLAN.runs[run] for run in runs] for names in PLAN.names.values() for runs in names.values()]
-POPULATIONS = populations(SEEDS) if PLAN.settings.population and GPU else []
-TOGETHER = {spec.id for population in POPULATIONS for spec in population}
+# A submitted job finds its rule also on a node where no GPU is seen; there its seeds train in turn.
+SIDE_BY_SIDE = PLAN.settings.population and DEVICE != "cpu" and (GPU or not workflow.is_main_process)
+POPULATIONS = populations(SEEDS) if SIDE_BY_SIDE else []
 SPLITS = {paths.split_file(spec): spec.split for spec in SPECS.values()}
 NOISE = noise_levels(PLAN)
 CODE = {rule: digest(*modules) for rule, modules in RULES.items()}
-
-
-RUN_NAME = "[a-z0-9_.]+-[a-z0-9_.-]+-[0-9a-f]{8}"
 
 
 wildcard_constraints:
@@ -81,7 +79,7 @@ wildcard_constraints:
     split="split-[0-9a-f]{8}",
     dataset="[a-z_]+",
     part="|".join(PARTS),
-    run=RUN_NAME,
+    run="[a-z0-9_.]+-[a-z0-9_.-]+-[0-9a-f]{8}",
     item="[a-z0-9-]+",
     study="|".join(PLAN.studies),
     ending="html|md|tex|pdf",

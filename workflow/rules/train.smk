@@ -1,6 +1,6 @@
 # arrays and split --> runs. A run is its specification, whose hash is in its folder's name, and the digest of the engine's code is
 # a parameter: either changes, it trains. Whether its seeds are one job each or one together leaves no trace in what Snakemake
-# compares: to change one's mind trains nothing again.
+# compares: to change one's mind trains nothing again that is there.
 TRAIN = (
     "mlpaper --threads {threads} train {params.runs:q} --pool {params.pool:q} --split {input.split:q}"
     " --checkpoint {params.checkpoint:q} --code {params.code} --device {DEVICE} --placement {PLACEMENT} > {log:q} 2>&1"
@@ -20,8 +20,6 @@ rule train:
         weights=f"{paths.RUN}/weights.npz",
     log:
         "results/logs/train/{run}.log",
-    wildcard_constraints:
-        run=f"(?!({'|'.join(map(re.escape, sorted(TOGETHER)))})$){RUN_NAME}" if TOGETHER else RUN_NAME,
     params:
         runs=lambda wildcards, output: trained(output),
         checkpoint=lambda wildcards, output: f"results/checkpoints/{wildcards.run}.npz",
@@ -39,6 +37,7 @@ rule train:
 
 
 # The seeds of a run together, with `population: true`: a rule for each run, since one pattern does not fit its folders' names.
+# For their files Snakemake takes these rules and not the one above, since it prefers a rule without wildcards.
 for population in POPULATIONS:
     first, folders = population[0], [paths.run_folder(spec.id) for spec in population]
 
@@ -64,8 +63,8 @@ for population in POPULATIONS:
             code=CODE["train"],
         threads: 1
         resources:
-            mem_mb=1500,
-            runtime=120,
+            mem_mb=1500 * len(population),
+            runtime=120 * len(population),
             gpu=GPU,
         message:
             f"train {first.id} with its other seeds, {', '.join(str(spec.seed) for spec in population[1:])}"

@@ -53,7 +53,9 @@ def load(path: Path, trainer: Trainer, identity: str) -> None:
         found = {name: arrays[name] for name in wanted}
         kept = [arrays.get(f"kept.{i}") for i in range(len(trainer.members))]
         progress = [_progress(values) for _, values in zip(trainer.members, plain, strict=True)]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
         raise CheckpointError(f"{path} is not a whole checkpoint ({error})") from error
     pairs = [(found[name], vector) for name, vector in wanted.items()]
     alone = trainer.network.state_of(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -46,13 +46,12 @@ def train_run(
     the same code is continued, and removed at the end. A run that diverges is a result: its outcome says so, and its
     history ends before the epoch in which it did.
     """
-    dataset, split = Dataset.open(pool), Split.read(split_file)
-    trainer = trainer_type(
-        spec, backend or backends.select("cpu"), dataset.images, dataset.labels, split.train, split.validation,
-        len(dataset.classes), placement,
-    )  # fmt: skip
-    data = sha256(pool / "meta.json"), sha256(split_file)
-    _train(trainer, [spec], [folder], checkpoint_file, checkpoint_seconds, code_digest, data)
+    made = backend or backends.select("cpu")
+
+    def make(dataset: Dataset, split: Split) -> Trainer:
+        return trainer_type(spec, made, *_images(dataset, split), placement)
+
+    _train(make, [spec], pool, split_file, [folder], checkpoint_file, code_digest, checkpoint_seconds)
 
 
 def train_population(
@@ -68,8 +67,8 @@ def train_population(
 ) -> None:
     """Train several runs that differ by their seed, and write each into its folder; see `train_run`.
 
-    On a GPU they train side by side, and the device's time is shared out among them equally; elsewhere one after
-    another.
+    On a GPU they train side by side, and an epoch's time is shared out among those that are still training. Elsewhere
+    they train one after another, each with a checkpoint of its own beside `checkpoint_file`.
 
     Raises
     ------
@@ -83,26 +82,33 @@ def train_population(
             own = checkpoint_file.with_name(f"{spec.id}.npz")
             train_run(spec, pool, split_file, folder, own, code_digest, backend, checkpoint_seconds)
         return
-    dataset, split = Dataset.open(pool), Split.read(split_file)
-    trainer = Trainer(
-        specs[0], backend, dataset.images, dataset.labels, split.train, split.validation, len(dataset.classes),
-        placement, tuple(spec.seed for spec in specs),
-    )  # fmt: skip
-    data = sha256(pool / "meta.json"), sha256(split_file)
-    _train(trainer, specs, folders, checkpoint_file, checkpoint_seconds, code_digest, data)
+    seeds = tuple(spec.seed for spec in specs)
+
+    def make(dataset: Dataset, split: Split) -> Trainer:
+        return Trainer(specs[0], backend, *_images(dataset, split), placement, seeds)
+
+    _train(make, specs, pool, split_file, folders, checkpoint_file, code_digest, checkpoint_seconds)
+
+
+def _images(dataset: Dataset, split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
+    """What a trainer asks of the data."""
+    return dataset.images, dataset.labels, split.train, split.validation, len(dataset.classes)
 
 
 def _train(
-    trainer: Trainer,
+    make: Callable[[Dataset, Split], Trainer],
     specs: Sequence[RunSpec],
+    pool: Path,
+    split_file: Path,
     folders: Sequence[Path],
     checkpoint_file: Path,
-    checkpoint_seconds: float,
     code_digest: str,
-    data: tuple[str, str],
+    checkpoint_seconds: float,
 ) -> None:
-    """Train what is left of the runs `specs`, and write them."""
-    identity = " ".join((*(spec.id for spec in specs), trainer.backend.name, code_digest, *data))
+    """Train what is left of the runs `specs` by the trainer that `make` makes, and write them."""
+    trainer = make(Dataset.open(pool), Split.read(split_file))
+    names = [spec.id for spec in specs]
+    identity = " ".join([*names, trainer.backend.name, code_digest, sha256(pool / "meta.json"), sha256(split_file)])
     if checkpoint.resume(checkpoint_file, trainer, identity):
         log.info("continuing after epoch %d", trainer.epochs)
     reporter = _Reporter(trainer)

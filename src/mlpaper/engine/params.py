@@ -52,7 +52,7 @@ class Layout:
 
     @property
     def weight_size(self) -> int:
-        """Number of weights, which are ``flat[:weight_size]``."""
+        """Number of weights of a network."""
         return sum(math.prod(shape) for _, shape in self.weights)
 
     def offsets(self) -> dict[str, int]:

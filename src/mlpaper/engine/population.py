@@ -51,7 +51,12 @@ def why_alone(specs: Sequence[RunSpec]) -> str | None:
 
 
 def populations(groups: Iterable[Sequence[RunSpec]]) -> list[tuple[RunSpec, ...]]:
-    """Those of the groups, each the seeds of one run, that can train side by side; no run is in two of them."""
+    """Those of the groups, each the seeds of one run, that can train side by side; no run is in two of them.
+
+    >>> a, b, c = (RunSpec(dataset={"name": "digits"}, seed=seed) for seed in range(3))
+    >>> [[spec.seed for spec in group] for group in populations([[a, b], [a, b, c], [], [c]])]
+    [[0, 1]]
+    """
     found: list[tuple[RunSpec, ...]] = []
     taken: set[str] = set()
     for group in groups:

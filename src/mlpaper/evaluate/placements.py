@@ -52,9 +52,10 @@ def placements_of_run(
     for placement, batch_size in itertools.product(PLACEMENTS, batch_sizes if backend.cuda else ()):
         assert backend.cuda is not None
         backend.cuda.release()  # what the row before held must not count for this one
+        whole_epochs = spec.model_copy(update={"batch_size": batch_size, "updates": None})
         trainer = Trainer(
-            spec.model_copy(update={"batch_size": batch_size}), backend, dataset.images, dataset.labels, split.train,
-            split.validation, len(dataset.classes), placement,
+            whole_epochs, backend, dataset.images, dataset.labels, split.train, split.validation,
+            len(dataset.classes), placement,
         )  # fmt: skip
         timed_epoch(trainer)
         seconds = median(timed_epoch(trainer) for _ in range(EPOCHS))
