@@ -133,4 +133,6 @@ def _provenance(seeds: int) -> dict[str, Any]:
     provenance = {"commit": "a" * 40, "date": "2025-11-19T12:00:00+00:00", "dirty": False, "version": "0.1.0"}
     provenance |= {"scale": "paper", "watermark": None, "seeds": list(range(seeds))}
     provenance |= {"machine": {"processor": "A & B_C"}, "versions": {"python": "3.11"}}
+    places = [("A & B_C", False, 51), ("NVIDIA Device", True, 3)]
+    provenance |= {"trained_on": [{"name": name, "gpu": gpu, "runs": runs} for name, gpu, runs in places]}
     return provenance | {"command": "snakemake --cores all", "runs": 54, "seconds": 4000.0, "left_out": {}}

@@ -92,7 +92,7 @@ def run(
     outcome = "diverged" if diverged else "finished" if length == 50 else "stopped_early"
     summary = {"diverged_at_step": 100 * length if diverged else None, "epochs": length, "kept_epoch": length - 1}
     facts = {"steps": 100 * length, "parameters": parameters, "seconds": 60.0 * seconds + seed, "device": "cpu"}
-    facts["peak_memory_bytes"] = 2**28
+    facts |= {"peak_memory_bytes": 2**28, "machine": {"processor": "A processor"}}
     write_json(folder / "run.json", {"outcome": outcome} | summary | facts)
     _evaluate(folder, seed, classes, accuracy, outcome)
     write_parquet(folder / "gradients.parquet", gradients(seed, diverged))

@@ -11,7 +11,7 @@ from mlpaper.data.split import Split
 from mlpaper.files import write_parquet
 from mlpaper.paper.job import NumbersJob, StudyJob
 from mlpaper.paper.macros import Numbers
-from mlpaper.paper.numbers import numbers
+from mlpaper.paper.numbers import numbers, trained_on
 from mlpaper.study.claims import as_table
 from mlpaper.study.left_out import LeftOut
 from mlpaper.study.results import Results
@@ -49,6 +49,16 @@ def test_the_dataset_is_counted_over_its_split(document: dict[str, Any], digits:
     split, pool = Split.read(digits / "split.npz"), document["pools"]["s"]
     assert pool["count"] == len(split.train) + len(split.validation) + len(split.test) == 1797
     assert pool["imbalance"] == pytest.approx(pool["largest_count"] / pool["smallest_count"])
+
+
+def test_what_trained_the_runs_is_told(document: dict[str, Any]) -> None:
+    """A run names its machine; that on which the numbers are collected may be another."""
+    provenance = document["provenance"]
+    assert provenance["trained_on"] == [{"gpu": False, "name": "A processor", "runs": provenance["runs"]}]
+    cpu, gpu = ({"device": device, "machine": {"processor": "P", "gpu": "G"}} for device in ("cpu", "gpu"))
+    assert trained_on([gpu, cpu, cpu]) == [
+        {"gpu": False, "name": "P", "runs": 2}, {"gpu": True, "name": "G", "runs": 1},
+    ]  # fmt: skip
 
 
 def test_diverged_seeds_are_told_where_they_matter(document: dict[str, Any]) -> None:

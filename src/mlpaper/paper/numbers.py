@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def numbers(job: NumbersJob) -> dict[str, Any]:
     """All numbers of the paper, by `<study>.<run>.<metric>`, with settings, datasets and provenance."""
     values: dict[str, Any] = {}
     settings: dict[str, Any] = {}
-    seconds: dict[str, float] = {}
+    outcomes: dict[str, dict[str, Any]] = {}
     diverged: dict[str, int] = {}
     for study in job.studies:
         metrics = pd.read_parquet(study.table)
@@ -33,7 +34,7 @@ def numbers(job: NumbersJob) -> dict[str, Any]:
             left_out = study.left_out.get(name)
             settings[f"{study.name}.{name}"] = left_out.spec.model_dump(mode="json") if left_out else seeds[0].spec
             diverged[f"{study.name}.{name}"] = sum(not run.converged for run in seeds)
-            seconds |= {run.id: run.outcome["seconds"] for run in seeds}
+            outcomes |= {run.id: run.outcome for run in seeds}
     return {
         "studies": [study.name for study in job.studies],
         "numbers": values,
@@ -57,8 +58,9 @@ def numbers(job: NumbersJob) -> dict[str, Any]:
             "machine": machine(),
             "versions": versions(),
             "command": job.command,
-            "runs": len(seconds),
-            "seconds": sum(seconds.values()),
+            "runs": len(outcomes),
+            "seconds": sum(outcome["seconds"] for outcome in outcomes.values()),
+            "trained_on": trained_on(outcomes.values()),
             "left_out": {
                 f"{study.name}.{name}": absent.because
                 for study in job.studies
@@ -66,6 +68,15 @@ def numbers(job: NumbersJob) -> dict[str, Any]:
             },
         },
     }
+
+
+def trained_on(outcomes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Processors and GPUs with the number of runs that each trained, most first."""
+    places: Counter[tuple[bool, str]] = Counter()
+    for outcome in outcomes:
+        on_gpu = outcome["device"] == "gpu"
+        places[on_gpu, outcome["machine"]["gpu" if on_gpu else "processor"]] += 1
+    return [{"gpu": on_gpu, "name": name, "runs": runs} for (on_gpu, name), runs in places.most_common()]
 
 
 def _values(study: StudyJob, metrics: pd.DataFrame) -> dict[str, Any]:
