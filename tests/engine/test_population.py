@@ -179,7 +179,7 @@ def test_a_population_is_written_as_its_runs(emulated: EmulatedCuda, digits: Pat
             np.testing.assert_allclose(ours[losses], theirs[losses], rtol=1e-3)
 
 
-def test_a_killed_job_of_several_seeds_goes_on_where_it_was(
+def test_a_job_of_several_seeds_that_breaks_off_goes_on_where_it_was(
     emulated: EmulatedCuda, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the same bits; a checkpoint of other seeds is set aside."""
@@ -188,18 +188,18 @@ def test_a_killed_job_of_several_seeds_goes_on_where_it_was(
     whole, resumed = ([tmp_path / name / spec.id for spec in specs] for name in ("whole", "resumed"))
     train_population(specs, *data, whole, saved, "test", made)
 
-    class Killed(Exception):
+    class BrokenOff(Exception):
         pass
 
     def save(path: Path, trainer: Trainer, identity: str) -> None:
         checkpoint_save(path, trainer, identity)
         if trainer.epochs == 2:
-            raise Killed
+            raise BrokenOff
 
     checkpoint_save = checkpoint.save
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save", save)
-        with pytest.raises(Killed):
+        with pytest.raises(BrokenOff):
             train_population(specs, *data, resumed, saved, "test", made, checkpoint_seconds=0)
     epochs: list[int] = []
     epoch = Trainer.epoch
