@@ -49,4 +49,4 @@ class Batches:
         """Inputs (N, D) of the rows `places` of images that are where the backend computes; see `load`."""
         x = self.x(places.size)
         self.backend.ops.gather(images, places.reshape(-1), self.table, x)
-        return x.reshape(*places.shape, self.x.width)
+        return x.reshape(*places.shape, *self.x.width)

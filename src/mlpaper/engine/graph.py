@@ -16,7 +16,7 @@ import numpy as np
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.batches import Batches
 from mlpaper.engine.placement import Placement
-from mlpaper.engine.population import Members
+from mlpaper.engine.population import Buffer, Members
 from mlpaper.engine.typing import Array
 
 Learn = Callable[[Array, Array, Array, Array, Array], None]
@@ -63,10 +63,9 @@ class GraphedUpdates:
         self.backend, self.cuda, self.batches, self.images = backend, backend.cuda, batches, images
         self.learn, self.score = learn, score
         self.batch_size, self.captured, self.recorded = batch_size, captured, recorded
-        self.members = members
         updates, zeros = -(-longest // batch_size), backend.zeros
         self.places, self.index = (zeros((*members, longest), np.int64) for _ in range(2))
-        self.batch_places, self.batch_labels = (zeros((prod(members) * batch_size,), np.int64) for _ in range(2))
+        self.batch_places, self.batch_labels = (Buffer(backend, members, batch_size, dtype=np.int64) for _ in range(2))
         self.row, self.number = (zeros((1,), np.int64) for _ in range(2))
         self.rates, self.losses = (zeros((*shape, updates), np.float64) for shape in ((), members))
         self.rate, self.before = (zeros((count,), np.float64) for count in (1, prod(members)))
@@ -119,8 +118,7 @@ class GraphedUpdates:
         self.warm = True
 
     def _update(self, count: int) -> None:
-        ops, shape = self.backend.ops, (*self.members, count)
-        places, labels = (array[: prod(shape)].reshape(shape) for array in (self.batch_places, self.batch_labels))
+        ops, places, labels = self.backend.ops, self.batch_places(count), self.batch_labels(count)
         ops.begin_update(
             self.places, self.index, self.batches.labels, self.row, places, labels, self.number,
             self.rates, self.rate, self.step, self.totals, self.before, count=count,

@@ -68,13 +68,16 @@ def populations(groups: Iterable[Sequence[RunSpec]]) -> list[tuple[RunSpec, ...]
 
 
 class Buffer:
-    """Memory for batches of up to `rows` rows of `width` numbers, of every member, given out at a batch's size."""
+    """Memory for batches of up to `rows` rows of every member, given out at a batch's size.
 
-    def __init__(self, backend: Backend, members: Members, rows: int, width: int, dtype: Any = None) -> None:
+    A row has `width` numbers; where no width is given it is one number.
+    """
+
+    def __init__(self, backend: Backend, members: Members, rows: int, *width: int, dtype: Any = None) -> None:
         self.members, self.width = members, width
-        self.flat: Array = backend.empty((prod(members) * rows * width,), dtype)
+        self.flat: Array = backend.empty((prod((*members, rows, *width)),), dtype)
 
     def __call__(self, count: int) -> Array:
-        """The part for `count` rows, (N, W) or (S, N, W), without gaps."""
-        shape = (*self.members, count, self.width)
+        """The part for `count` rows, without gaps: (N, W) or (S, N, W), or where no width is given (N,) or (S, N)."""
+        shape = (*self.members, count, *self.width)
         return self.flat[: prod(shape)].reshape(shape)

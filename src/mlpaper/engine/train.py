@@ -117,7 +117,7 @@ class Trainer:
         self.batch_size = len(train) if spec.batch_size == "full" else min(spec.batch_size, len(train))
         rows = max(self.batch_size, EVALUATION_ROWS)
         self.train_index, self.validation_index = backend.to_device(train), validation
-        at_once = max(math.prod(self.shape) * self.batch_size, EVALUATION_ROWS)
+        at_once = max(len(self.members) * self.batch_size, EVALUATION_ROWS)
         self.batches = Batches(backend, images, labels, spec.input, at_once)
         self.augmenter = Augmenter(backend, spec.augmentation, spec.input, images.shape[1], each)
         self.network = Network(backend, spec.network, images.shape[1], classes, rows, each)
