@@ -77,7 +77,7 @@ def test_what_a_command_imports_is_in_the_digest_of_its_rule() -> None:
     for rule, modules in (item for item in digests.RULES.items() if item[0] != "twin"):
         covered = digests.closure(*modules) | digests.NEUTRAL
         used = digests._imports(functions[rule]) - {"mlpaper.digest", "mlpaper.torch_twin"}
-        assert used <= covered | {"mlpaper.spec", "mlpaper.paper.job"}, rule
+        assert used <= covered | {"mlpaper.spec", "mlpaper.paper.jobs"}, rule
 
 
 def test_addresses_and_messages_retrain_nothing(package: Path) -> None:

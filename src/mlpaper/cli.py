@@ -144,8 +144,8 @@ def train(
     """Train one run, or several seeds of one: side by side on a GPU, elsewhere in turn."""
     from mlpaper.digest import RULES, digest
     from mlpaper.engine import backend, devices
-    from mlpaper.engine.job import train_population, train_run
     from mlpaper.engine.train import Trainer
+    from mlpaper.engine.train_job import train_population, train_run
     from mlpaper.spec import RunSpec
 
     if len(spec_jsons) != len(folders):
@@ -171,7 +171,7 @@ def train(
 @_of_run
 def evaluate(run: Path, pool: Path, split: Path) -> None:
     """Predict a run's test set and score the predictions."""
-    from mlpaper.evaluate.job import evaluate_run
+    from mlpaper.evaluate.measure import evaluate_run
 
     evaluate_run(run, pool, split)
 
@@ -181,7 +181,7 @@ def evaluate(run: Path, pool: Path, split: Path) -> None:
 @click.option("--pool", type=FOLDER, required=True, help="Folder of the dataset's arrays.")
 def confusion(run: Path, pool: Path) -> None:
     """Count a run's confusions on the test set."""
-    from mlpaper.evaluate.job import confusion_of_run
+    from mlpaper.evaluate.measure import confusion_of_run
     from mlpaper.files import read_json
 
     confusion_of_run(run, len(read_json(pool / "meta.json")["classes"]))
@@ -195,7 +195,7 @@ def confusion(run: Path, pool: Path) -> None:
 def robustness(run: Path, pool: Path, split: Path, sigmas: str, noise_seeds: int, device: str) -> None:
     """Score a run on test images with Gaussian noise."""
     from mlpaper.engine import backend, devices
-    from mlpaper.evaluate.job import robustness_of_run
+    from mlpaper.evaluate.measure import robustness_of_run
 
     with devices.leased(device) as chosen:
         levels = [float(sigma) for sigma in sigmas.split(",")]
@@ -251,7 +251,7 @@ def study(runs_json: str, measured: str, output: Path) -> None:
 def judge(job_json: str, output: Path) -> None:
     """Decide the claims of one study."""
     from mlpaper.files import write_parquet
-    from mlpaper.study.claims import ClaimsJob, as_table, ledger_of
+    from mlpaper.study.ledger import ClaimsJob, as_table, ledger_of
 
     write_parquet(output, as_table(ledger_of(ClaimsJob.model_validate_json(job_json))))
 
@@ -275,7 +275,7 @@ def ledger(output: Path, studies: tuple[Path, ...]) -> None:
 def claims(file: Path, only: tuple[str, ...], verdicts: tuple[str, ...]) -> None:
     """Print the claims of the sources with their verdicts."""
     from mlpaper.files import read_parquet
-    from mlpaper.paper.claims import show
+    from mlpaper.paper.claim_text import show
 
     if not file.exists():
         raise MlpaperError(f"{file} is missing: snakemake --cores 4 {LEDGER} makes it, and the runs behind it")
@@ -288,7 +288,7 @@ def figure(job_json: str, stem: Path, code: str, config: str) -> None:
     """Draw one figure."""
     from mlpaper.digest import digest, item_modules
     from mlpaper.paper.figures import draw
-    from mlpaper.paper.job import ItemJob
+    from mlpaper.paper.jobs import ItemJob
     from mlpaper.paper.provenance import write_sidecar
 
     job = ItemJob.model_validate_json(job_json)
@@ -301,7 +301,7 @@ def figure(job_json: str, stem: Path, code: str, config: str) -> None:
 def table(job_json: str, stem: Path, code: str, config: str) -> None:
     """Build one table."""
     from mlpaper.digest import digest, item_modules
-    from mlpaper.paper.job import ItemJob
+    from mlpaper.paper.jobs import ItemJob
     from mlpaper.paper.provenance import write_sidecar
     from mlpaper.paper.tables import build
 
@@ -316,7 +316,7 @@ def table(job_json: str, stem: Path, code: str, config: str) -> None:
 def numbers(job_json: str, output: Path) -> None:
     """Collect every number that the prose may name."""
     from mlpaper.files import write_json
-    from mlpaper.paper.job import NumbersJob
+    from mlpaper.paper.jobs import NumbersJob
     from mlpaper.paper.numbers import numbers as collect
 
     write_json(output, collect(NumbersJob.model_validate_json(job_json)))

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from mlpaper.engine.arrays import Array
 from mlpaper.engine.layers import BatchNorm
 from mlpaper.engine.params import Vector
-from mlpaper.engine.random import Stream
+from mlpaper.engine.rng import Stream
 from mlpaper.engine.train import EVALUATION_ROWS, Trainer
-from mlpaper.engine.typing import Array
 from mlpaper.spec import SGD, Adam, CrossEntropySpec
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {

@@ -27,9 +27,9 @@ from mlpaper.data.prepare import prepare
 from mlpaper.data.sources import get_source
 from mlpaper.data.split import Split, make_split
 from mlpaper.digest import RULES, digest
-from mlpaper.engine.job import train_run
+from mlpaper.engine.train_job import train_run
 from mlpaper.errors import ConfigurationError, DataError, nearest
-from mlpaper.evaluate.job import evaluate_run
+from mlpaper.evaluate.measure import evaluate_run
 from mlpaper.files import read_json, read_npz, write_json
 from mlpaper.machine import commit, machine, versions
 from mlpaper.paths import pool_folder, raw_folder

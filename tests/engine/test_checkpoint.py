@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlpaper.engine import checkpoint
-from mlpaper.engine.job import train_run
+from mlpaper.engine.train_job import train_run
 from mlpaper.errors import CheckpointError
 from mlpaper.files import read_json, read_npz, write_npz
 from mlpaper.spec import PoolSpec, RunSpec

@@ -12,11 +12,11 @@ from test_program import ADAM, CASES, IMAGES, LABELS, SGD, trainer_on
 
 from mlpaper.engine import backend, checkpoint, placement
 from mlpaper.engine.cuda import Cuda, DeviceMemory
-from mlpaper.engine.job import train_run
 from mlpaper.engine.placement import Streamed, choose
 from mlpaper.engine.train import Trainer
+from mlpaper.engine.train_job import train_run
 from mlpaper.errors import ConfigurationError
-from mlpaper.evaluate.job import robustness_of_run
+from mlpaper.evaluate.measure import robustness_of_run
 from mlpaper.evaluate.placements import COLUMNS, placements_of_run
 from mlpaper.files import read_json, read_parquet
 

@@ -13,9 +13,9 @@ from test_program import ADAM, CASES, trainer_on
 from mlpaper.engine import backend, checkpoint, placement
 from mlpaper.engine.cuda import Cuda
 from mlpaper.engine.graph import GraphedUpdates
-from mlpaper.engine.job import train_population, train_run
 from mlpaper.engine.population import why_alone
 from mlpaper.engine.train import Trainer
+from mlpaper.engine.train_job import train_population, train_run
 from mlpaper.errors import ConfigurationError
 from mlpaper.files import read_json, read_npz, read_parquet
 

@@ -13,7 +13,7 @@ from small_runs import CLASSES, spec_of
 from mlpaper.engine import backend, losses, optim
 from mlpaper.engine.batches import Batches, pixel_table
 from mlpaper.engine.params import Layout, Vector
-from mlpaper.engine.random import Stream, permutation
+from mlpaper.engine.rng import Stream, permutation
 from mlpaper.engine.schedules import learning_rate
 from mlpaper.engine.train import Trainer
 from mlpaper.spec import (

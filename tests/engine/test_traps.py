@@ -10,9 +10,9 @@ import pytest
 from small_runs import CLASSES, spec_of
 
 from mlpaper.engine import backend
-from mlpaper.engine.job import train_run
 from mlpaper.engine.ops import reference
 from mlpaper.engine.train import Trainer
+from mlpaper.engine.train_job import train_run
 from mlpaper.files import read_npz
 from mlpaper.spec import PoolSpec, RunSpec
 

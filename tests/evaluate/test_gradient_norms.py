@@ -10,9 +10,9 @@ import pytest
 from mlpaper.data.dataset import Dataset
 from mlpaper.data.split import Split
 from mlpaper.engine import backend
-from mlpaper.engine.job import train_run
 from mlpaper.engine.network import Network
-from mlpaper.engine.random import permutation
+from mlpaper.engine.rng import permutation
+from mlpaper.engine.train_job import train_run
 from mlpaper.evaluate import gradients
 from mlpaper.files import read_npz
 from mlpaper.spec import PoolSpec, RunSpec

@@ -9,8 +9,8 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from mlpaper.data.dataset import Dataset
 from mlpaper.data.split import Split
-from mlpaper.engine.job import train_run
-from mlpaper.evaluate.job import confusion_of_run, evaluate_run, robustness_of_run
+from mlpaper.engine.train_job import train_run
+from mlpaper.evaluate.measure import confusion_of_run, evaluate_run, robustness_of_run
 from mlpaper.files import read_json, read_npz
 from mlpaper.spec import PoolSpec, RunSpec
 from mlpaper.study.results import Results

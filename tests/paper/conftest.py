@@ -8,7 +8,7 @@ import fakes
 import pytest
 from pydantic import TypeAdapter
 
-from mlpaper.paper.job import ItemJob
+from mlpaper.paper.jobs import ItemJob
 from mlpaper.study.left_out import LeftOut
 from mlpaper.study.schema.items import FigureSpec, TableSpec
 

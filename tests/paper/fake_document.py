@@ -11,7 +11,7 @@ import pandas as pd
 
 from mlpaper.evaluate.demonstrations import demonstrations
 from mlpaper.paper.expand import figure_jobs, table_jobs
-from mlpaper.study.claims import Measurements, ledger
+from mlpaper.study.ledger import Measurements, ledger
 from mlpaper.study.metrics import METRICS
 from mlpaper.study.plan import Plan, load_plan, measured_files, published
 

@@ -13,7 +13,7 @@ from test_render import REPORT, STUDY, document
 
 from mlpaper.files import write_json, write_text
 from mlpaper.paper.figures import draw
-from mlpaper.paper.job import ItemJob
+from mlpaper.paper.jobs import ItemJob
 from mlpaper.paper.render import render
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

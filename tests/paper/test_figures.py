@@ -33,7 +33,7 @@ from mlpaper.paper.figures import (
     step_loss,
 )
 from mlpaper.paper.figures.samples import representative
-from mlpaper.paper.job import ItemJob
+from mlpaper.paper.jobs import ItemJob
 from mlpaper.study.results import Results
 from mlpaper.study.schema.items import CurvesFigure
 

@@ -9,10 +9,10 @@ import pytest
 
 from mlpaper.data.split import Split
 from mlpaper.files import write_parquet
-from mlpaper.paper.job import NumbersJob, StudyJob
+from mlpaper.paper.jobs import NumbersJob, StudyJob
 from mlpaper.paper.macros import Numbers
 from mlpaper.paper.numbers import numbers, trained_on
-from mlpaper.study.claims import as_table
+from mlpaper.study.ledger import as_table
 from mlpaper.study.left_out import LeftOut
 from mlpaper.study.results import Results
 

@@ -14,7 +14,7 @@ from pypdf import PdfReader
 from mlpaper.errors import RenderError
 from mlpaper.files import write_json, write_text
 from mlpaper.paper import lint
-from mlpaper.paper.items import Item
+from mlpaper.paper.floats import Item
 from mlpaper.paper.macros import Numbers
 from mlpaper.paper.render import Paper, render
 

@@ -11,7 +11,7 @@ import pypandoc
 import pytest
 
 from mlpaper.files import write_parquet
-from mlpaper.paper.job import ItemJob
+from mlpaper.paper.jobs import ItemJob
 from mlpaper.paper.tables import build
 from mlpaper.paper.tables.table import Column, Table
 from mlpaper.spec import PoolSpec, RunSpec, StoppingSpec

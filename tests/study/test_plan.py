@@ -9,7 +9,7 @@ import pytest
 
 from mlpaper.errors import ConfigurationError
 from mlpaper.paper.expand import config_arguments, figure_jobs, numbers_job, table_jobs
-from mlpaper.paper.job import inputs
+from mlpaper.paper.jobs import inputs
 from mlpaper.spec import PoolSpec, RunSpec, canonical_json
 from mlpaper.study.plan import left_out_notice, load_plan, merge, published
 from mlpaper.study.schema.settings import Settings

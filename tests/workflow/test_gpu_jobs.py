@@ -29,7 +29,7 @@ for name in ("pynvml", "cupy"):
 
 class Patch:
     def find_spec(self, name, path=None, target=None):
-        if name in ("mlpaper.engine.job", "mlpaper.evaluate.job"):
+        if name in ("mlpaper.engine.train_job", "mlpaper.evaluate.measure"):
             sys.meta_path.remove(self)
             from emulated_cuda import EmulatedCuda
             from mlpaper.engine import backend

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from project import ROOT, Project
 
-from mlpaper.study.claims import VERDICTS
+from mlpaper.study.ledger import VERDICTS
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 

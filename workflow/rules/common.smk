@@ -26,7 +26,7 @@ from mlpaper.errors import MlpaperError
 from mlpaper.data.sources import fingerprint
 from mlpaper.paper.captions import rst
 from mlpaper.paper.expand import claims_job, config_arguments, figure_jobs, measured_runs, numbers_job, table_jobs
-from mlpaper.paper.job import arrays, inputs
+from mlpaper.paper.jobs import arrays, inputs
 from mlpaper.spec import PARTS, canonical_json
 from mlpaper.study.plan import left_out_notice, load_plan, noise_levels
 

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
+from mlpaper.engine.arrays import Array, Scalar
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.population import Seeds, on_device
-from mlpaper.engine.random import Stream
-from mlpaper.engine.typing import Array, Scalar
+from mlpaper.engine.rng import Stream
 from mlpaper.spec import AugmentationSpec, InputSpec
 
 

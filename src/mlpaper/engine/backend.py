@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from mlpaper.engine.arrays import Array, Scalar
 from mlpaper.engine.cuda import Cuda
-from mlpaper.engine.typing import Array, Scalar
 from mlpaper.errors import ConfigurationError
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from mlpaper.engine.arrays import Array
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.population import Buffer
-from mlpaper.engine.typing import Array
 from mlpaper.spec import InputSpec
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpaper.engine.typing import Array
+from mlpaper.engine.arrays import Array
 from mlpaper.errors import ConfigurationError
 
 Kernel = Callable[[tuple[int, int, int], tuple[int, int], tuple[Any, ...]], None]

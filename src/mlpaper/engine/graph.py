@@ -13,11 +13,11 @@ from math import prod
 
 import numpy as np
 
+from mlpaper.engine.arrays import Array
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.batches import Batches
 from mlpaper.engine.placement import Placement
 from mlpaper.engine.population import Buffer, Members
-from mlpaper.engine.typing import Array
 
 Learn = Callable[[Array, Array, Array, Array, Array], None]
 """One update: inputs (N, D), labels (N,), number of the update (1,), learning rate (1,), totals (3,).

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from mlpaper.engine.arrays import Array
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.params import Layout
-from mlpaper.engine.random import Stream, normal, uniform
-from mlpaper.engine.typing import Array
+from mlpaper.engine.rng import Stream, normal, uniform
 from mlpaper.spec import UniformInitializer
 
 Draw = Callable[[int, int], float]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlpaper.engine.typing import Array
+from mlpaper.engine.arrays import Array
 
 PIXELS, DENSE, BATCH_NORM, ADD, DROPOUT, ACTIVATION = range(6)
 """Kinds of instructions. PIXELS is the first dense layer, from stored images; ADD is the end of a residual block;

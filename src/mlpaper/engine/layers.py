@@ -13,11 +13,11 @@ from typing import Protocol
 
 import numpy as np
 
+from mlpaper.engine.arrays import Array, Scalar
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.ops.reference import IN_PLACE
 from mlpaper.engine.population import Buffer, Members, Seeds, members_of, on_device
-from mlpaper.engine.random import Stream
-from mlpaper.engine.typing import Array, Scalar
+from mlpaper.engine.rng import Stream
 
 
 class Layer(Protocol):

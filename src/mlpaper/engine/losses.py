@@ -12,9 +12,9 @@ from typing import Protocol
 import numpy as np
 
 from mlpaper import spec
+from mlpaper.engine.arrays import Array
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.population import Buffer, Members
-from mlpaper.engine.typing import Array
 from mlpaper.errors import ConfigurationError
 
 

@@ -6,13 +6,13 @@ from math import prod
 
 import numpy as np
 
+from mlpaper.engine.arrays import Array, Scalar
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.initializers import initialise
 from mlpaper.engine.layers import OF_VALUE, Activation, BatchNorm, Dense, Dropout, Layer, Residual
 from mlpaper.engine.ops.reference import IN_PLACE
 from mlpaper.engine.params import Layout, Vector
 from mlpaper.engine.population import Seeds, members_of
-from mlpaper.engine.typing import Array, Scalar
 from mlpaper.spec import NetworkSpec
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from mlpaper import spec
+from mlpaper.engine.arrays import Array, Scalar
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.params import Vector
-from mlpaper.engine.typing import Array, Scalar
 
 
 class Optimizer(Protocol):

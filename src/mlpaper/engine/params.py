@@ -10,9 +10,9 @@ import itertools
 import math
 from dataclasses import dataclass
 
+from mlpaper.engine.arrays import Array
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.population import Members
-from mlpaper.engine.typing import Array
 
 Tensors = tuple[tuple[str, tuple[int, ...]], ...]
 """Names and shapes."""

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from mlpaper.engine.arrays import Array
 from mlpaper.engine.cuda import Cuda, DeviceMemory
-from mlpaper.engine.typing import Array
 from mlpaper.errors import ConfigurationError
 
 PLACEMENTS = ("resident", "streamed")

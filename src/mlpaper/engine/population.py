@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from mlpaper.engine.arrays import Array, Scalar
 from mlpaper.engine.backend import Backend
-from mlpaper.engine.typing import Array, Scalar
 from mlpaper.spec import RunSpec
 
 Seeds: TypeAlias = int | tuple[int, ...]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mlpaper.engine.arrays import Array
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.instructions import (
     ACTIVATION,
@@ -39,8 +40,7 @@ from mlpaper.engine.network import Network
 from mlpaper.engine.ops import native
 from mlpaper.engine.ops.reference import IN_PLACE
 from mlpaper.engine.ops.tiling import DEPTH, EIGHT, IMAGES, ROWS, VECTOR_BYTES, panel_columns
-from mlpaper.engine.random import Stream
-from mlpaper.engine.typing import Array
+from mlpaper.engine.rng import Stream
 from mlpaper.spec import SGD, RunSpec
 
 CALL = 1e11

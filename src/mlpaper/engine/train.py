@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlpaper.engine import losses, optim
+from mlpaper.engine.arrays import Array, Scalar
 from mlpaper.engine.augment import Augmenter
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.batches import Batches
 from mlpaper.engine.network import Network
 from mlpaper.engine.population import Seeds, members_of
-from mlpaper.engine.random import permutation
+from mlpaper.engine.rng import permutation
 from mlpaper.engine.schedules import learning_rate
-from mlpaper.engine.typing import Array, Scalar
 from mlpaper.spec import RunSpec, StoppingSpec
 
 if TYPE_CHECKING:

@@ -22,11 +22,11 @@ from mlpaper.data.dataset import Dataset
 from mlpaper.data.split import Split
 from mlpaper.engine import backend as backends
 from mlpaper.engine import losses
+from mlpaper.engine.arrays import Array
 from mlpaper.engine.batches import Batches
 from mlpaper.engine.losses import Loss
 from mlpaper.engine.network import Network
-from mlpaper.engine.random import permutation
-from mlpaper.engine.typing import Array
+from mlpaper.engine.rng import permutation
 from mlpaper.evaluate.predict import load_run
 from mlpaper.files import read_npz, write_parquet
 from mlpaper.spec import RunSpec

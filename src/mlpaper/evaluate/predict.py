@@ -12,7 +12,7 @@ from mlpaper.engine.backend import Backend
 from mlpaper.engine.batches import Batches
 from mlpaper.engine.network import Network
 from mlpaper.engine.train import EVALUATION_ROWS
-from mlpaper.evaluate.metrics import Calibration, accuracy, calibration, class_scores, confusion_matrix, macro_f1
+from mlpaper.evaluate.scores import Calibration, accuracy, calibration, class_scores, confusion_matrix, macro_f1
 from mlpaper.files import read_json, read_npz
 from mlpaper.spec import RunSpec
 

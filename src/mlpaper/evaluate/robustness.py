@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mlpaper.engine.arrays import Array
 from mlpaper.engine.batches import Batches
 from mlpaper.engine.network import Network
-from mlpaper.engine.random import Stream
+from mlpaper.engine.rng import Stream
 from mlpaper.engine.train import EVALUATION_ROWS
-from mlpaper.engine.typing import Array
 from mlpaper.spec import InputSpec
 
 COLUMNS = {"sigma": np.float64, "noise_seed": np.int64, "accuracy": np.float64, "cross_entropy": np.float64}

@@ -9,9 +9,9 @@ from typing import Any
 
 from mlpaper import paths
 from mlpaper.errors import ConfigurationError
-from mlpaper.paper.job import ItemJob, NumbersJob, StudyJob
+from mlpaper.paper.jobs import ItemJob, NumbersJob, StudyJob
 from mlpaper.spec import RunSpec
-from mlpaper.study.claims import ClaimsJob
+from mlpaper.study.ledger import ClaimsJob
 from mlpaper.study.plan import Plan, measured_files, published, referenced
 from mlpaper.study.schema.items import FigureSpec, TableSpec
 from mlpaper.study.schema.settings import Settings

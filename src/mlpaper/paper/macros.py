@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from mlpaper.errors import RenderError, nearest
-from mlpaper.paper import format as form
+from mlpaper.paper import number_format as form
 from mlpaper.study import metrics
 from mlpaper.study.stats import Summary, paired
 

@@ -15,7 +15,7 @@ from mlpaper.data.split import Split
 from mlpaper.evaluate.demonstrations import demonstrations
 from mlpaper.files import read_parquet
 from mlpaper.machine import machine, versions
-from mlpaper.paper.job import NumbersJob, StudyJob
+from mlpaper.paper.jobs import NumbersJob, StudyJob
 from mlpaper.study.metrics import ALWAYS_KNOWN
 from mlpaper.study.results import Results, RunFolder
 from mlpaper.study.stats import summarise

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mlpaper.files import write_json
 from mlpaper.machine import commit, machine, versions
-from mlpaper.paper.job import ItemJob, inputs
+from mlpaper.paper.jobs import ItemJob, inputs
 
 
 def write_sidecar(job: ItemJob, kind: str, stem: Path, code: str, config: str) -> None:

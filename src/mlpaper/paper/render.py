@@ -29,8 +29,8 @@ from mlpaper.errors import RenderError
 from mlpaper.files import atomic, read_json, write_text
 from mlpaper.machine import commit
 from mlpaper.paper import lint
-from mlpaper.paper.claims import Claims
-from mlpaper.paper.items import Item, Items
+from mlpaper.paper.claim_text import Claims
+from mlpaper.paper.floats import Item, Items
 from mlpaper.paper.macros import Numbers, Target
 
 Output = Literal["md", "html", "tex", "pdf"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlpaper.paper import format as fmt
+from mlpaper.paper import number_format as fmt
 from mlpaper.study.metrics import ALWAYS_KNOWN
 from mlpaper.study.results import RunFolder
 from mlpaper.study.stats import Summary, paired, summarise

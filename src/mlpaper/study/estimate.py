@@ -30,7 +30,7 @@ from mlpaper.paths import run_folder
 from mlpaper.spec import SGD, Adam, ConstantSchedule, CrossEntropySpec, DecaySpec, PoolSpec, RunSpec
 from mlpaper.study.plan import Plan, noise_levels
 from mlpaper.study.timing import Cost, Stopwatch
-from mlpaper.study.yaml import load
+from mlpaper.study.yaml_file import load
 
 if TYPE_CHECKING:
     from rich.console import Console

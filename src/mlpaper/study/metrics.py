@@ -1,7 +1,7 @@
 """The metrics of a run: what they are called, their units, and which file of a run they are read from.
 
-Values are stored as fractions, nats, seconds, MiB, counts or decades (a power of ten); `mlpaper.paper.format` says how
-they are shown.
+Values are stored as fractions, nats, seconds, MiB, counts or decades (a power of ten);
+`mlpaper.paper.number_format` says how they are shown.
 """
 
 from __future__ import annotations

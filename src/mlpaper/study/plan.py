@@ -18,7 +18,7 @@ from typing import Any
 from mlpaper.data.sources import get_source
 from mlpaper.errors import ConfigurationError, nearest
 from mlpaper.spec import PARTS, PoolSpec, RunSpec, widths
-from mlpaper.study import metrics, yaml
+from mlpaper.study import metrics, yaml_file
 from mlpaper.study.left_out import LeftOut, by_reason
 from mlpaper.study.schema.items import FigureSpec, SweepFigure, TableSpec
 from mlpaper.study.schema.rules import ClaimSpec, ValueClaim
@@ -103,7 +103,7 @@ def load_plan(config: Mapping[str, Any], workflow: Path) -> Plan:
     settings = validate(Settings, dict(config), "config.yaml or --config")
     _check_mirror(settings.mirror)
     scale_file = _existing("scale", settings.scale, workflow / "scales")
-    scale = validate(Scale, yaml.load(scale_file), str(scale_file), scale_file)
+    scale = validate(Scale, yaml_file.load(scale_file), str(scale_file), scale_file)
     available = sorted(path.stem for path in (workflow / "studies").glob("*.yaml"))
     wanted = tuple(available) if settings.studies == "all" else settings.studies
     seeds = {name: seeds_of(name, settings, scale) for name in wanted}
@@ -172,7 +172,7 @@ def left_out_notice(plan: Plan) -> str | None:
 
 def load_study(path: Path) -> Study:
     """The study in a file, with every reference to a run checked."""
-    values = yaml.load(path)
+    values = yaml_file.load(path)
     study = validate(Study, values, str(path), path)
     study = with_sweeps(study, path, first=next((key for key in values if key in ("runs", "sweeps")), "runs"))
     if study.name != path.stem:

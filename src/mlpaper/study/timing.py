@@ -183,7 +183,7 @@ class Machine:
 
     def shuffling(self, count: int) -> float:
         """See `Stopwatch`."""
-        from mlpaper.engine.random import permutation
+        from mlpaper.engine.rng import permutation
 
         if count not in self._shuffling:
             self._shuffling[count] = _seconds(

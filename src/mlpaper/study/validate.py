@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from mlpaper.errors import ConfigurationError, nearest
-from mlpaper.study import yaml
+from mlpaper.study import yaml_file
 
 ModelType = TypeVar("ModelType", bound=BaseModel)
 
@@ -59,7 +59,7 @@ def _explain(model: type[BaseModel], problem: Any, where: str, path: Path | None
             text = f"{context['discriminator']} is missing: it says what kind this is"
     else:
         text = f"{_message(problem)}, not {problem['input']!r}{_suggestion(problem)}"
-    line = yaml.line_of(path, full) if path else None
+    line = yaml_file.line_of(path, full) if path else None
     place = f"{where}:{line}" if line else where
     return f"{place}: `{'.'.join(map(str, full))}`: {text}"
 

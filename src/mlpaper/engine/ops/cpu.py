@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from mlpaper.engine.arrays import Array, Scalar
 from mlpaper.engine.ops import reference
-from mlpaper.engine.typing import Array, Scalar
 
 
 @cache

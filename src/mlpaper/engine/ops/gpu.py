@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from mlpaper.engine.arrays import Array, Scalar
 from mlpaper.engine.cuda import Cuda
 from mlpaper.engine.ops import reference
-from mlpaper.engine.typing import Array, Scalar
 
 Blocks = tuple[int, int, int]
 """Blocks of a launch in three directions, the last of which is that of a population's members."""

@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlpaper.engine.arrays import Array
 from mlpaper.engine.ops.compiled import part
 from mlpaper.engine.ops.memory import address, fetch, put, take, word
 from mlpaper.engine.ops.product import FEW, NONE, ONE, STRIDE, columns_of_panel, tiles
 from mlpaper.engine.ops.terms import copy, list_bytes
 from mlpaper.engine.ops.tiling import IMAGES, ROWS
-from mlpaper.engine.typing import Array
 
 SIX = np.uint64(0xFFFFFFFFFFFF)
 """The first `ROWS` bytes of a `word`."""

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlpaper.engine.arrays import Array
 from mlpaper.engine.ops.compiled import part
 from mlpaper.engine.ops.memory import address, put, take
 from mlpaper.engine.ops.terms import copy, copy_terms, list_terms
 from mlpaper.engine.ops.tile import tile
 from mlpaper.engine.ops.tiling import DEPTH, ROWS, VECTOR_BYTES, panel_columns
-from mlpaper.engine.typing import Array
 
 FEW = 4 * ROWS
 """Rows for which it does not pay to copy B."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpaper.engine.typing import Array, Scalar
+from mlpaper.engine.arrays import Array, Scalar
 
 SQRT_HALF = 0.5**0.5
 NORMAL_DENSITY = (2 * np.pi) ** -0.5

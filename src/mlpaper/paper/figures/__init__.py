@@ -9,7 +9,7 @@ import importlib
 from pathlib import Path
 
 from mlpaper.paper import style
-from mlpaper.paper.job import ItemJob
+from mlpaper.paper.jobs import ItemJob
 
 
 def draw(job: ItemJob, stem: Path) -> None:

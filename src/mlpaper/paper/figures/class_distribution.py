@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from mlpaper.paper import style
-from mlpaper.paper.job import ItemJob
+from mlpaper.paper.jobs import ItemJob
 from mlpaper.study.schema.items import ClassDistributionFigure
 
 BAR, EXTREME = "#7FA6C9", style.PALETTE[0]

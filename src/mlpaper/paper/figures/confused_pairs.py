@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from mlpaper.paper import seeds, style
 from mlpaper.paper.figures.confusion import most_confused, row_shares
-from mlpaper.paper.job import ItemJob
+from mlpaper.paper.jobs import ItemJob
 from mlpaper.study.results import RunFolder
 from mlpaper.study.schema.items import ConfusedPairsFigure
 

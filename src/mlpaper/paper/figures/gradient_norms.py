@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from mlpaper.paper import seeds, style
-from mlpaper.paper.job import ItemJob
+from mlpaper.paper.jobs import ItemJob
 from mlpaper.study.results import RunFolder
 from mlpaper.study.schema.items import GradientNormsFigure
 

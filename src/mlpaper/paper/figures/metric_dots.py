@@ -5,9 +5,9 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlpaper.paper import format as fmt
+from mlpaper.paper import number_format as fmt
 from mlpaper.paper import seeds, style
-from mlpaper.paper.job import ItemJob
+from mlpaper.paper.jobs import ItemJob
 from mlpaper.study.schema.items import MetricBarsFigure
 
 OURS, PUBLISHED = style.PALETTE[2], style.PALETTE[1]

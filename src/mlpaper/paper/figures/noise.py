@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mlpaper.paper import seeds, style
-from mlpaper.paper.job import ItemJob
+from mlpaper.paper.jobs import ItemJob
 from mlpaper.study.results import RunFolder
 from mlpaper.study.schema.items import NoiseFigure
 

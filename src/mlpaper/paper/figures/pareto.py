@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from mlpaper.paper import format as fmt
+from mlpaper.paper import number_format as fmt
 from mlpaper.paper import seeds, style
-from mlpaper.paper.job import ItemJob
+from mlpaper.paper.jobs import ItemJob
 from mlpaper.study import metrics
 from mlpaper.study.schema.items import ParetoFigure
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from mlpaper.data.dataset import Dataset
 from mlpaper.paper import style
-from mlpaper.paper.job import ItemJob
+from mlpaper.paper.jobs import ItemJob
 from mlpaper.study.schema.items import SamplesFigure
 
 CAP = 500

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mlpaper.paper import seeds, style
 from mlpaper.paper.figures.curves import DASHES, NAMES
-from mlpaper.paper.job import ItemJob
+from mlpaper.paper.jobs import ItemJob
 from mlpaper.study.schema.items import StepLossFigure
 
 THIN: dict[str, Any] = {"color": "#A9B8C9", "linewidth": 0.35}

@@ -9,7 +9,7 @@ import importlib
 from dataclasses import replace
 from pathlib import Path
 
-from mlpaper.paper.job import ItemJob
+from mlpaper.paper.jobs import ItemJob
 from mlpaper.paper.tables.table import Table
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mlpaper.files import read_parquet
-from mlpaper.paper.claims import Row
-from mlpaper.paper.job import ItemJob
+from mlpaper.paper.claim_text import Row
+from mlpaper.paper.jobs import ItemJob
 from mlpaper.paper.tables.table import Column, Table
 from mlpaper.study.schema.items import ClaimsTable
 

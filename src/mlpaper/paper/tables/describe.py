@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlpaper.paper import format as fmt
+from mlpaper.paper import number_format as fmt
 
 ADAM = (0.9, 0.999, 1e-8)
 """beta1, beta2 and epsilon that Kingma and Ba (2015) recommend, and that need no mention."""

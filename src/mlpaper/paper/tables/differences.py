@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlpaper.paper.job import ItemJob
+from mlpaper.paper.jobs import ItemJob
 from mlpaper.paper.tables.table import Column, Table
 from mlpaper.study.schema.items import DifferencesTable
 

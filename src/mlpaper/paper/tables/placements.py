@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from statistics import median
 
-from mlpaper.paper.job import ItemJob
+from mlpaper.paper.jobs import ItemJob
 from mlpaper.paper.tables.table import Column, Table
 from mlpaper.study.schema.items import PlacementsTable
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from mlpaper.paper import format as fmt
+from mlpaper.paper import number_format as fmt
 from mlpaper.paper import seeds
-from mlpaper.paper.job import ItemJob
+from mlpaper.paper.jobs import ItemJob
 from mlpaper.paper.tables import describe
 from mlpaper.paper.tables.table import Column, Table
 from mlpaper.study.results import RunFolder

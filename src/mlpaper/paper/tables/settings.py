@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlpaper.paper import format as fmt
-from mlpaper.paper.job import ItemJob
+from mlpaper.paper import number_format as fmt
+from mlpaper.paper.jobs import ItemJob
 from mlpaper.paper.tables import describe
 from mlpaper.paper.tables.table import Column, Table
 from mlpaper.study.schema.items import SettingsTable

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpaper.paper.job import ItemJob
+from mlpaper.paper.jobs import ItemJob
 from mlpaper.paper.tables.table import Column, Table
 from mlpaper.study.schema.items import SplitTable
 

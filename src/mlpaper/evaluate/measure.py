@@ -13,9 +13,9 @@ from mlpaper.engine import backend as backends
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.batches import Batches
 from mlpaper.engine.train import EVALUATION_ROWS
-from mlpaper.evaluate.metrics import confusion_matrix
 from mlpaper.evaluate.predict import calibrated, calibration_columns, evaluation, load_network, load_run, predict
 from mlpaper.evaluate.robustness import COLUMNS, robustness
+from mlpaper.evaluate.scores import confusion_matrix
 from mlpaper.files import read_parquet, write_json, write_npz, write_parquet
 from mlpaper.spec import InputSpec
 

@@ -9,8 +9,8 @@ from fake_document import STUDIES, STUDY, document
 from mlpaper.cli import cli
 from mlpaper.errors import MlpaperError, RenderError
 from mlpaper.files import write_parquet
-from mlpaper.paper.claims import Claims, Row, counts, show
-from mlpaper.study.claims import as_table
+from mlpaper.paper.claim_text import Claims, Row, counts, show
+from mlpaper.study.ledger import as_table
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from enum import IntEnum
 
 import numpy as np
 
+from mlpaper.engine.arrays import Array
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.ops import reference
-from mlpaper.engine.typing import Array
 
 
 class Stream(IntEnum):

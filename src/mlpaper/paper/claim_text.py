@@ -12,9 +12,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from mlpaper.errors import MlpaperError, RenderError, nearest
-from mlpaper.paper import format as fmt
+from mlpaper.paper import number_format as fmt
 from mlpaper.study import metrics
-from mlpaper.study.claims import VERDICTS
+from mlpaper.study.ledger import VERDICTS
 from mlpaper.study.schema import rules
 from mlpaper.study.stats import Summary
 
@@ -25,7 +25,7 @@ LISTED = 4
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the ledger (`mlpaper.study.claims.COLUMNS`)."""
+    """One row of the ledger (`mlpaper.study.ledger.COLUMNS`)."""
 
     facts: Mapping[str, Any]
 

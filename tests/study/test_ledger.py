@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from scipy import stats
 
 from mlpaper.files import write_json, write_parquet
-from mlpaper.study.claims import COLUMNS, VERDICTS, ClaimsJob, Measurements, as_table, judge, ledger, ledger_of
+from mlpaper.study.ledger import COLUMNS, VERDICTS, ClaimsJob, Measurements, as_table, judge, ledger, ledger_of
 from mlpaper.study.schema.rules import ClaimSpec
 
 CLAIM: TypeAdapter[ClaimSpec] = TypeAdapter(ClaimSpec)

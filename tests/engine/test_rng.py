@@ -9,7 +9,7 @@ from mlpaper.engine import backend
 from mlpaper.engine.augment import Augmenter
 from mlpaper.engine.layers import Dropout
 from mlpaper.engine.ops import kernels, reference
-from mlpaper.engine.random import Stream, normal, permutation
+from mlpaper.engine.rng import Stream, normal, permutation
 from mlpaper.spec import AugmentationSpec, InputSpec
 
 CPU = backend.select("cpu")

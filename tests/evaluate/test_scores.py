@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
-from mlpaper.evaluate.metrics import accuracy, calibration, class_scores, confusion_matrix, macro_f1
+from mlpaper.evaluate.scores import accuracy, calibration, class_scores, confusion_matrix, macro_f1
 
 
 @pytest.mark.parametrize("seed", range(3))
