@@ -1,5 +1,12 @@
 # Published studies of multilayer perceptrons, from raw data to a typeset paper: snakemake --cores 4
-configfile: "config.yaml"
+import sys
+from pathlib import Path
+
+# The code beside this file, whatever is installed: a moved or copied project runs its own.
+sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+
+
+configfile: Path(workflow.basedir) / "config.yaml"
 
 
 report: "workflow/report/workflow.rst"
@@ -22,6 +29,8 @@ rule all:
 
 
 onstart:
+    JOBS.write()
+    SERVERS.append(open_servers(SOCKET))
     # For every job that ended Snakemake looks at all waiting jobs again, after the timespan of its rate limit, then once more,
     # and so on; with its default of 100 jobs a second that is more work than many a job here. A limit that is given stays.
     limit = workflow.scheduling_settings.max_jobs_per_timespan
@@ -30,10 +39,12 @@ onstart:
 
 
 onsuccess:
+    SERVERS.pop().close()
     made = [paper for paper in PAPERS if Path(paper).exists() and Path(paper).stat().st_mtime >= STARTED]
     if made:
         print(f"The paper, at scale {PLAN.settings.scale}: {', '.join(made)}", file=sys.stderr)
 
 
 onerror:
+    SERVERS.pop().close()
     print("Stopped before the end. What is done is kept, logs are in results/logs/; the same call goes on.", file=sys.stderr)

@@ -22,6 +22,9 @@ from mlpaper.paths import LEDGER
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
+IGNORED = frozenset(("MPLBACKEND", "MATPLOTLIBRC", "PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONOPTIMIZE"))
+"""Variables that a job does not inherit, with all of numba's (`NUMBA_*`) but `NUMBA_CACHE_DIR`. Rules set `PYTHONPATH`
+themselves."""
 THREAD_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 Command = TypeVar("Command", bound=Callable[..., Any])
 DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
@@ -42,13 +45,29 @@ def main() -> None:
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of NumPy and numba.")
 def cli(threads: int) -> None:
     """The steps of the pipeline, one by one. `snakemake` runs them all."""
-    for name in THREAD_POOLS:
-        os.environ[name] = str(threads)
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else it looks through all that is installed
-    gc.set_threshold(100_000)  # loading modules makes much that stays: to look for garbage takes a tenth of a short job
+    prepare_process(threads)
     logging.Formatter.converter = time.gmtime
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
     logging.getLogger("fontTools").setLevel(logging.WARNING)
+
+
+def prepare_process(threads: int) -> None:
+    """What must be settled before NumPy, numba, matplotlib and pydantic are imported.
+
+    Settings that a shell keeps for other programs would change what the pipeline makes, or stop it: they are dropped.
+    """
+    for name in [name for name in os.environ if name in IGNORED or name.startswith("NUMBA_")]:
+        if name != "NUMBA_CACHE_DIR":
+            del os.environ[name]
+    for name in THREAD_POOLS:
+        os.environ[name] = str(threads)
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else it looks through all that is installed
+    gc.set_threshold(100_000)  # imports allocate long-lived objects; scanning them takes a tenth of a short job
+
+
+def _job(model: str) -> Callable[[Command], Command]:
+    """The option that names the file of a job, as `mlpaper.job_files` writes it."""
+    return click.option("--job", "job_file", type=FILE, required=True, help=f"File that holds a {model} as JSON.")
 
 
 def _of_item(command: Command) -> Command:
@@ -57,7 +76,7 @@ def _of_item(command: Command) -> Command:
         click.option("--config", default="", help="What follows the target in the command that makes it again."),
         click.option("--code", default="", help="Digest of the code that makes it; computed where it is not given."),
         click.option("--stem", type=FILE, required=True, help="Output path without ending."),
-        click.option("--job", "job_json", required=True, help="ItemJob as JSON."),
+        _job("ItemJob"),
     ):
         command = option(command)
     return command
@@ -88,37 +107,45 @@ def fetch(dataset: str, part: Any, folder: Path, mirror: str) -> None:
 
 
 @cli.command()
-@click.option("--pool", "pool_json", required=True, help="PoolSpec as JSON.")
+@click.option("--spec", "spec_file", type=FILE, required=True, help="File that holds a PoolSpec as JSON.")
 @click.option("--raw", type=FOLDER, required=True, help="Folder of the verified files.")
 @click.option("--folder", type=FOLDER, required=True, help="Where the arrays go.")
-def prepare(pool_json: str, raw: Path, folder: Path) -> None:
+def prepare(spec_file: Path, raw: Path, folder: Path) -> None:
     """Turn verified files into memory-mappable arrays."""
     from mlpaper.data.prepare import prepare as prepare_pool
+    from mlpaper.job_files import read
     from mlpaper.spec import PoolSpec
 
-    prepare_pool(PoolSpec.model_validate_json(pool_json), raw, folder)
+    prepare_pool(read(spec_file, PoolSpec), raw, folder)
 
 
 @cli.command()
-@click.option("--spec", "spec_json", required=True, help="PoolSplit or OfficialSplit as JSON.")
+@click.option("--spec", "spec_file", type=FILE, required=True, help="File with a PoolSplit or OfficialSplit as JSON.")
 @click.option("--pool", type=FOLDER, required=True, help="Folder of the dataset's arrays.")
 @click.option("--output", type=FILE, required=True)
-def split(spec_json: str, pool: Path, output: Path) -> None:
+def split(spec_file: Path, pool: Path, output: Path) -> None:
     """Split a pool into training, validation and test images, class by class."""
     from pydantic import TypeAdapter
 
     from mlpaper.data.dataset import Dataset
     from mlpaper.data.split import make_split
+    from mlpaper.job_files import read
     from mlpaper.spec import OfficialSplit, PoolSplit, SplitSpec
 
-    spec: PoolSplit | OfficialSplit = TypeAdapter(SplitSpec).validate_json(spec_json)
+    adapter: TypeAdapter[PoolSplit | OfficialSplit] = TypeAdapter(SplitSpec)
+    spec = read(spec_file, adapter)
     dataset = Dataset.open(pool)
     make_split(dataset.labels, spec, dataset.part_ranges, dataset.classes).write(output)
 
 
 @cli.command()
 @click.option(
-    "--spec", "spec_jsons", multiple=True, required=True, help="RunSpec as JSON; several differ by their seed."
+    "--spec",
+    "spec_files",
+    type=FILE,
+    multiple=True,
+    required=True,
+    help="File that holds a RunSpec as JSON; several differ by their seed.",
 )
 @click.option("--pool", type=FOLDER, required=True, help="Folder of the dataset's arrays.")
 @click.option("--split", "split_file", type=FILE, required=True, help="Indices of the split (.npz).")
@@ -131,7 +158,7 @@ def split(spec_json: str, pool: Path, output: Path) -> None:
 @click.option("--placement", type=click.Choice(["auto", "resident", "streamed"]), default="auto", show_default=True)
 @DEVICE
 def train(
-    spec_jsons: tuple[str, ...],
+    spec_files: tuple[Path, ...],
     pool: Path,
     split_file: Path,
     folders: tuple[Path, ...],
@@ -146,11 +173,12 @@ def train(
     from mlpaper.engine import backend, devices
     from mlpaper.engine.train import Trainer
     from mlpaper.engine.train_job import train_population, train_run
+    from mlpaper.job_files import read
     from mlpaper.spec import RunSpec
 
-    if len(spec_jsons) != len(folders):
-        raise click.UsageError(f"{len(spec_jsons)} of --spec and {len(folders)} of --folder: one of each for every run")
-    specs = [RunSpec.model_validate_json(text) for text in spec_jsons]
+    if len(spec_files) != len(folders):
+        raise click.UsageError(f"{len(spec_files)} of --spec and {len(folders)} of --folder: one of each for every run")
+    specs = [read(file, RunSpec) for file in spec_files]
     spec = specs[0]
     trainer: type[Trainer] = Trainer
     if spec.engine == "torch":
@@ -212,48 +240,49 @@ def gradients(run: Path, pool: Path, split: Path) -> None:
 
 
 @cli.command()
-@click.option("--spec", "spec_json", required=True, help="RunSpec as JSON.")
+@click.option("--spec", "spec_file", type=FILE, required=True, help="File that holds a RunSpec as JSON.")
 @click.option("--pool", type=FOLDER, required=True, help="Folder of the dataset's arrays.")
 @click.option("--split", "split_file", type=FILE, required=True, help="Indices of the split (.npz).")
 @click.option("--output", type=FILE, required=True)
 @DEVICE
-def placements(spec_json: str, pool: Path, split_file: Path, output: Path, device: str) -> None:
+def placements(spec_file: Path, pool: Path, split_file: Path, output: Path, device: str) -> None:
     """Measure time and device memory with images resident on a GPU and streamed to it."""
     from mlpaper.engine import backend, devices
     from mlpaper.evaluate.placements import placements_of_run
+    from mlpaper.job_files import read
     from mlpaper.spec import RunSpec
 
-    spec = RunSpec.model_validate_json(spec_json)
+    spec = read(spec_file, RunSpec)
     with devices.leased(device) as chosen:
         placements_of_run(spec, pool, split_file, output, backend.select(chosen))
 
 
 @cli.command()
-@click.option("--runs", "runs_json", required=True, help="Run folders by the study's names, as JSON.")
-@click.option("--measured", default="{}", help="Which of robustness and gradients were measured, by run, as JSON.")
+@_job("TableJob")
 @click.option("--output", type=FILE, required=True)
-def study(runs_json: str, measured: str, output: Path) -> None:
+def study(job_file: Path, output: Path) -> None:
     """Collect the metrics of a study's runs into one tidy table."""
-    import json
-
     import pyarrow as pa
 
     from mlpaper.files import write_parquet
-    from mlpaper.study.results import Results
+    from mlpaper.job_files import read
+    from mlpaper.study.results import Results, TableJob
 
-    metrics = Results(json.loads(runs_json)).metrics(json.loads(measured))
+    job = read(job_file, TableJob)
+    metrics = Results(job.runs).metrics(job.measured)
     write_parquet(output, pa.Table.from_pandas(metrics, preserve_index=False))
 
 
 @cli.command()
-@click.option("--job", "job_json", required=True, help="ClaimsJob as JSON.")
+@_job("ClaimsJob")
 @click.option("--output", type=FILE, required=True)
-def judge(job_json: str, output: Path) -> None:
+def judge(job_file: Path, output: Path) -> None:
     """Decide the claims of one study."""
     from mlpaper.files import write_parquet
+    from mlpaper.job_files import read
     from mlpaper.study.ledger import ClaimsJob, as_table, ledger_of
 
-    write_parquet(output, as_table(ledger_of(ClaimsJob.model_validate_json(job_json))))
+    write_parquet(output, as_table(ledger_of(read(job_file, ClaimsJob))))
 
 
 @cli.command()
@@ -284,42 +313,45 @@ def claims(file: Path, only: tuple[str, ...], verdicts: tuple[str, ...]) -> None
 
 @cli.command()
 @_of_item
-def figure(job_json: str, stem: Path, code: str, config: str) -> None:
+def figure(job_file: Path, stem: Path, code: str, config: str) -> None:
     """Draw one figure."""
     from mlpaper.digest import digest, item_modules
+    from mlpaper.job_files import read
     from mlpaper.paper.figures import draw
     from mlpaper.paper.jobs import ItemJob
     from mlpaper.paper.provenance import write_sidecar
 
-    job = ItemJob.model_validate_json(job_json)
+    job = read(job_file, ItemJob)
     draw(job, stem)
     write_sidecar(job, "figure", stem, code or digest(*item_modules("figures", job.item.kind)), config)
 
 
 @cli.command()
 @_of_item
-def table(job_json: str, stem: Path, code: str, config: str) -> None:
+def table(job_file: Path, stem: Path, code: str, config: str) -> None:
     """Build one table."""
     from mlpaper.digest import digest, item_modules
+    from mlpaper.job_files import read
     from mlpaper.paper.jobs import ItemJob
     from mlpaper.paper.provenance import write_sidecar
     from mlpaper.paper.tables import build
 
-    job = ItemJob.model_validate_json(job_json)
+    job = read(job_file, ItemJob)
     build(job, stem)
     write_sidecar(job, "table", stem, code or digest(*item_modules("tables", job.item.kind)), config)
 
 
 @cli.command()
-@click.option("--job", "job_json", required=True, help="NumbersJob as JSON.")
+@_job("NumbersJob")
 @click.option("--output", type=FILE, required=True)
-def numbers(job_json: str, output: Path) -> None:
+def numbers(job_file: Path, output: Path) -> None:
     """Collect every number that the prose may name."""
     from mlpaper.files import write_json
+    from mlpaper.job_files import read
     from mlpaper.paper.jobs import NumbersJob
     from mlpaper.paper.numbers import numbers as collect
 
-    write_json(output, collect(NumbersJob.model_validate_json(job_json)))
+    write_json(output, collect(read(job_file, NumbersJob)))
 
 
 def _of_paper(command: Command) -> Command:

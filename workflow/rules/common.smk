@@ -6,10 +6,8 @@
 # - MIRROR, DEVICE, PLACEMENT and CONFIG in the shell commands of fetch, train, robustness, placements, figure and table: they
 #   do not change what is made (a download is fixed by its hash, devices agree up to rounding and are recorded with the run,
 #   CONFIG only tells how to make it again), so they must not be parameters, whose change would make everything again.
-import json
 import os
 import re
-import shlex
 import shutil
 import sys
 import time
@@ -23,17 +21,28 @@ from mlpaper.digest import RULES, digest, item_modules
 from mlpaper.engine.devices import visible_devices, why_no_gpu
 from mlpaper.engine.population import populations
 from mlpaper.errors import MlpaperError
+from mlpaper.job_files import JobFiles
 from mlpaper.data.sources import fingerprint
 from mlpaper.paper.captions import rst
-from mlpaper.paper.expand import claims_job, config_arguments, figure_jobs, measured_runs, numbers_job, table_jobs
+from mlpaper.paper.expand import (
+    claims_job,
+    config_arguments,
+    figure_jobs,
+    measured_runs,
+    metrics_job,
+    numbers_job,
+    table_jobs,
+)
 from mlpaper.paper.jobs import arrays, inputs
-from mlpaper.spec import PARTS, canonical_json
+from mlpaper.spec import PARTS
+from mlpaper.server import open_servers, shell_prefix
 from mlpaper.study.plan import left_out_notice, load_plan, noise_levels
 
 min_version("9.10")
 
-# Rules call `mlpaper`: the one that is installed beside this Python, also where its environment is not activated.
-shell.prefix(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; ')
+# Rules call `mlpaper`: this project's, in this Python.
+SOCKET = Path(f".snakemake/mlpaper-{os.getpid()}")
+shell.prefix(shell_prefix(SOCKET))
 
 try:
     PLAN = load_plan(config, Path(workflow.basedir) / "workflow")
@@ -45,6 +54,7 @@ if (notice := left_out_notice(PLAN)) and workflow.is_main_process:
     print(notice, file=sys.stderr)
 
 STARTED = time.time()
+SERVERS = []
 CONFIG = config_arguments(PLAN.settings)
 MIRROR = PLAN.settings.mirror or ""
 DEVICE, PLACEMENT = PLAN.settings.device, PLAN.settings.placement
@@ -71,6 +81,15 @@ SIDE_BY_SIDE = PLAN.settings.population and DEVICE != "cpu" and (GPU or not work
 POPULATIONS = populations(SEEDS) if SIDE_BY_SIDE else []
 SPLITS = {paths.split_file(spec): spec.split for spec in SPECS.values()}
 NOISE = noise_levels(PLAN)
+# What jobs are told, by files; `onstart` writes them.
+JOBS = JobFiles()
+POOL_FILES = {pool: JOBS.add(spec) for pool, spec in POOLS.items()}
+SPLIT_FILES = {split: JOBS.add(spec) for split, spec in SPLITS.items()}
+SPEC_FILES = {run: JOBS.add(spec) for run, spec in SPECS.items()}
+METRICS_FILES = {name: JOBS.add(metrics_job(PLAN, study)) for name, study in PLAN.studies.items()}
+CLAIMS_FILES = {name: JOBS.add(job) for name, job in CLAIMS.items()}
+FIGURE_FILES = {name: JOBS.add(job) for name, job in FIGURES.items()}
+TABLE_FILES = {name: JOBS.add(job) for name, job in TABLES.items()}
 CODE = {rule: digest(*modules) for rule, modules in RULES.items()}
 
 
@@ -96,7 +115,7 @@ def trained(output):
     """The specifications and folders of the runs that a job trains, as `mlpaper train` takes them."""
     outcomes = [output.outcome] if isinstance(output.outcome, str) else output.outcome
     folders = [Path(outcome).parent for outcome in outcomes]
-    return [text for run in folders for text in ("--spec", SPECS[run.name].canonical(), "--folder", str(run))]
+    return [text for run in folders for text in ("--spec", SPEC_FILES[run.name], "--folder", str(run))]
 
 
 def pool_of(wildcards):

@@ -29,7 +29,7 @@ rule prepare:
     log:
         "results/logs/prepare/{pool}.log",
     params:
-        pool=lambda wildcards: canonical_json(POOLS[wildcards.pool]),
+        spec=lambda wildcards: POOL_FILES[wildcards.pool],
         raw=lambda wildcards: paths.raw_folder(POOLS[wildcards.pool].name),
         folder=lambda wildcards: paths.pool_folder(POOLS[wildcards.pool]),
         source=lambda wildcards: fingerprint(POOLS[wildcards.pool].name),
@@ -37,7 +37,7 @@ rule prepare:
     message:
         "prepare {wildcards.pool}"
     shell:
-        "mlpaper prepare --pool {params.pool:q} --raw {params.raw:q} --folder {params.folder:q} > {log:q} 2>&1"
+        "mlpaper prepare --spec {params.spec:q} --raw {params.raw:q} --folder {params.folder:q} > {log:q} 2>&1"
 
 
 rule split:
@@ -49,7 +49,7 @@ rule split:
     log:
         "results/logs/split/{pool}-{split}.log",
     params:
-        spec=lambda wildcards: canonical_json(SPLITS[f"data/{wildcards.pool}/{wildcards.split}.npz"]),
+        spec=lambda wildcards: SPLIT_FILES[f"data/{wildcards.pool}/{wildcards.split}.npz"],
         pool=lambda wildcards: paths.pool_folder(POOLS[wildcards.pool]),
         code=CODE["split"],
     message:

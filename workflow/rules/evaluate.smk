@@ -100,7 +100,7 @@ rule placements:
     log:
         "results/logs/placements/{run}.log",
     params:
-        spec=lambda wildcards: spec_of(wildcards).canonical(),
+        spec=lambda wildcards: SPEC_FILES[spec_of(wildcards).id],
         pool=pool_of,
         code=CODE["placements"],
     resources:

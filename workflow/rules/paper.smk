@@ -10,7 +10,7 @@ rule figure:
     log:
         "results/logs/figure/{item}.log",
     params:
-        job=lambda wildcards: canonical_json(item_of(FIGURES)(wildcards)),
+        job=lambda wildcards: FIGURE_FILES[wildcards.item],
         code=lambda wildcards: digest(*item_modules("figures", item_of(FIGURES)(wildcards).item.kind)),
         stem=paths.FIGURE,
         caption=lambda wildcards: rst(item_of(FIGURES)(wildcards).item.caption),
@@ -34,7 +34,7 @@ rule table:
     log:
         "results/logs/table/{item}.log",
     params:
-        job=lambda wildcards: canonical_json(item_of(TABLES)(wildcards)),
+        job=lambda wildcards: TABLE_FILES[wildcards.item],
         code=lambda wildcards: digest(*item_modules("tables", item_of(TABLES)(wildcards).item.kind)),
         stem=paths.TABLE,
         caption=lambda wildcards: rst(item_of(TABLES)(wildcards).item.caption),
@@ -57,7 +57,7 @@ rule numbers:
     log:
         "results/logs/numbers.log",
     params:
-        job=canonical_json(NUMBERS),
+        job=JOBS.add(NUMBERS),
         code=CODE["numbers"],
     message:
         "collect the numbers of the paper"

@@ -13,15 +13,12 @@ rule study:
     log:
         "results/logs/study/{study}.log",
     params:
-        runs=lambda wildcards: json.dumps(
-            {name: [paths.run_folder(run) for run in runs] for name, runs in PLAN.names[wildcards.study].items()}
-        ),
-        measured=lambda wildcards: json.dumps(measured_runs(PLAN.studies[wildcards.study])),
+        job=lambda wildcards: METRICS_FILES[wildcards.study],
         code=CODE["study"],
     message:
         "collect {wildcards.study}"
     shell:
-        "mlpaper study --runs {params.runs:q} --measured {params.measured:q} --output {output:q} > {log:q} 2>&1"
+        "mlpaper study --job {params.job:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule claims:
@@ -38,7 +35,7 @@ rule claims:
     log:
         "results/logs/claims/{study}.log",
     params:
-        job=lambda wildcards: canonical_json(CLAIMS[wildcards.study]),
+        job=lambda wildcards: CLAIMS_FILES[wildcards.study],
         code=CODE["judge"],
     message:
         "decide the claims of {wildcards.study}"

@@ -13,6 +13,7 @@ from mlpaper.paper.jobs import ItemJob, NumbersJob, StudyJob
 from mlpaper.spec import RunSpec
 from mlpaper.study.ledger import ClaimsJob
 from mlpaper.study.plan import Plan, measured_files, published, referenced
+from mlpaper.study.results import TableJob
 from mlpaper.study.schema.items import FigureSpec, TableSpec
 from mlpaper.study.schema.settings import Settings
 from mlpaper.study.schema.study import Study
@@ -88,6 +89,12 @@ def claims_job(plan: Plan, study: Study) -> ClaimsJob:
         table=paths.study_table(study.name),
         histories={run: tuple(map(paths.run_folder, names[run])) for run in study.runs if run in timed},
     )
+
+
+def metrics_job(plan: Plan, study: Study) -> TableJob:
+    """The job of a study's table of metrics."""
+    runs = {name: tuple(map(paths.run_folder, runs)) for name, runs in plan.names[study.name].items()}
+    return TableJob(runs=runs, measured=measured_runs(study))
 
 
 def measured_runs(study: Study) -> dict[str, tuple[str, ...]]:

@@ -1,0 +1,250 @@
+"""A server that starts jobs: it has imported what they need, and forks for each of them.
+
+Most jobs of the pipeline compute for less time than Python takes to import NumPy or matplotlib. So the main process of
+Snakemake opens one server per group of commands. `mlpaper` in a rule is then the client (`mlpaper.client`): it hands
+over its arguments, environment and streams, and ends with the exit code of the job. Where there is no server (on a
+cluster's node, or by hand) the client starts the command as usual: only the time differs.
+
+A server imports at its first request, computes nothing itself, and holds no threads when it forks. A job ends when its
+client does, and a server when the process that opened it does and its last job is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import logging
+import os
+import selectors
+import shlex
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from mlpaper.client import ACCEPTED, EXIT_CODE, GROUP_OF, HEADER, SERVER
+
+PRELOADED = {
+    "runs": (
+        "mlpaper.job_files",
+        "mlpaper.engine.train_job",
+        "mlpaper.engine.devices",
+        "mlpaper.engine.ops.cpu",
+        "mlpaper.evaluate.measure",
+        "mlpaper.evaluate.gradients",
+        "mlpaper.digest",
+        "pyarrow.parquet",
+    ),
+    "paper": (
+        "mlpaper.job_files",
+        "mlpaper.paper.figures",
+        "mlpaper.paper.tables",
+        "mlpaper.paper.numbers",
+        "mlpaper.paper.provenance",
+        "mlpaper.study.ledger",
+        "pandas",
+        "pyarrow.parquet",
+    ),
+}
+"""What the commands of a group import."""
+
+
+def shell_prefix(place: Path) -> str:
+    """What Snakemake puts before every shell command, so that `mlpaper` is this code in this Python.
+
+    It is neither what another environment's `PATH` names nor what the user's `PYTHONPATH` holds. `place` is where
+    servers listen, if there are any. Braces are doubled, since Snakemake formats the text.
+    """
+    source = Path(__file__).parents[1]
+    client = [sys.executable, "-I", "-S", str(source / "mlpaper" / "client.py")]
+    text = (
+        f"set -euo pipefail; unset PYTHONHOME; export PYTHONPATH={shlex.quote(str(source))} "
+        f'{SERVER}={shlex.quote(str(place))}; mlpaper() {{ {shlex.join(client)} "$@"; }}; '
+    )
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+@dataclass
+class Servers:
+    """The servers of one run of Snakemake."""
+
+    processes: list[subprocess.Popen[bytes]]
+
+    def close(self) -> None:
+        """End them; they wait for their last jobs."""
+        for process in self.processes:
+            process.communicate()
+
+
+def open_servers(place: Path) -> Servers:
+    """Start a server for every group, listening at `place` with the group's name as ending.
+
+    `place` is relative: the path of a socket may have no more than about 100 characters.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    processes = []
+    for group in sorted(set(GROUP_OF.values())):
+        path = Path(f"{place}.{group}")
+        path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as listener:
+            before = os.umask(0o177)
+            try:
+                listener.bind(str(path))
+            finally:
+                os.umask(before)
+            listener.listen(1024)
+            process = subprocess.Popen(
+                [sys.executable, "-m", __name__, group, str(listener.fileno()), str(path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[listener.fileno()],
+                start_new_session=True,  # Ctrl-C in the terminal ends clients, and they their jobs
+                env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+            )
+        processes.append(process)
+    return Servers(processes)
+
+
+class Server:
+    """The loop of one server.
+
+    Parameters
+    ----------
+    group
+        Which modules to import, a key of `PRELOADED`.
+    listener
+        A listening socket. A request is answered on its own connection: `ACCEPTED` when the job runs, its exit code
+        when it has ended.
+    """
+
+    def __init__(self, group: str, listener: socket.socket) -> None:
+        self.group, self.listener = group, listener
+        self.selector = selectors.DefaultSelector()
+        self.jobs: dict[int, tuple[int, socket.socket]] = {}
+        """Descriptor of a job's process to its id and its client."""
+        self.loaded = False
+
+    def run(self) -> None:
+        """Serve until whoever opened the server has gone and no job is left."""
+        self.selector.register(self.listener, selectors.EVENT_READ, self._accept)
+        self.selector.register(sys.stdin.fileno(), selectors.EVENT_READ, self._stop)
+        while self.selector.get_map():
+            for key, _ in self.selector.select():
+                if key.fileobj in self.selector.get_map():  # an event before may have removed it
+                    key.data(key.fileobj)
+
+    def _stop(self, pipe: int) -> None:
+        self.selector.unregister(pipe)
+        self.selector.unregister(self.listener)
+        self.listener.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        try:
+            streams, arguments, folder, environment = _receive(connection)
+        except (OSError, ValueError):
+            connection.close()
+            return
+        if not self.loaded:
+            self._load()
+        child = os.fork()
+        if child == 0:
+            _work(streams, arguments, folder, environment)
+        for stream in streams:
+            os.close(stream)
+        with contextlib.suppress(OSError):
+            os.setpgid(child, child)  # here and in the child: whichever is first
+        descriptor = os.pidfd_open(child)
+        self.jobs[descriptor] = child, connection
+        self.selector.register(descriptor, selectors.EVENT_READ, self._ended)
+        self.selector.register(connection, selectors.EVENT_READ, lambda _: self._abandoned(descriptor))
+        with contextlib.suppress(OSError):
+            connection.sendall(ACCEPTED)
+
+    def _load(self) -> None:
+        for name in PRELOADED[self.group]:
+            importlib.import_module(name)
+        gc.collect()
+        gc.freeze()  # pages that jobs share with the server are not touched by their collector
+        self.loaded = True
+
+    def _abandoned(self, descriptor: int) -> None:
+        """The client is gone: so goes its job, with all that it started."""
+        child, connection = self.jobs[descriptor]
+        self.selector.unregister(connection)
+        with contextlib.suppress(OSError):
+            os.killpg(child, signal.SIGKILL)
+
+    def _ended(self, descriptor: int) -> None:
+        child, connection = self.jobs.pop(descriptor)
+        _, status = os.waitpid(child, 0)
+        self.selector.unregister(descriptor)
+        os.close(descriptor)
+        if connection in self.selector.get_map():
+            self.selector.unregister(connection)
+        code = os.waitstatus_to_exitcode(status)
+        with contextlib.suppress(OSError):
+            connection.sendall(struct.pack(EXIT_CODE, code if code >= 0 else 128 - code))
+        connection.close()
+
+
+def _receive(connection: socket.socket) -> tuple[list[int], list[str], str, dict[str, str]]:
+    """A request: the client's three streams, its arguments, folder and environment."""
+    size = struct.calcsize(HEADER)
+    head, streams, _, _ = socket.recv_fds(connection, size, 3)
+    length, count = struct.unpack(HEADER, head)
+    text = bytearray()
+    while len(text) < length:
+        text += (part := connection.recv(length - len(text)))
+        if not part:
+            raise ValueError("a client that left")
+    fields = [os.fsdecode(field) for field in bytes(text).split(b"\0")]
+    folder, arguments, variables = fields[0], fields[1 : 1 + count], fields[1 + count :]
+    return streams, arguments, folder, dict(variable.split("=", 1) for variable in variables)
+
+
+def _work(streams: list[int], arguments: list[str], folder: str, environment: dict[str, str]) -> NoReturn:
+    """Be the job: never returns."""
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        for target, stream in enumerate(streams):
+            os.dup2(stream, target)
+        os.closerange(3, max(streams) + 1)
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.argv = ["mlpaper", *arguments]
+        from mlpaper.cli import main
+
+        main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        logging.shutdown()
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _main(group: str, descriptor: str, path: str) -> None:
+    from mlpaper.cli import prepare_process
+
+    prepare_process(threads=1)
+    try:
+        Server(group, socket.socket(fileno=int(descriptor))).run()
+    finally:
+        Path(path).unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
