@@ -5,9 +5,7 @@ Imports stand inside the commands: a job pays only for what it uses, and threads
 
 from __future__ import annotations
 
-import gc
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -18,14 +16,11 @@ import click
 
 from mlpaper import __version__
 from mlpaper.errors import MlpaperError
+from mlpaper.job_environment import prepare_process
 from mlpaper.paths import LEDGER
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
-IGNORED = frozenset(("MPLBACKEND", "MATPLOTLIBRC", "PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONOPTIMIZE"))
-"""Variables that a job does not inherit, with all of numba's (`NUMBA_*`) but `NUMBA_CACHE_DIR`. Rules set `PYTHONPATH`
-themselves."""
-THREAD_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 Command = TypeVar("Command", bound=Callable[..., Any])
 DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
 _REPORT = click.option("--report", type=FOLDER, default=Path("report"), show_default=True, help="Templates and styles.")
@@ -49,20 +44,6 @@ def cli(threads: int) -> None:
     logging.Formatter.converter = time.gmtime
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
     logging.getLogger("fontTools").setLevel(logging.WARNING)
-
-
-def prepare_process(threads: int) -> None:
-    """What must be settled before NumPy, numba, matplotlib and pydantic are imported.
-
-    Settings that a shell keeps for other programs would change what the pipeline makes, or stop it: they are dropped.
-    """
-    for name in [name for name in os.environ if name in IGNORED or name.startswith("NUMBA_")]:
-        if name != "NUMBA_CACHE_DIR":
-            del os.environ[name]
-    for name in THREAD_POOLS:
-        os.environ[name] = str(threads)
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else it looks through all that is installed
-    gc.set_threshold(100_000)  # imports allocate long-lived objects; scanning them takes a tenth of a short job
 
 
 def _job(model: str) -> Callable[[Command], Command]:

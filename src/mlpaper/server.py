@@ -17,7 +17,6 @@ import importlib
 import logging
 import os
 import selectors
-import shlex
 import signal
 import socket
 import struct
@@ -27,7 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from mlpaper.client import ACCEPTED, EXIT_CODE, GROUP_OF, HEADER, SERVER
+from mlpaper.client import ACCEPTED, EXIT_CODE, GROUP_OF, HEADER
+from mlpaper.job_environment import prepare_process
 
 PRELOADED = {
     "runs": (
@@ -54,21 +54,6 @@ PRELOADED = {
 """What the commands of a group import."""
 
 
-def shell_prefix(place: Path) -> str:
-    """What Snakemake puts before every shell command, so that `mlpaper` is this code in this Python.
-
-    It is neither what another environment's `PATH` names nor what the user's `PYTHONPATH` holds. `place` is where
-    servers listen, if there are any. Braces are doubled, since Snakemake formats the text.
-    """
-    source = Path(__file__).parents[1]
-    client = [sys.executable, "-I", "-S", str(source / "mlpaper" / "client.py")]
-    text = (
-        f"set -euo pipefail; unset PYTHONHOME; export PYTHONPATH={shlex.quote(str(source))} "
-        f'{SERVER}={shlex.quote(str(place))}; mlpaper() {{ {shlex.join(client)} "$@"; }}; '
-    )
-    return text.replace("{", "{{").replace("}", "}}")
-
-
 @dataclass
 class Servers:
     """The servers of one run of Snakemake."""
@@ -86,8 +71,10 @@ def open_servers(place: Path) -> Servers:
 
     `place` is relative: the path of a socket may have no more than about 100 characters.
     """
+    processes: list[subprocess.Popen[bytes]] = []
+    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+        return Servers(processes)
     place.parent.mkdir(parents=True, exist_ok=True)
-    processes = []
     for group in sorted(set(GROUP_OF.values())):
         path = Path(f"{place}.{group}")
         path.unlink(missing_ok=True)
@@ -237,8 +224,6 @@ def _work(streams: list[int], arguments: list[str], folder: str, environment: di
 
 
 def _main(group: str, descriptor: str, path: str) -> None:
-    from mlpaper.cli import prepare_process
-
     prepare_process(threads=1)
     try:
         Server(group, socket.socket(fileno=int(descriptor))).run()

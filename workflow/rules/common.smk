@@ -21,6 +21,7 @@ from mlpaper.digest import RULES, digest, item_modules
 from mlpaper.engine.devices import visible_devices, why_no_gpu
 from mlpaper.engine.population import populations
 from mlpaper.errors import MlpaperError
+from mlpaper.job_environment import caches, shell_prefix
 from mlpaper.job_files import JobFiles
 from mlpaper.data.sources import fingerprint
 from mlpaper.paper.captions import rst
@@ -35,14 +36,18 @@ from mlpaper.paper.expand import (
 )
 from mlpaper.paper.jobs import arrays, inputs
 from mlpaper.spec import PARTS
-from mlpaper.server import open_servers, shell_prefix
+from mlpaper.server import open_servers
 from mlpaper.study.plan import left_out_notice, load_plan, noise_levels
 
 min_version("9.10")
 
 # Rules call `mlpaper`: this project's, in this Python.
 SOCKET = Path(f".snakemake/mlpaper-{os.getpid()}")
-shell.prefix(shell_prefix(SOCKET))
+VARIABLES, NOTICES = caches(Path(".snakemake/caches"))
+shell.prefix(shell_prefix(SOCKET, VARIABLES))
+if workflow.is_main_process:
+    for notice in NOTICES:
+        print(notice, file=sys.stderr)
 
 try:
     PLAN = load_plan(config, Path(workflow.basedir) / "workflow")
