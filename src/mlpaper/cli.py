@@ -43,7 +43,17 @@ def cli(threads: int) -> None:
     prepare_process(threads)
     logging.Formatter.converter = time.gmtime
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
-    logging.getLogger("fontTools").setLevel(logging.WARNING)
+    for library in ("fontTools", "httpx"):  # the latter logs addresses whole, with passwords
+        logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def _mirror(context: click.Context, parameter: click.Parameter, value: str) -> str | None:
+    from mlpaper.data.mirror import parse_mirror
+
+    try:
+        return parse_mirror(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}, not {value!r}", context, parameter) from None
 
 
 def _job(model: str) -> Callable[[Command], Command]:
@@ -78,13 +88,13 @@ def _of_run(command: Command) -> Command:
 @click.option("--dataset", required=True)
 @click.option("--part", type=click.Choice(["train", "test"]), required=True)
 @click.option("--folder", type=FOLDER, required=True, help="Where the verified files go.")
-@click.option("--mirror", default="", help="A folder or URL laid out <dataset>/<file>, tried first.")
-def fetch(dataset: str, part: Any, folder: Path, mirror: str) -> None:
+@click.option("--mirror", default="", callback=_mirror, help="A folder or URL laid out <dataset>/<file>, tried first.")
+def fetch(dataset: str, part: Any, folder: Path, mirror: str | None) -> None:
     """Download one official part of a dataset, or take it from a mirror, and verify it."""
     from mlpaper.data.fetch import fetch_part
     from mlpaper.data.sources import get_source
 
-    fetch_part(get_source(dataset), part, folder, mirror or None)
+    fetch_part(get_source(dataset), part, folder, mirror)
 
 
 @cli.command()
@@ -407,7 +417,12 @@ def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more
 @cli.command()
 @click.option("--reference", type=FOLDER, default=Path("tests/reference"), show_default=True, help="Recorded results.")
 @click.option("--only", multiple=True, metavar="NAME", help="Only this run; may be given again.")
-@click.option("--mirror", help="A folder or URL laid out <dataset>/<file>, for runs on data that are not in data/.")
+@click.option(
+    "--mirror",
+    default="",
+    callback=_mirror,
+    help="A folder or URL laid out <dataset>/<file>, for runs on data that are not in data/.",
+)
 @click.option("--record", "recording", is_flag=True, help="Write what comes out here as the reference.")
 def verify(reference: Path, only: tuple[str, ...], mirror: str | None, recording: bool) -> None:
     """Train a sample of runs and compare them with what was recorded; exit code 1 if any is different or none ran."""

@@ -23,6 +23,7 @@ from typing import Literal
 
 from mlpaper.data.dataset import IMAGES, META, Dataset
 from mlpaper.data.fetch import fetch_part
+from mlpaper.data.mirror import check_mirror
 from mlpaper.data.prepare import prepare
 from mlpaper.data.sources import get_source
 from mlpaper.data.split import Split, make_split
@@ -273,12 +274,11 @@ class Data:
     working
         Folder that the pipeline runs in; nothing is written to it.
     mirror
-        As in `config.yaml`.
+        As `parse_mirror` returns it.
     """
 
     def __init__(self, scratch: Path, working: Path, mirror: str | None = None) -> None:
-        if mirror is not None and "://" not in mirror and not Path(mirror).expanduser().is_dir():
-            raise ConfigurationError(f"--mirror: there is no folder {mirror}; it holds <dataset>/<file>, or is a URL")
+        check_mirror(mirror, "--mirror")
         self.scratch, self.working, self.mirror = scratch, working, mirror
         self._pools: dict[str, Path | Unavailable] = {}
 

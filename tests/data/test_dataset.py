@@ -25,7 +25,7 @@ MNIST = PoolSpec(name="mnist")
 def raw(toy: Toy, tmp_path: Path) -> Path:
     mirror = toy.put(tmp_path / "mirror" / "toys").parent
     for part in ("train", "test"):
-        fetch_part(toy.source(), part, tmp_path / "raw", str(mirror), progress=False)
+        fetch_part(toy.source(), part, tmp_path / "raw", str(mirror))
     return tmp_path / "raw"
 
 
@@ -149,7 +149,7 @@ def test_enlarging_is_bilinear() -> None:
 def test_real_emnist_part(mirror: Path, tmp_path: Path) -> None:
     source = get_source("emnist_bymerge")
     need(mirror, f"emnist/{source.parts['test'].images.name}")
-    fetch_part(source, "test", tmp_path / "raw", str(mirror), progress=False)
+    fetch_part(source, "test", tmp_path / "raw", str(mirror))
     prepare(PoolSpec(name="emnist_bymerge", parts=("test",)), tmp_path / "raw", tmp_path / "out")
     data = Dataset.open(tmp_path / "out")
     assert len(data) == 116_323

@@ -4,26 +4,34 @@ import dataclasses
 import errno
 import gzip
 import json
+import logging
 import os
 import socket
+import struct
+import sys
 import threading
+import time
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from toy_data import Site, Toy, archive_of
+from click.testing import CliRunner
+from toy_data import Site, Toy, answering, archive_of
 
-from mlpaper.data import fetch, transfer
+from mlpaper import cli
+from mlpaper.data import fetch
 from mlpaper.data.fetch import PARTIAL, fetch_part
 from mlpaper.data.sources import SOURCES, Source, get_source
 from mlpaper.data.transfer import Policy
 from mlpaper.errors import ConfigurationError, DataError, StorageError
 
-QUICK = Policy(attempts=3, wait=0.0, timeout=5.0, block=1 << 12)
+QUICK = Policy(attempts=3, wait=0.0, timeout=5.0)
 IMAGES, LABELS = "train-images-idx.gz", "train-labels-idx.gz"
 
 
 def get(source: Source, folder: Path, mirror: object = None, part: str = "train", policy: Policy = QUICK) -> None:
-    fetch_part(source, part, folder, None if mirror is None else str(mirror), progress=False, policy=policy)
+    fetch_part(source, part, folder, None if mirror is None else str(mirror), policy=policy)
 
 
 def check(toy: Toy, folder: Path, origin: str) -> None:
@@ -193,6 +201,56 @@ def test_stalled_server(toy: Toy, tmp_path: Path) -> None:
     assert "no answer in time" in text
 
 
+@pytest.mark.parametrize("headers", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-More: "])
+def test_a_byte_now_and_then_is_too_slow(toy: Toy, tmp_path: Path, site: Site, headers: bytes) -> None:
+    """In the body or in the headers: no pause is long enough to be a dead connection."""
+    patience = Policy(attempts=1, wait=0.0, timeout=0.5, slowest=1e6)
+    started = time.monotonic()
+    with answering(headers + b"\x1f\x8b", b"\x08", pause=0.05) as url:
+        text = refused(toy.source(url), tmp_path / "raw", policy=patience)
+    assert "too slow" in text
+    assert time.monotonic() - started < 5
+
+
+def test_answers_that_are_no_http_or_the_wrong_range(toy: Toy, tmp_path: Path) -> None:
+    size = len(toy.files[LABELS])
+    for answer, reason in [
+        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "illegal status line"),
+        (
+            f"HTTP/1.1 206 Partial\r\nContent-Range: bytes 9-{size - 1}/{size}\r\n\r\n".encode(),
+            "asked for bytes from 0",
+        ),
+        (b"HTTP/1.1 206 Partial\r\n\r\n", "asked for bytes from 0"),
+        (b"HTTP/1.1 416 Range Not Satisfiable\r\n\r\n", "HTTP 416"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n", "Content-Length"),
+        (b"", "disconnected"),
+    ]:
+        with answering(answer) as url:
+            assert reason in refused(toy.source(url), tmp_path / "raw", policy=dataclasses.replace(QUICK, attempts=1))
+
+
+def test_redirects(toy: Toy, tmp_path: Path, site: Site) -> None:
+    served(site, toy, "/good")
+    site.moved = {f"/old/{name}": f"{site.url}/good/{name}" for name in (IMAGES, LABELS)}
+    site.moved |= {f"/circle/{LABELS}": f"{site.url}/circle/{LABELS}", f"/disk/{LABELS}": f"file:///etc/{LABELS}"}
+    text = refused(toy.source(f"{site.url}/circle/", f"{site.url}/disk/"), tmp_path / "raw")
+    assert "redirects" in text
+    assert "unsupported protocol 'file://'" in text
+    get(toy.source(f"{site.url}/old/"), tmp_path / "raw")
+    check(toy, tmp_path / "raw", f"{site.url}/old/")
+
+
+def test_proxy_and_certificates_of_the_environment(
+    toy: Toy, tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served(site, toy, "http://data.invalid")  # a proxy is asked for whole addresses
+    monkeypatch.setenv("HTTP_PROXY", site.url)
+    get(toy.source("http://data.invalid/"), tmp_path / "raw")
+    check(toy, tmp_path / "raw", "http://data.invalid/")
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file")
+    assert "certificates of the environment cannot be used" in refused(toy.source(f"{site.url}/"), tmp_path / "raw2")
+
+
 # Interruptions.
 
 
@@ -232,6 +290,24 @@ def test_next_run_resumes_and_mistrusts(toy: Toy, tmp_path: Path, site: Site) ->
         left.write_bytes(spoilt)
         get(source, tmp_path / "raw")
         check(toy, tmp_path / "raw", url)
+
+
+def test_attempts_count_from_the_last_progress(toy: Toy, tmp_path: Path, site: Site) -> None:
+    url = served(site, toy)
+    site.most = len(toy.files[IMAGES]) // 9
+    get(toy.source(url), tmp_path / "raw", policy=dataclasses.replace(QUICK, attempts=2))
+    check(toy, tmp_path / "raw", url)
+    assert len(site.log) >= 10
+    # Where each attempt begins again, there is none.
+    site.ranges = False
+    assert "peer closed connection" in refused(toy.source(url), tmp_path / "raw2")
+
+
+def test_wrong_content_in_pieces_is_refused_once(toy: Toy, tmp_path: Path, site: Site) -> None:
+    site.files[f"/{LABELS}"] = toy.files[LABELS][:-1] + b"!"
+    site.most = len(toy.files[LABELS]) // 2 + 1
+    assert "wrong content" in refused(toy.source(f"{site.url}/"), tmp_path / "raw")
+    assert len(site.log) == 2
 
 
 # The archive.
@@ -296,9 +372,29 @@ def test_archives_that_lie(toy: Toy, tmp_path: Path, site: Site) -> None:
     assert f"has {len(member)} bytes instead of {len(member) + 1}" in tried(whole, parts={"train": longer})
     other = dataclasses.replace(part, labels=dataclasses.replace(part.labels, sha256="0" * 64))
     assert "wrong content" in tried(whole, parts={"train": other})
+    # What `zipfile` does not expect, or would decompress without bounds.
+    end = whole.rindex(LABELS.encode())
+    entry = end - len("gzip/") - 46  # in the table of contents
+    assert whole[entry : entry + 4] == b"PK\x01\x02"
+    flag = whole[entry + 9] | 8
+    not_utf8 = whole[: entry + 9] + bytes([flag]) + whole[entry + 10 : end] + b"\xff" + whole[end + 1 :]
+    assert "not a sound zip" in tried(not_utf8)
+    method = whole[: entry + 10] + bytes([zipfile.ZIP_LZMA]) + whole[entry + 11 :]
+    assert "a method other than deflate" in tried(method)
     site.files["/gzip.zip"] = whole + b"x"
     text = refused(toy.source(archive=archive_of(whole, url)), tmp_path / "raw")
     assert f"a file of {len(whole) + 1} bytes" in text
+
+
+def test_a_table_of_contents_that_claims_too_much_is_not_believed(toy: Toy, tmp_path: Path, site: Site) -> None:
+    whole = toy.zip()
+    for name in (IMAGES, LABELS):
+        at = whole.rindex(name.encode()) - len("gzip/") - 46  # the entry in the table of contents
+        whole = whole[: at + 20] + struct.pack("<I", 900_000) + whole[at + 24 :]  # the compressed length
+    site.files["/gzip.zip"] = whole
+    with suppress(DataError):  # `zipfile` may be content with the bytes that it has
+        get(toy.source(archive=archive_of(whole, f"{site.url}/gzip.zip")), tmp_path / "raw")
+    assert site.sent < len(toy.files[IMAGES]) + len(toy.files[LABELS]) + 40_000
 
 
 # Our own disk.
@@ -320,10 +416,10 @@ def test_full_disk(toy: Toy, tiny_disk: Path, tmp_path: Path, site: Site) -> Non
 
 
 def test_full_disk_simulated(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def copy(*_: object) -> str:
+    def copy(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(fetch, "_copy", copy)
+    monkeypatch.setattr(fetch.shutil, "copyfile", copy)
     toy.put(tmp_path / "mirror" / "toys")
     with pytest.raises(StorageError, match="full"):
         get(toy.source(), tmp_path / "raw", tmp_path / "mirror")
@@ -333,32 +429,49 @@ def test_full_disk_simulated(toy: Toy, tmp_path: Path, monkeypatch: pytest.Monke
 # Words.
 
 
-def test_progress_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    with transfer.Meter("big.gz", 4_000_000) as meter:
-        for done in range(0, 4_000_001, 100_000):
-            meter.at(done)
-    with transfer.Meter("small.gz", 10) as meter:
-        meter.at(5)
-        meter.at(10)
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert [line.split(" of ")[0] for line in captured.err.splitlines()] == [
-        "big.gz:  25 %",
-        "big.gz:  50 %",
-        "big.gz:  75 %",
-        "big.gz: 100 %",
-        "small.gz: 100 %",
+def test_the_log_names_each_source_that_is_tried_and_no_secret(
+    toy: Toy, tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("httpx").setLevel(logging.NOTSET)
+    caplog.set_level(logging.INFO)
+    monkeypatch.setitem(SOURCES, "mnist", toy.source(served(site, toy, "/good")))
+    mirror = site.url.replace("//", "//me:secret@") + "/none?token=secret"
+    arguments = [
+        "fetch",
+        "--dataset",
+        "mnist",
+        "--part",
+        "train",
+        "--folder",
+        str(tmp_path / "raw"),
+        "--mirror",
+        mirror,
     ]
+    done = CliRunner().invoke(cli.cli, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    check(toy, tmp_path / "raw", f"{site.url}/good/")
+    for name in toy.parts["train"].files.values():
+        assert f"{name.name} from mirror {site.url}/none/toys/{name.name}" in caplog.text
+        assert f"{name.name} from {site.url}/good/{name.name}" in caplog.text
+    assert "secret" not in caplog.text + done.output
 
 
-def test_progress_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer.sys.stderr, "isatty", lambda: True)
-    with transfer.Meter("big.gz", 4_000_000) as meter:
-        meter.at(4_000_000)
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_shows_progress_on_a_terminal(
+    toy: Toy,
+    tmp_path: Path,
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    terminal: bool,
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    get(toy.source(served(site, toy)), tmp_path / "raw")
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "big.gz" in captured.err
-    assert "4.0/4.0 MB" in captured.err
+    assert (LABELS in captured.err) == terminal
+    size = len(toy.files[LABELS])
+    assert (f"{size}/{size} bytes" in captured.err) == terminal
 
 
 def test_registry() -> None:

@@ -6,11 +6,16 @@ import gzip
 import hashlib
 import io
 import struct
+import threading
+import time
 import zipfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
+from itertools import chain, repeat
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import numpy as np
 import pytest
@@ -91,12 +96,37 @@ class Site:
     """Send more than asked for, without saying how much, until the client hangs up."""
     cut: set[str] = field(default_factory=set)
     """Paths whose next transfer stops in the middle."""
+    most: int | None = None
+    """Bytes after which every transfer stops."""
+    moved: dict[str, str] = field(default_factory=dict)
+    """Where a path redirects to."""
     statuses: list[int] = field(default_factory=list)
     """Error statuses for the next requests."""
     log: list[tuple[str, str | None]] = field(default_factory=list)
     agents: set[str] = field(default_factory=set)
     sent: int = 0
     url: str = ""
+
+
+@contextmanager
+def answering(*pieces: bytes, pause: float = 0.0) -> Iterator[str]:
+    """The URL of a server that gives every request these bytes, and the last of them again and again after a pause."""
+
+    class Answer(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1 << 16)
+            with suppress(OSError):  # the client hung up
+                for piece in chain(pieces, repeat(pieces[-1]) if pause else ()):
+                    self.request.sendall(piece)
+                    time.sleep(pause)
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Answer) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
 
 
 def handler(site: Site) -> type[BaseHTTPRequestHandler]:
@@ -112,7 +142,9 @@ def handler(site: Site) -> type[BaseHTTPRequestHandler]:
             site.log.append((path, wanted))
             site.agents.add(self.headers["User-Agent"])
             body, status, extra = site.files.get(path), 200, {}
-            if site.html:
+            if path in site.moved:
+                status, extra, body = 302, {"Location": site.moved[path]}, b""
+            elif site.html:
                 body, extra = b"<!DOCTYPE html><html>Moved</html>", {"Content-Type": "text/html; charset=utf-8"}
             elif site.statuses:
                 body, status = b"", site.statuses.pop(0)
@@ -137,6 +169,9 @@ def handler(site: Site) -> type[BaseHTTPRequestHandler]:
                 site.cut.remove(path)
                 body = body[: len(body) // 2]
                 self.close_connection = True
+            if site.most is not None:
+                self.close_connection = site.most < len(body)
+                body = body[: site.most]
             self.pour(body, times=1)
 
         def pour(self, body: bytes, times: int = 10_000) -> None:

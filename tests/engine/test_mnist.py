@@ -30,7 +30,7 @@ def mnist(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     for part in POOL.parts:
         if not (mirror / source.folder / source.parts[part].images.name).is_file():
             pytest.skip(f"the mirror has no mnist {part}")
-        fetch_part(source, part, folder / "raw", str(mirror), progress=False)
+        fetch_part(source, part, folder / "raw", str(mirror))
     prepare(POOL, folder / "raw", folder)
     return Dataset.open(folder)
 

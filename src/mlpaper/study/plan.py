@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mlpaper.data.mirror import check_mirror
 from mlpaper.data.sources import get_source
 from mlpaper.errors import ConfigurationError, nearest
 from mlpaper.spec import PARTS, PoolSpec, RunSpec, widths
@@ -101,7 +102,6 @@ def load_plan(config: Mapping[str, Any], workflow: Path) -> Plan:
         Anything in the configuration or in the files is not as it must be.
     """
     settings = validate(Settings, dict(config), "config.yaml or --config")
-    _check_mirror(settings.mirror)
     scale_file = _existing("scale", settings.scale, workflow / "scales")
     scale = validate(Scale, yaml_file.load(scale_file), str(scale_file), scale_file)
     available = sorted(path.stem for path in (workflow / "studies").glob("*.yaml"))
@@ -115,6 +115,8 @@ def load_plan(config: Mapping[str, Any], workflow: Path) -> Plan:
         studies[name] = load_study(path)
         specs[name] = expand(studies[name], path, settings, scale, seeds[name])
     _check_left_out(settings, studies)
+    pools = dict.fromkeys(spec.dataset for runs in specs.values() for spec, *_ in runs.values())
+    check_mirror(settings.mirror, "config.yaml or --config: `mirror`", pools)
     return Plan(settings, scale, studies, seeds, specs, why_without_twin(settings))
 
 
@@ -435,14 +437,6 @@ def _check_citation(key: str, path: Path) -> None:
     known = re.findall(r"^@\w+\{\s*([^,\s]+)", references.read_text(encoding="utf-8"), re.MULTILINE)
     if key not in known:
         raise ConfigurationError(f"{path}: `source.citation`: {references} has no entry `{key}`{nearest(key, known)}")
-
-
-def _check_mirror(mirror: str | None) -> None:
-    """A local mirror must be a folder; what it holds is checked when it is used."""
-    if mirror is not None and "://" not in mirror and not Path(mirror).expanduser().is_dir():
-        raise ConfigurationError(
-            f"config.yaml or --config: `mirror`: there is no folder {mirror}; it holds <dataset>/<file>, or is a URL"
-        )
 
 
 def _existing(kind: str, name: str, folder: Path) -> Path:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from mlpaper.data.mirror import parse_mirror
 from mlpaper.spec import DatasetName, Model, Part, Positive, Seed
 
 
@@ -21,7 +22,8 @@ class Settings(Model):
     scale: str = "paper"
     """Name of a file in `workflow/scales/`."""
     mirror: str | None = None
-    """A folder or URL laid out `<dataset>/<file>`, tried before all other sources."""
+    """A folder (a path or a `file://` URL) or an http(s) URL, laid out `<dataset>/<file>`, tried before all other
+    sources; null, `none` or empty for none."""
     emnist_parts: tuple[Part, ...] = ("train", "test")
     """Official parts of EMNIST that form the pool."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
@@ -55,6 +57,11 @@ class Settings(Model):
                 "must be `auto`, a list of distinct seeds such as [0, 1, 2], or such a list for some studies"
             )
         return value
+
+    @field_validator("mirror")
+    @classmethod
+    def _folder_or_url(cls, value: str | None) -> str | None:
+        return None if value is None else parse_mirror(value)
 
     @field_validator("emnist_parts", mode="after")
     @classmethod
