@@ -30,7 +30,7 @@ rule all:
 
 onstart:
     JOBS.write()
-    SERVERS.append(open_servers(SOCKET))
+    SERVERS.append(open_servers(SOCKET, VARIABLES))
     # For every job that ended Snakemake looks at all waiting jobs again, after the timespan of its rate limit, then once more,
     # and so on; with its default of 100 jobs a second that is more work than many a job here. A limit that is given stays.
     limit = workflow.scheduling_settings.max_jobs_per_timespan

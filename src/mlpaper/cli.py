@@ -29,7 +29,7 @@ _REPORT = click.option("--report", type=FOLDER, default=Path("report"), show_def
 def main() -> None:
     """Run the command line; an error that the user can mend is printed as a message."""
     try:
-        cli()
+        cli(prog_name="mlpaper")
     except MlpaperError as error:
         click.echo(f"mlpaper: {error}", err=True)
         sys.exit(1)

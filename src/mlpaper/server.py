@@ -22,6 +22,7 @@ import socket
 import struct
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -66,10 +67,16 @@ class Servers:
             process.communicate()
 
 
-def open_servers(place: Path) -> Servers:
-    """Start a server for every group, listening at `place` with the group's name as ending.
+def open_servers(place: Path, variables: Mapping[str, str]) -> Servers:
+    """Start a server for every group; none where the system lacks what they need (Linux has it).
 
-    `place` is relative: the path of a socket may have no more than about 100 characters.
+    Parameters
+    ----------
+    place
+        Where they listen, with the group's name as ending. A relative path: that of a socket may have no more than
+        about 100 characters.
+    variables
+        Variables that jobs have besides those of this process, as `job_environment.shell_prefix` takes them.
     """
     processes: list[subprocess.Popen[bytes]] = []
     if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
@@ -91,7 +98,7 @@ def open_servers(place: Path) -> Servers:
                 stdout=subprocess.DEVNULL,
                 pass_fds=[listener.fileno()],
                 start_new_session=True,  # Ctrl-C in the terminal ends clients, and they their jobs
-                env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+                env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])} | dict(variables),
             )
         processes.append(process)
     return Servers(processes)

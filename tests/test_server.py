@@ -1,0 +1,168 @@
+"""Jobs started by a server end as they do without one: output, exit codes, kills, and no server at all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mlpaper.job_environment import shell_prefix
+from mlpaper.job_files import JobFiles
+from mlpaper.server import Servers, open_servers
+from mlpaper.spec import RunSpec
+
+PLACE = Path("servers") / "here"
+LONG = {"dataset": {"name": "digits"}, "network": {"hidden": [8]}, "epochs": 1_000_000}
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="servers need Linux")
+
+
+@pytest.fixture
+def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servers]:
+    monkeypatch.chdir(tmp_path)
+    opened = open_servers(PLACE, {})
+    yield opened
+    opened.close()
+
+
+def shell(command: str, place: Path = PLACE, **variables: str) -> subprocess.Popen[str]:
+    """A job as Snakemake starts it."""
+    text = shell_prefix(place, {}).replace("{{", "{").replace("}}", "}") + command
+    pipe = subprocess.PIPE
+    environment = os.environ | variables
+    return subprocess.Popen(["bash", "-c", text], stdout=pipe, stderr=pipe, text=True, env=environment)
+
+
+def outcome(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, errors = process.communicate(timeout=120)
+    return process.returncode, out, errors
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def until(holds: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def train(digits: Path) -> str:
+    """A command that trains until it is killed."""
+    jobs = JobFiles()
+    spec = jobs.add(RunSpec.model_validate(LONG))
+    jobs.write()
+    return (
+        f"mlpaper train --spec {spec} --folder run --pool {digits} --split {digits}/split.npz --checkpoint saved.npz"
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("mlpaper --threads 1 prepare --help", 0),
+        ("mlpaper prepare", 2),
+        ("mlpaper judge --job 'no such file' --output x.parquet", 1),
+        ("cd / && mlpaper prepare --help > /dev/null", 0),
+    ],
+)
+def test_a_job_ends_as_it_does_without_a_server(command: str, code: int, servers: Servers) -> None:
+    served = outcome(shell(command))
+    assert served == outcome(shell(command, place=Path("nowhere")))
+    assert served[0] == code
+
+
+def test_the_jobs_are_the_servers(servers: Servers, digits: Path) -> None:
+    """Else the other tests would prove nothing."""
+    job = shell(train(digits))
+    until(lambda: any(children(server.pid) for server in servers.processes))
+    job.kill()
+    outcome(job)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_job_dies_with_its_client(how: signal.Signals, servers: Servers, digits: Path) -> None:
+    job = shell("exec 3>&1; " + train(digits).replace("mlpaper train", "mlpaper train 3>&-"))
+    until(lambda: any(children(server.pid) for server in servers.processes))
+    (server,) = (server for server in servers.processes if children(server.pid))
+    (client,) = children(job.pid) or [job.pid]
+    os.kill(client, how)
+    until(lambda: not children(server.pid))
+    assert outcome(job)[0] != 0
+    assert outcome(shell("mlpaper prepare --help"))[0] == 0
+
+
+def test_a_job_that_is_killed_fails(servers: Servers, digits: Path) -> None:
+    job = shell(train(digits))
+    until(lambda: any(children(server.pid) for server in servers.processes))
+    ((child,),) = (found for server in servers.processes if (found := children(server.pid)))
+    os.kill(child, signal.SIGKILL)
+    assert outcome(job)[0] == 128 + signal.SIGKILL
+
+
+def test_where_the_server_is_killed_its_job_fails_and_the_next_starts_by_itself(servers: Servers, digits: Path) -> None:
+    job = shell(train(digits))
+    until(lambda: any(children(server.pid) for server in servers.processes))
+    ((server, child),) = ((it, children(it.pid)[0]) for it in servers.processes if children(it.pid))
+    server.kill()
+    code, _, errors = outcome(job)
+    os.kill(child, signal.SIGKILL)
+    assert (code, "the server of this job was killed" in errors) == (1, True)
+    assert outcome(shell("mlpaper prepare --help"))[0] == 0
+
+
+def test_servers_end_with_whoever_opened_them(tmp_path: Path) -> None:
+    opener = (
+        "import os, signal, time; from pathlib import Path; from mlpaper.server import open_servers\n"
+        "print(*(it.pid for it in open_servers(Path('s'), {}).processes), flush=True); os.kill(os.getpid(), 9)"
+    )
+    python = [os.sys.executable, "-c", opener]  # type: ignore[attr-defined]
+    done = subprocess.run(python, cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=False)
+    until(lambda: not any(Path(f"/proc/{pid}/fd").exists() and _running(pid) for pid in done.stdout.split()))
+    assert not list(tmp_path.glob("s.*"))
+
+
+def _running(pid: str) -> bool:
+    """Whether a process is there and not a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_strange_requests_harm_nobody(servers: Servers) -> None:
+    for request in (b"", b"x", b"\0" * 8, b"\xff" * 4096):
+        with socket.socket(socket.AF_UNIX) as stranger:
+            stranger.connect(f"{PLACE}.runs")
+            stranger.sendall(request)
+    assert outcome(shell("mlpaper prepare --help"))[0] == 0
+    assert all(server.poll() is None for server in servers.processes)
+
+
+@pytest.mark.parametrize("place", [PLACE, Path("nowhere")])
+def test_jobs_do_not_see_what_a_shell_sets_for_other_programs(place: Path, servers: Servers, tmp_path: Path) -> None:
+    """A backend of matplotlib as notebooks set it, modules that shadow ours, and numba without its compiler."""
+    (tmp_path / "other").mkdir()
+    for module in ("mlpaper", "numpy", "sitecustomize"):
+        (tmp_path / "other" / f"{module}.py").write_text("raise SystemExit('not this one')")
+    hostile = {
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "MATPLOTLIBRC": str(tmp_path),
+        "PYTHONPATH": str(tmp_path / "other"),
+        "PYTHONSTARTUP": str(tmp_path / "other" / "numpy.py"),
+        "PYTHONHOME": str(tmp_path),
+        "NUMBA_DISABLE_JIT": "1",
+    }
+    command = "mlpaper figure --job none.json --stem x"
+    assert outcome(shell(command, place, **hostile)) == outcome(shell(command, place))
+    code, _, errors = outcome(shell(command, place, **hostile))
+    assert (code, "none.json cannot be read" in errors) == (1, True)
