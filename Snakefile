@@ -1,5 +1,8 @@
 # Published studies of multilayer perceptrons, from raw data to a typeset paper: snakemake --cores 4
-configfile: "config.yaml"
+from mlpaper.study.yaml_file import checked
+
+
+configfile: checked("config.yaml")
 
 
 report: "workflow/report/workflow.rst"

@@ -36,7 +36,7 @@ min_version("9.10")
 shell.prefix(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; ')
 
 try:
-    PLAN = load_plan(config, Path(workflow.basedir) / "workflow")
+    PLAN = load_plan(config, Path(workflow.basedir) / "workflow", workflow.configfiles)
     FIGURES, TABLES = figure_jobs(PLAN), table_jobs(PLAN)
 except MlpaperError as error:
     raise WorkflowError(str(error)) from None
