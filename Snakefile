@@ -5,8 +5,10 @@ from pathlib import Path
 # The code beside this file, whatever is installed: a moved or copied project runs its own.
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
+from mlpaper.study.yaml_file import checked
 
-configfile: Path(workflow.basedir) / "config.yaml"
+
+configfile: checked(Path(workflow.basedir) / "config.yaml")
 
 
 report: "workflow/report/workflow.rst"

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Set up the environment in `.venv` from uv.lock: `python3 envs/setup.py [dev] [twin] [gpu] [gpu13] [slurm] [cluster]`.
 
-Returns at once where all that is asked for is there. Only Python's standard library is used, and of pip only what every
-version can do: install one package without dependencies (uv, by its hash). An environment knows its folder: in a moved or
-copied project it is made again. `make` calls this before every target.
+Returns at once where all that is asked for is there. Only the standard library of Python is used, and of pip only what
+every version can do: install one package without dependencies (uv, by its hash). An environment knows its folder: in a
+moved or copied project it is made again. `make` calls this before every target.
 """
 
 import hashlib
@@ -70,7 +70,7 @@ def create() -> None:
     uv = [*PIP, "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(ROOT / "envs" / "uv.txt")]
     if subprocess.run(uv, check=False).returncode:
         shutil.rmtree(VENV)
-        sys.exit("uv could not be installed; CONTRIBUTING.md (\"Without uv\") says how to set up with pip alone")
+        sys.exit('uv could not be installed; CONTRIBUTING.md ("Without uv") says how to set up with pip alone')
 
 
 def install(parts: list) -> None:

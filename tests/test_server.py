@@ -61,9 +61,7 @@ def train(digits: Path) -> str:
     jobs = JobFiles()
     spec = jobs.add(RunSpec.model_validate(LONG))
     jobs.write()
-    return (
-        f"mlpaper train --spec {spec} --folder run --pool {digits} --split {digits}/split.npz --checkpoint saved.npz"
-    )
+    return f"mlpaper train --spec {spec} --folder run --pool {digits} --split {digits}/split.npz --checkpoint saved.npz"
 
 
 @pytest.mark.parametrize(

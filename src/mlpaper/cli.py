@@ -399,7 +399,7 @@ def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more
     from mlpaper.study.plan import left_out_notice, load_plan
     from mlpaper.study.timing import Machine
 
-    plan = load_plan(configuration(configfile, (*changes, *more)), configfile.parent / "workflow")
+    plan = load_plan(configuration(configfile, (*changes, *more)), configfile.parent / "workflow", [configfile])
     if notice := left_out_notice(plan):
         click.echo(notice, err=True)
     errors = Console(stderr=True)

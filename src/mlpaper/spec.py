@@ -12,15 +12,23 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
 
 DatasetName = Literal["mnist", "fashion_mnist", "emnist_bymerge", "emnist_balanced", "digits"]
 Part = Literal["train", "test"]
-Positive = Annotated[int, Field(ge=1)]
-PositiveReal = Annotated[float, Field(gt=0)]
-NonNegativeReal = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+# Strict: "64" is not a number, 1.0 is not a whole number, 1 is not a truth value. A whole number is a real number.
+Flag = Annotated[bool, Strict()]
+Whole = Annotated[int, Strict()]
+Real = Annotated[float, Strict()]
+Positive = Annotated[Whole, Field(ge=1)]
+NonNegative = Annotated[Whole, Field(ge=0)]
+PositiveReal = Annotated[Real, Field(gt=0)]
+NonNegativeReal = Annotated[Real, Field(ge=0)]
+Fraction = Annotated[Real, Field(gt=0, lt=1)]
+Share = Annotated[Real, Field(ge=0, lt=1)]
+Factor = Annotated[Real, Field(gt=0, le=1)]
+Seed = Annotated[Whole, Field(ge=0, lt=2**32)]
 PARTS: tuple[Part, ...] = ("train", "test")
 
 
@@ -55,7 +63,7 @@ class PoolSplit(Model):
     scheme: Literal["pool"] = "pool"
     train: Fraction = 0.7
     validation: Fraction = 0.1
-    withhold_per_class: Annotated[int, Field(ge=0)] = 0
+    withhold_per_class: NonNegative = 0
     """Images per class taken out before splitting, and used nowhere."""
     seed: Seed = 0
 
@@ -83,7 +91,7 @@ SplitSpec = Annotated[PoolSplit | OfficialSplit, Field(discriminator="scheme")]
 class InputSpec(Model):
     """Pixels are divided by 255, then standardised: (x - mean) / std."""
 
-    mean: float = 0.0
+    mean: Real = 0.0
     std: PositiveReal = 1.0
 
 
@@ -96,7 +104,7 @@ class UniformInitializer(Model):
 
     name: Literal["uniform"] = "uniform"
     bound: PositiveReal = 0.5
-    biases: bool = False
+    biases: Flag = False
 
 
 def widths(value: Any) -> Any:
@@ -120,10 +128,10 @@ class NetworkSpec(Model):
     """Widths of the hidden layers, or `30 x 32` for thirty layers of 32; empty for a linear classifier."""
     activation: Activation = "relu"
     initializer: Initializer | UniformInitializer = "he_normal"
-    batch_norm: bool = False
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    batch_norm: Flag = False
+    dropout: Share = 0.0
     """Probability that a hidden unit is set to zero in training; the others are divided by 1 - dropout."""
-    residual: Annotated[int, Field(ge=0)] = 0
+    residual: NonNegative = 0
     """Layers per residual block x <- activation(f(x) + x), after the first hidden layer; 0 for a plain network."""
 
     @model_validator(mode="after")
@@ -142,10 +150,16 @@ class CrossEntropySpec(Model):
     name: Literal["cross_entropy"] = "cross_entropy"
     reduction: Literal["mean", "sum"] = "mean"
     """Reduction of the *gradient* over a batch. Reported losses are always plain means."""
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    label_smoothing: Share = 0.0
     """Share of a label's weight that is spread over all classes."""
     class_weights: Literal["balanced"] | tuple[NonNegativeReal, ...] | None = None
     """A weight per class; `balanced` is N / (K n_c) over the training images."""
+
+    @model_validator(mode="after")
+    def _a_weight_counts(self) -> CrossEntropySpec:
+        if isinstance(self.class_weights, tuple) and not any(self.class_weights):
+            raise ValueError("class_weights needs a weight above 0: without one nothing is learned")
+        return self
 
 
 class SquaredErrorSpec(Model):
@@ -173,8 +187,8 @@ class SGD(Model):
 
     name: Literal["sgd"] = "sgd"
     learning_rate: PositiveReal = 1e-3
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    nesterov: bool = False
+    momentum: Share = 0.0
+    nesterov: Flag = False
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> SGD:
@@ -188,8 +202,8 @@ class Adam(Model):
 
     name: Literal["adam"] = "adam"
     learning_rate: PositiveReal = 1e-3
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    beta1: Share = 0.9
+    beta2: Share = 0.999
     epsilon: PositiveReal = 1e-8
 
 
@@ -211,7 +225,7 @@ class Schedule(Model):
     """Base of the schedules: t counts epochs or updates from 0, and the first `warmup` of them ramp up linearly."""
 
     per: Literal["epoch", "step"] = "epoch"
-    warmup: Annotated[int, Field(ge=0)] = 0
+    warmup: NonNegative = 0
     """While t < warmup the rate is (t + 1) / (warmup + 1) of the schedule's start, which then begins."""
 
 
@@ -235,14 +249,14 @@ class StepSchedule(Schedule):
 
     name: Literal["step"] = "step"
     every: Positive
-    gamma: Annotated[float, Field(gt=0, le=1)]
+    gamma: Factor
 
 
 class ExponentialSchedule(Schedule):
     """learning_rate gamma^t."""
 
     name: Literal["exponential"] = "exponential"
-    gamma: Annotated[float, Field(gt=0, le=1)]
+    gamma: Factor
 
 
 class CosineSchedule(Schedule):
@@ -261,7 +275,7 @@ ScheduleSpec = Annotated[
 class AugmentationSpec(Model):
     """Random deformations of every training image, drawn anew each epoch; pixels from outside are 0."""
 
-    shift: Annotated[int, Field(ge=0)] = 0
+    shift: NonNegative = 0
     """Largest shift, in whole pixels, along each axis."""
     rotation: NonNegativeReal = 0.0
     """Largest rotation about the centre, in degrees, with bilinear interpolation."""
@@ -278,7 +292,7 @@ class StoppingSpec(Model):
     monitor: Literal["validation_loss", "validation_accuracy"] = "validation_loss"
     patience: Positive
     min_delta: NonNegativeReal = 0.0
-    restore_best: bool = False
+    restore_best: Flag = False
     """Keep the weights of the best epoch instead of the last."""
 
 
@@ -301,7 +315,7 @@ class RunSpec(Model):
     updates: Positive | None = None
     """Stop after this many updates, even within an epoch."""
     early_stopping: StoppingSpec | None = None
-    record_steps: bool = False
+    record_steps: Flag = False
     """Keep loss and learning rate of every update."""
     seed: Seed = 0
     """Seeds initialisation, shuffling, dropout and augmentation; the split has its own seed."""
@@ -312,6 +326,15 @@ class RunSpec(Model):
         minimum, start = getattr(self.schedule, "minimum", 0.0), self.optimizer.learning_rate
         if minimum > start:
             raise ValueError(f"schedule.minimum {minimum:g} is above optimizer.learning_rate {start:g}")
+        return self
+
+    @model_validator(mode="after")
+    def _batch_norm_has_a_batch(self) -> RunSpec:
+        if self.network.batch_norm and self.batch_size == 1:
+            raise ValueError(
+                "network.batch_norm with a batch_size of 1 learns nothing: an image minus its own mean is 0. "
+                "Use batches of 2 images or more, or no batch norm"
+            )
         return self
 
     def canonical(self) -> str:

@@ -90,6 +90,11 @@ class TorchTrainer(Trainer):
         mean, variance = (self.running_statistics[row, begin : begin + hidden[i]] for row in (0, 1))
         gamma, beta = self.tensors[f"{i}.gamma"], self.tensors[f"{i}.beta"]
         training = step is not None
+        if training and len(z) == 1:  # the last batch of an epoch; PyTorch refuses it
+            with torch.no_grad():
+                self.running_statistics[:, begin : begin + hidden[i]] *= 1 - BatchNorm.MOMENTUM
+                mean += BatchNorm.MOMENTUM * z[0]
+            return (z - z.mean(dim=0)) * gamma + beta
         return functional.batch_norm(z, mean, variance, gamma, beta, training, BatchNorm.MOMENTUM, BatchNorm.EPSILON)
 
     def _mask(self, i: int, shape: torch.Size, step: int) -> torch.Tensor:

@@ -36,7 +36,7 @@ from mlpaper.machine import commit, machine, versions
 from mlpaper.paths import pool_folder, raw_folder
 from mlpaper.spec import Model, PoolSpec, RunSpec
 from mlpaper.study.results import RunFolder
-from mlpaper.study.validate import validate
+from mlpaper.study.validate import Origin, validate
 
 Verdict = Literal["identical", "equal", "different", "not run"]
 
@@ -125,7 +125,7 @@ def read(folder: Path) -> dict[Path, Reference]:
             values = read_json(file)
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"{file} is not a sound reference ({error}). git checkout restores it") from error
-        references[file] = validate(Reference, values, str(file))
+        references[file] = validate(Reference, values, Origin(str(file)))
     return references
 
 

@@ -15,8 +15,8 @@ from mlpaper.paper.jobs import ItemJob
 from mlpaper.paper.tables import build
 from mlpaper.paper.tables.table import Column, Table
 from mlpaper.spec import PoolSpec, RunSpec, StoppingSpec
+from mlpaper.study.expansion import merge
 from mlpaper.study.left_out import LeftOut
-from mlpaper.study.plan import merge
 
 Make = Callable[..., ItemJob]
 NBSP = "\u00a0"

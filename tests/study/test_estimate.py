@@ -249,7 +249,7 @@ def test_the_configuration_is_that_of_snakemake(workflow: Path) -> None:
         "mirror": "~/data",
         "pdf": None,
     }
-    for wrong, message in (("demo", "`demo` is not KEY=VALUE"), ("seeds=[0", "`seeds`: `\\[0` is not valid YAML")):
+    for wrong, message in (("demo", "`demo` is not KEY=VALUE"), ("seeds=[0", "`seeds=\\[0`: is not valid YAML")):
         with pytest.raises(ConfigurationError, match=message):
             configuration(file, [wrong])
 

@@ -10,11 +10,13 @@ import pytest
 from mlpaper.errors import ConfigurationError
 from mlpaper.paper.expand import config_arguments, figure_jobs, numbers_job, table_jobs
 from mlpaper.paper.jobs import inputs
-from mlpaper.spec import PoolSpec, RunSpec, canonical_json
-from mlpaper.study.plan import left_out_notice, load_plan, merge, published
+from mlpaper.spec import PoolSpec, RunSpec, canonical_json, hash8
+from mlpaper.study.expansion import merge
+from mlpaper.study.plan import left_out_notice, load_plan, published
 from mlpaper.study.schema.settings import Settings
 
 STUDY = "emnist-bymerge"
+SCALES = ("paper", "demo")
 Edit = Callable[[str, str], None]
 
 
@@ -233,7 +235,7 @@ def test_seeds_may_come_as_text_from_the_command_line(config: dict, workflow: Pa
 
 def test_the_five_studies_are_whole(config: dict, workflow: Path) -> None:
     """Every published value, claim, figure and table of every study names what is there, at both scales."""
-    for scale in ("paper", "demo"):
+    for scale in SCALES:
         plan = load_plan(config | {"studies": "all", "scale": scale, "twin": "always"}, workflow)
         assert len(plan.studies) == 5
         assert not plan.left_out
@@ -246,6 +248,13 @@ def test_the_five_studies_are_whole(config: dict, workflow: Path) -> None:
         "residual-depth": (11, 9),
         "usaaio-classic": (20, 10),
     }
+
+
+def test_runs_keep_their_names(config: dict, workflow: Path) -> None:
+    """A run's name is the hash of its specification: where this changes, all that is kept of it is trained again."""
+    plans = [load_plan(config | {"studies": "all", "scale": scale, "twin": "always"}, workflow) for scale in SCALES]
+    names = [(study, run, ids) for plan in plans for study, runs in plan.names.items() for run, ids in runs.items()]
+    assert hash8(repr(names)) == "3529688b"
 
 
 def test_the_command_that_makes_a_paper_again_is_quoted() -> None:

@@ -50,7 +50,7 @@ if workflow.is_main_process:
         print(notice, file=sys.stderr)
 
 try:
-    PLAN = load_plan(config, Path(workflow.basedir) / "workflow")
+    PLAN = load_plan(config, Path(workflow.basedir) / "workflow", workflow.configfiles)
     FIGURES, TABLES = figure_jobs(PLAN), table_jobs(PLAN)
 except MlpaperError as error:
     raise WorkflowError(str(error)) from None

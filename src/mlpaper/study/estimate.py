@@ -20,8 +20,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from mlpaper.data.sources import get_source
 from mlpaper.digest import RULES, digest
 from mlpaper.errors import ConfigurationError
@@ -30,7 +28,7 @@ from mlpaper.paths import run_folder
 from mlpaper.spec import SGD, Adam, ConstantSchedule, CrossEntropySpec, DecaySpec, PoolSpec, RunSpec
 from mlpaper.study.plan import Plan, noise_levels
 from mlpaper.study.timing import Cost, Stopwatch
-from mlpaper.study.yaml_file import load
+from mlpaper.study.yaml_file import load, parse
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,10 +49,7 @@ def configuration(file: Path, changes: Iterable[str]) -> dict[str, Any]:
         key, separator, text = change.partition("=")
         if not separator or not key.isidentifier():
             raise ConfigurationError(f"--config: `{change}` is not KEY=VALUE, such as scale=demo or seeds='[0]'")
-        try:
-            config[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ConfigurationError(f"--config: `{key}`: `{text}` is not valid YAML") from None
+        config[key] = parse(text, f"--config: `{change}`")
     return config
 
 

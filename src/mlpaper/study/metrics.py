@@ -7,6 +7,7 @@ Values are stored as fractions, nats, seconds, MiB, counts or decades (a power o
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,6 +67,8 @@ weights were kept; the calibration error has fifteen bins of equal width."""
 ALWAYS_KNOWN = frozenset(name for name, metric in METRICS.items() if metric.file == "outcome")
 """Metrics that a diverged run has as well."""
 
+STRONG_NOISE = 0.3
+"""The least standard deviation of the noise that `strong_noise_accuracy` is a mean over."""
 NOISE_METRIC = re.compile(r"noise_accuracy_(\d+\.\d)")
 
 
@@ -83,3 +86,14 @@ def get(name: str) -> Metric:
     if noise := NOISE_METRIC.fullmatch(name):
         return Metric(f"accuracy at σ = {noise[1]}", "%", "robustness")
     return METRICS[name]
+
+
+def at_levels(name: str, sigmas: Collection[float]) -> bool:
+    """Whether a metric of the file `robustness` is measured where these are the levels of noise.
+
+    >>> at_levels("noise_accuracy_0.7", [0.0, 0.5]), at_levels("strong_noise_accuracy", [0.0, 0.5])
+    (False, True)
+    """
+    if noise := NOISE_METRIC.fullmatch(name):
+        return float(noise[1]) in sigmas
+    return any(sigma >= STRONG_NOISE for sigma in sigmas)

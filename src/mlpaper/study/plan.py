@@ -6,7 +6,6 @@ The whole grid is known from the configuration, so Snakemake needs no checkpoint
 from __future__ import annotations
 
 import importlib.util
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,19 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from mlpaper.data.mirror import check_mirror
-from mlpaper.data.sources import get_source
 from mlpaper.errors import ConfigurationError, nearest
-from mlpaper.spec import PARTS, PoolSpec, RunSpec, widths
+from mlpaper.spec import RunSpec
 from mlpaper.study import metrics, yaml_file
+from mlpaper.study.expansion import expand, with_sweeps
 from mlpaper.study.left_out import LeftOut, by_reason
-from mlpaper.study.schema.items import FigureSpec, SweepFigure, TableSpec
+from mlpaper.study.schema.items import FigureSpec, StepLossFigure, SweepFigure, TableSpec
 from mlpaper.study.schema.rules import ClaimSpec, ValueClaim
 from mlpaper.study.schema.settings import Scale, Settings
-from mlpaper.study.schema.study import RunEntry, Study, Sweep
-from mlpaper.study.validate import validate
-
-SPEC_DEFAULTS = RunSpec(dataset=PoolSpec(name="digits")).model_dump(mode="json", exclude={"dataset", "seed"})
-"""What a run is where nobody says otherwise."""
+from mlpaper.study.schema.study import RunEntry, Study
+from mlpaper.study.validate import Configuration, Keys, Origin, file, validate
 
 
 @dataclass(frozen=True)
@@ -93,28 +89,37 @@ class Plan:
         )
 
 
-def load_plan(config: Mapping[str, Any], workflow: Path) -> Plan:
+def load_plan(config: Mapping[str, Any], workflow: Path, configfiles: Iterable[str | Path] = ()) -> Plan:
     """Validate `config` with the study and scale files under `workflow`, and expand it.
+
+    `configfiles` are what `config` was read from, the first that has a key counts: they are checked, and errors name
+    their lines.
 
     Raises
     ------
     ConfigurationError
         Anything in the configuration or in the files is not as it must be.
     """
-    settings = validate(Settings, dict(config), "config.yaml or --config")
-    scale_file = _existing("scale", settings.scale, workflow / "scales")
-    scale = validate(Scale, yaml_file.load(scale_file), str(scale_file), scale_file)
+    origin = Configuration(files=tuple(map(Path, configfiles)))
+    for path in origin.files:
+        yaml_file.load(path)
+    settings = validate(Settings, dict(config), origin)
+    scale_file = _existing("scale", settings.scale, workflow / "scales", origin)
+    scale = validate(Scale, yaml_file.load(scale_file), file(scale_file))
     available = sorted(path.stem for path in (workflow / "studies").glob("*.yaml"))
     wanted = tuple(available) if settings.studies == "all" else settings.studies
+    if not wanted:
+        raise ConfigurationError(f"{workflow / 'studies'} has no study (*.yaml); CONTRIBUTING.md walks through one")
     seeds = {name: seeds_of(name, settings, scale) for name in wanted}
-    _check_seeds(settings, wanted, available)
+    _check_seeds(settings, wanted, available, origin)
     studies: dict[str, Study] = {}
     specs: dict[str, dict[str, tuple[RunSpec, ...]]] = {}
     for name in wanted:
-        path = _existing("study", name, workflow / "studies")
+        path = _existing("study", name, workflow / "studies", origin)
         studies[name] = load_study(path)
-        specs[name] = expand(studies[name], path, settings, scale, seeds[name])
-    _check_left_out(settings, studies)
+        specs[name] = expand(studies[name], file(path), settings, scale, seeds[name], origin)
+        _check_steps(studies[name], specs[name], file(path))
+    _check_left_out(settings, studies, origin)
     pools = dict.fromkeys(spec.dataset for runs in specs.values() for spec, *_ in runs.values())
     check_mirror(settings.mirror, "config.yaml or --config: `mirror`", pools)
     return Plan(settings, scale, studies, seeds, specs, why_without_twin(settings))
@@ -126,23 +131,19 @@ def seeds_of(study: str, settings: Settings, scale: Scale) -> tuple[int, ...]:
     return scale.seeds if isinstance(asked, str) else asked
 
 
-def _check_seeds(settings: Settings, wanted: Iterable[str], available: Iterable[str]) -> None:
+def _check_seeds(settings: Settings, wanted: Iterable[str], available: Iterable[str], origin: Origin) -> None:
     for name in settings.seeds if isinstance(settings.seeds, dict) else ():
         if name not in {*wanted, *available}:
-            raise ConfigurationError(
-                f"config.yaml or --config: `seeds`: there is no study `{name}`{nearest(name, available)}"
-            )
+            raise origin.error(("seeds",), f"there is no study `{name}`{nearest(name, available)}")
 
 
-def _check_left_out(settings: Settings, studies: Mapping[str, Study]) -> None:
+def _check_left_out(settings: Settings, studies: Mapping[str, Study], origin: Origin) -> None:
     """Every pattern of `leave_out` fits some run, or names a study that is not asked for."""
     names = [f"{name}.{run}" for name, study in studies.items() for run in study.runs]
     for pattern in settings.leave_out:
         asked_for = any(fnmatchcase(name, pattern.split(".")[0]) for name in studies)
         if asked_for and not any(fnmatchcase(name, pattern) for name in names):
-            raise ConfigurationError(
-                f"config.yaml or --config: `leave_out`: no run is like `{pattern}`{nearest(pattern, names)}"
-            )
+            raise origin.error(("leave_out",), f"no run is like `{pattern}`{nearest(pattern, names)}")
 
 
 def why_without_twin(settings: Settings) -> str | None:
@@ -174,62 +175,69 @@ def left_out_notice(plan: Plan) -> str | None:
 
 def load_study(path: Path) -> Study:
     """The study in a file, with every reference to a run checked."""
-    values = yaml_file.load(path)
-    study = validate(Study, values, str(path), path)
-    study = with_sweeps(study, path, first=next((key for key in values if key in ("runs", "sweeps")), "runs"))
+    origin, values = file(path), yaml_file.load(path)
+    study = validate(Study, values, origin)
     if study.name != path.stem:
-        raise ConfigurationError(f"{path}: `name`: must be `{path.stem}`, the file's name, not `{study.name}`")
-    validate(RunSpec, study.defaults, str(path), path, ("defaults",))
-    study = _resolved(study, path)
-    for number, item in enumerate(study.figures + study.tables):
-        kind = "figures" if number < len(study.figures) else "tables"
+        raise origin.error(("name",), f"must be `{path.stem}`, the file's name, not `{study.name}`")
+    study = with_sweeps(study, origin, first=next((key for key in values if key in ("runs", "sweeps")), "runs"))
+    validate(RunSpec, study.defaults, origin, lambda problem: ("defaults", *problem.keys))
+    study = _resolved(study, origin)
+    for where, item in _items(study):
         for run in referenced(item):
-            _check_run(study, run, path, f"{kind}: `{item.name}`")
-    for claim in study.claims:
-        _check_claim(study, claim, path)
+            _check_shown(study, item, run, origin, where)
+    for number, claim in enumerate(study.claims):
+        _check_claim(study, claim, origin, ("claims", number))
     for run, entry in study.runs.items():
         if entry.reproduces is not None:
-            _check_run(study, entry.reproduces, path, f"`runs.{run}.reproduces`")
+            _check_run(study, entry.reproduces, origin, ("runs", run, "reproduces"))
     for number, difference in enumerate(study.differences):
         for run in difference.runs:
-            _check_run(study, run, path, f"differences.{number}")
-    _check_citation(study.source.citation, path)
+            _check_run(study, run, origin, ("differences", number, "runs"))
+    _check_citation(study.source.citation, origin, path.parents[2] / "report" / "references.bib")
     for key in study.published:
-        _check_run(study, key.split(".", 1)[0], path, f"published: `{key}`")
+        _check_run(study, key.split(".", 1)[0], origin, ("published", key), f"published: `{key}`")
     return study
 
 
-def _resolved(study: Study, path: Path) -> Study:
+def _items(study: Study) -> Iterable[tuple[tuple[str, int], FigureSpec | TableSpec]]:
+    """Figures and tables of a study, with their keys in its file."""
+    yield from ((("figures", number), figure) for number, figure in enumerate(study.figures))
+    yield from ((("tables", number), table) for number, table in enumerate(study.tables))
+
+
+def _resolved(study: Study, origin: Origin) -> Study:
     """The study with the runs that patterns and sweeps stand for in its figures, tables and claims."""
 
-    def runs(patterns: Iterable[str], where: str) -> tuple[str, ...]:
+    def runs(patterns: Iterable[str], keys: Keys, label: str) -> tuple[str, ...]:
         found: dict[str, None] = {}
         for pattern in patterns:
             matching = [run for run in study.runs if fnmatchcase(run, pattern)] if "*" in pattern else [pattern]
             if not matching:
-                raise ConfigurationError(f"{path}: {where}: no run of this study is like `{pattern}`")
+                raise origin.error(keys, f"no run of this study is like `{pattern}`", label)
             found |= dict.fromkeys(matching)
         return tuple(found)
 
-    def resolved(entry: Any, where: str) -> Any:
+    def resolved(entry: Any, number: int, kind: str) -> Any:
+        label = f"{kind}: `{entry.id if kind == 'claims' else entry.name}`"
         if isinstance(entry, SweepFigure):
-            return entry.model_copy(update={"runs": tuple(_swept_runs(study, entry.sweeps, path, where))})
+            swept = _swept_runs(study, entry.sweeps, origin, (kind, number, "sweeps"), label)
+            return entry.model_copy(update={"runs": tuple(swept)})
         patterns = {name: getattr(entry, name, None) for name in ("runs", "best", "wide", "narrow")}
-        return entry.model_copy(update={name: runs(value, where) for name, value in patterns.items() if value})
+        update = {name: runs(value, (kind, number, name), label) for name, value in patterns.items() if value}
+        return entry.model_copy(update=update)
 
     return study.model_copy(
         update={
-            "figures": tuple(resolved(figure, f"figures: `{figure.name}`") for figure in study.figures),
-            "tables": tuple(resolved(table, f"tables: `{table.name}`") for table in study.tables),
-            "claims": tuple(resolved(claim, f"claims: `{claim.id}`") for claim in study.claims),
+            kind: tuple(resolved(entry, number, kind) for number, entry in enumerate(getattr(study, kind)))
+            for kind in ("figures", "tables", "claims")
         }
     )
 
 
-def _swept_runs(study: Study, sweeps: Iterable[str], path: Path, where: str) -> Iterable[str]:
+def _swept_runs(study: Study, sweeps: Iterable[str], origin: Origin, keys: Keys, label: str) -> Iterable[str]:
     for name in sweeps:
         if name not in study.sweeps:
-            raise ConfigurationError(f"{path}: {where}: there is no sweep `{name}`{nearest(name, study.sweeps)}")
+            raise origin.error(keys, f"there is no sweep `{name}`{nearest(name, study.sweeps)}", label)
         yield from (study.sweeps[name].run(name, point) for point in study.sweeps[name].points)
 
 
@@ -238,21 +246,39 @@ def measured_files(entry: RunEntry) -> tuple[str, ...]:
     return tuple(name for name, asked in (("robustness", entry.noise), ("gradients", entry.gradients)) if asked)
 
 
-def _check_claim(study: Study, claim: ClaimSpec, path: Path) -> None:
+def _check_shown(study: Study, item: FigureSpec | TableSpec, run: str, origin: Origin, keys: Keys) -> None:
+    """A run that a figure or table shows exists, and is tested under noise where that is what is shown."""
+    label = f"{keys[0]}: `{item.name}`"
+    _check_run(study, run, origin, keys, label)
+    if "robustness.parquet" in item.files and not study.runs[run].noise:
+        raise origin.error(keys, f"`{run}` is not tested under noise; it needs `noise: true`", label)
+
+
+def _check_steps(study: Study, specs: Mapping[str, tuple[RunSpec, ...]], origin: Origin) -> None:
+    """A run whose updates are shown records them."""
+    for number, figure in enumerate(study.figures):
+        if isinstance(figure, StepLossFigure) and not specs[figure.run][0].record_steps:
+            text = f"`{figure.run}` does not record its updates; it needs `record_steps: true` among its `changes`"
+            raise origin.error(("figures", number, "run"), text, f"figures: `{figure.name}`")
+
+
+def _check_claim(study: Study, claim: ClaimSpec, origin: Origin, keys: Keys) -> None:
     """The runs of a claim exist, its metrics are measured of them, and a value has something to be compared with."""
-    where = f"claims: `{claim.id}`"
+    label = f"claims: `{claim.id}`"
     for run in claim.named_runs:
-        _check_run(study, run, path, where)
+        _check_run(study, run, origin, keys, label)
         for metric in claim.metric_names:
-            file = metrics.get(metric).file
-            if file in ("robustness", "gradients") and file not in measured_files(study.runs[run]):
-                flag = {"robustness": "noise", "gradients": "gradients"}[file]
-                raise ConfigurationError(
-                    f"{path}: {where}: `{metric}` of `{run}` is not measured; it needs `{flag}: true`"
-                )
+            measured = metrics.get(metric).file
+            if measured in ("robustness", "gradients") and measured not in measured_files(study.runs[run]):
+                flag = {"robustness": "noise", "gradients": "gradients"}[measured]
+                text = f"`{metric}` of `{run}` is not measured; it needs `{flag}: true`"
+                raise origin.error((*keys, "metric"), text, label)
+            if measured == "robustness" and not metrics.at_levels(metric, study.noise.sigmas):
+                text = f"`{metric}` is not measured: `noise.sigmas` of this study are {list(study.noise.sigmas)}"
+                raise origin.error((*keys, "metric"), text, label)
     key = f"{claim.run}.{claim.metric}" if isinstance(claim, ValueClaim) and claim.published is None else None
     if key is not None and key not in published(study, [key.split(".")[0]]):
-        raise ConfigurationError(f"{path}: {where}: needs `published`, or `{key}` among the published values")
+        raise origin.error(keys, f"needs `published`, or `{key}` among the published values", label)
 
 
 def noise_levels(plan: Plan) -> dict[str, tuple[float, ...]]:
@@ -285,166 +311,26 @@ def published(study: Study, runs: Iterable[str]) -> dict[str, float]:
     return values
 
 
-def expand(
-    study: Study, path: Path, settings: Settings, scale: Scale, seeds: tuple[int, ...]
-) -> dict[str, tuple[RunSpec, ...]]:
-    """Every run of a study at a scale: its name to its specifications, one per seed."""
-    expanded = {}
-    for name, entry in study.runs.items():
-        values = at_scale(_values(study, name, path), settings, scale)
-        few = entry.heavy and scale.heavy and settings.heavy != "all"
-        prefix = _keys(study, name)
-        expanded[name] = tuple(
-            validate(RunSpec, values | {"seed": seed}, str(path), path, prefix) for seed in seeds[: 1 if few else None]
-        )
-    return expanded
-
-
-def with_sweeps(study: Study, path: Path, first: str = "runs") -> Study:
-    """The study with a run for every point of its sweeps, and with sweeps over another's points completed.
-
-    `first` is what comes first in the file, and so in tables of all runs: `runs` or `sweeps`.
-    """
-    runs, sweeps = dict(study.runs), dict(study.sweeps)
-    for name, sweep in study.sweeps.items():
-        like = sweeps.get(sweep.based_on or "")
-        if like is not None:
-            inherited = {key: getattr(like, key) for key in ("points", "vary", "logarithmic")}
-            sweep = sweep.model_copy(update=inherited | {"label": sweep.label or like.label})
-        if not sweep.points or not sweep.vary:
-            raise ConfigurationError(
-                f"{path}: `sweeps.{name}`: needs `vary` and `points`, or a sweep before it as `based_on`"
-            )
-        if unknown := sweep.heavy.keys() - sweep.points.keys():
-            raise ConfigurationError(f"{path}: `sweeps.{name}.heavy`: {', '.join(sorted(unknown))} is no point of it")
-        sweeps[name] = sweep
-        for point in sweep.points:
-            run = sweep.run(name, point)
-            if run in runs:
-                raise ConfigurationError(f"{path}: `sweeps.{name}`: there is already a run `{run}`")
-            base = like.run(str(sweep.based_on), point) if like is not None else sweep.based_on
-            runs[run] = _swept(sweep, point, base, varied=like is None)
-    if not runs:
-        raise ConfigurationError(f"{path}: has neither `runs` nor `sweeps`")
-    if first == "sweeps":
-        runs = {run: entry for run, entry in runs.items() if run not in study.runs} | study.runs
-    return study.model_copy(update={"runs": runs, "sweeps": sweeps})
-
-
-def _swept(sweep: Sweep, point: str, base: str | None, varied: bool) -> RunEntry:
-    changes: dict[str, Any] = dict(sweep.changes)
-    if varied:
-        value: Any = sweep.points[point]
-        for key in reversed(sweep.vary.split(".")):
-            value = {key: value}
-        changes = merge(changes, value)
-    return RunEntry(
-        description=sweep.description.replace("{}", point),
-        based_on=base,
-        changes=changes,
-        noise=sweep.noise,
-        gradients=sweep.gradients,
-        heavy=sweep.heavy.get(point),
-    )
-
-
-def _keys(study: Study, run: str) -> tuple[str, str, str]:
-    """Where in its file a run's changes stand."""
-    for name, sweep in study.sweeps.items():
-        if any(sweep.run(name, point) == run for point in sweep.points):
-            return ("sweeps", name, "changes")
-    return ("runs", run, "changes")
-
-
-def _values(study: Study, name: str, path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Plain values of a run: defaults of `RunSpec`, of the study, what its base changes, then its own changes."""
-    if name in seen:
-        raise ConfigurationError(f"{path}: `runs.{name}.based_on`: {' -> '.join((*seen, name))} is a circle")
-    entry = study.runs[name]
-    if entry.based_on is None:
-        base = merge(SPEC_DEFAULTS, study.defaults)
-    else:
-        _check_run(study, entry.based_on, path, f"`runs.{name}.based_on`")
-        base = _values(study, entry.based_on, path, (*seen, name))
-    return merge(base, entry.changes)
-
-
-def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes`: a mapping changes only the keys that it names, unless it names another kind of thing.
-
-    >>> merge({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}})
-    {'a': {'x': 1, 'y': 3}}
-    >>> merge({"optimizer": {"name": "adam", "beta1": 0.9}}, {"optimizer": {"name": "sgd"}})
-    {'optimizer': {'name': 'sgd'}}
-    """
-    merged = dict(base)
-    for key, value in changes.items():
-        old = merged.get(key)
-        if isinstance(value, Mapping) and isinstance(old, Mapping):
-            other_kind = any(tag in value and value[tag] != old.get(tag) for tag in ("name", "scheme"))
-            merged[key] = dict(value) if other_kind else merge(old, value)
-        else:
-            merged[key] = value
-    return merged
-
-
-def at_scale(values: dict[str, Any], settings: Settings, scale: Scale) -> dict[str, Any]:
-    """The plain values of a run, as the settings and the scale change them."""
-    changed: dict[str, Any] = {}
-    dataset = dict(values.get("dataset", {}))
-    if scale.dataset is not None:
-        dataset = {"name": scale.dataset}
-    elif str(dataset.get("name", "")).startswith("emnist"):
-        dataset["parts"] = settings.emnist_parts
-    changed["dataset"] = dataset
-    split = dict(values["split"])
-    if not (scale.withhold and tuple(dataset.get("parts", PARTS)) == PARTS):
-        split.pop("withhold_per_class", None)
-    if scale.dataset is not None:
-        split |= _in_proportion(split, str(values["dataset"]["name"]), scale.dataset)
-    changed["split"] = split
-    if scale.epochs_divisor > 1:
-        changed["epochs"] = max(2, math.ceil(values["epochs"] / scale.epochs_divisor))
-        if isinstance(values["updates"], int):
-            changed["updates"] = max(2, math.ceil(values["updates"] / scale.epochs_divisor))
-    if scale.max_batch_size is not None and isinstance(values["batch_size"], int):
-        changed["batch_size"] = min(values["batch_size"], scale.max_batch_size)
-    if scale.max_width is not None and isinstance(hidden := widths(values["network"]["hidden"]), list):
-        narrow = [min(width, scale.max_width) for width in hidden]
-        changed["network"] = values["network"] | {"hidden": narrow}
-    return values | changed
-
-
-def _in_proportion(split: Mapping[str, Any], dataset: str, other: str) -> dict[str, Any]:
-    """Numbers of training images that a split names, for a dataset of another size.
-
-    >>> _in_proportion({"scheme": "official", "validation": 5000, "subset": 6000, "seed": 0}, "mnist", "digits")
-    {'validation': 120, 'subset': 144}
-    """
-    ratio = get_source(other).parts["train"].count / get_source(dataset).parts["train"].count
-    counted = {key: split.get(key) for key in ("validation", "subset")}
-    return {key: max(1, round(ratio * count)) for key, count in counted.items() if isinstance(count, int)}
-
-
-def _check_run(study: Study, run: str, path: Path, where: str) -> None:
+def _check_run(study: Study, run: str, origin: Origin, keys: Keys, label: str = "") -> None:
     if run not in study.runs:
-        raise ConfigurationError(f"{path}: {where}: there is no run `{run}` in this study{nearest(run, study.runs)}")
+        raise origin.error(keys, f"there is no run `{run}` in this study{nearest(run, study.runs)}", label)
 
 
-def _check_citation(key: str, path: Path) -> None:
+def _check_citation(key: str, origin: Origin, references: Path) -> None:
     """The source must be among the references of the paper, which would fail at its very end otherwise."""
-    references = path.parents[2] / "report" / "references.bib"
-    known = re.findall(r"^@\w+\{\s*([^,\s]+)", references.read_text(encoding="utf-8"), re.MULTILINE)
+    try:
+        known = re.findall(r"^@\w+\{\s*([^,\s]+)", references.read_text(encoding="utf-8"), re.MULTILINE)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{references} cannot be read ({error}); it holds the references of the paper"
+        ) from None
     if key not in known:
-        raise ConfigurationError(f"{path}: `source.citation`: {references} has no entry `{key}`{nearest(key, known)}")
+        raise origin.error(("source", "citation"), f"{references} has no entry `{key}`{nearest(key, known)}")
 
 
-def _existing(kind: str, name: str, folder: Path) -> Path:
+def _existing(kind: str, name: str, folder: Path, origin: Origin) -> Path:
     available = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in available:
-        key = "studies" if kind == "study" else kind
-        raise ConfigurationError(
-            f"config.yaml or --config: `{key}`: there is no {kind} `{name}`{nearest(name, available)}; "
-            f"{folder} has {', '.join(available)}"
-        )
+        text = f"there is no {kind} `{name}`{nearest(name, available)}; {folder} has {', '.join(available)}"
+        raise origin.error(("studies" if kind == "study" else kind,), text)
     return folder / f"{name}.yaml"

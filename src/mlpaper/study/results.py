@@ -15,7 +15,7 @@ import numpy as np
 
 from mlpaper.files import read_json, read_npz, read_parquet
 from mlpaper.spec import Model
-from mlpaper.study.metrics import METRICS, NOISE_METRIC
+from mlpaper.study.metrics import METRICS, NOISE_METRIC, STRONG_NOISE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,9 +27,6 @@ TEST = {
     "calibration_error": "calibration_error",
 }
 """Metrics of the test set, by their names in `evaluation.json`."""
-
-STRONG_NOISE = 0.3
-"""Least standard deviation of the noise that counts as strong."""
 
 LEAST_NORM = 1e-30
 """Norms of gradients below this, zero among them, count as this, so that they have a logarithm."""

@@ -10,13 +10,16 @@ from pydantic import AfterValidator, Field
 from mlpaper.errors import nearest
 from mlpaper.study import metrics
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
+LONGEST_NAME = 60
+RUN_NAME = r"^[A-Za-z0-9]+([-_][A-Za-z0-9]+)*$"
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=LONGEST_NAME)]
 """Lower-case words joined by hyphens: names of studies, figures and tables, used in file names."""
 
-RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+([-_][A-Za-z0-9]+)*$", max_length=60)]
+RunName = Annotated[str, Field(pattern=RUN_NAME, max_length=LONGEST_NAME)]
 """A run as its study calls it, such as `M1a` or `M1a-as-coded`."""
 
-RunPattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9*]+([-_][A-Za-z0-9*]+)*$", max_length=60)]
+RunPattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9*]+([-_][A-Za-z0-9*]+)*$", max_length=LONGEST_NAME)]
 """A run, or several of them in the order of the study: `width-*`, `*`."""
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from mlpaper.spec import Model, NonNegativeReal, Positive, PositiveReal
+from mlpaper.spec import Flag, Model, NonNegativeReal, Positive, PositiveReal, Real
 from mlpaper.study.schema.names import Metric, Name, Prose, RunName, RunPattern
 
 RUN_FIELDS = ("run", "first", "second", "beside", "fast", "slow", "runs", "best", "wide", "narrow")
@@ -21,7 +21,7 @@ class Claim(Model):
     """One sentence, paraphrased."""
     origin: Literal["result", "explanation", "ours"] = "result"
     """What the source reports, how it explains what it reports, or what we ask besides."""
-    as_coded: bool = False
+    as_coded: Flag = False
     """Whether the claim is also tested on the runs `<run>-as-coded`, wherever there are such."""
 
     @property
@@ -45,7 +45,7 @@ class DifferenceClaim(Claim):
     metric: Metric
     direction: Literal["above", "below", "equal"] = "above"
     margin: NonNegativeReal = 0.0
-    published: float | None = None
+    published: Real | None = None
     """The published difference; that of the published values where there are two."""
 
     @model_validator(mode="after")
@@ -62,7 +62,7 @@ class ValueClaim(Claim):
     run: RunName
     metric: Metric
     tolerance: PositiveReal = 0.005
-    published: float | None = None
+    published: Real | None = None
     """That of the study's `published` where none is given."""
 
 
@@ -72,8 +72,8 @@ class RangeClaim(Claim):
     rule: Literal["range"]
     runs: tuple[RunPattern, ...] = Field(min_length=1)
     metric: Metric
-    low: float | None = None
-    high: float | None = None
+    low: Real | None = None
+    high: Real | None = None
 
     @model_validator(mode="after")
     def _a_bound(self) -> RangeClaim:

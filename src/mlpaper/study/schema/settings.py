@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from mlpaper.data.mirror import parse_mirror
-from mlpaper.spec import DatasetName, Model, Part, Positive, Seed
+from mlpaper.spec import DatasetName, Flag, Model, Part, Positive, Seed
+from mlpaper.study.yaml_file import scalar
+
+
+def plain(value: Any) -> Any:
+    """A value with its texts read as YAML: after `--config`, Snakemake takes items of lists, and `true`, as text.
+
+    >>> plain(["0", "1"]), plain("true"), plain("auto")
+    ([0, 1], True, 'auto')
+    """
+    if isinstance(value, str):
+        return scalar(value)
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 class Settings(Model):
@@ -30,7 +44,7 @@ class Settings(Model):
     """Where to train: a GPU, the CPU, or for `auto` a GPU where there is one."""
     placement: Literal["auto", "resident", "streamed"] = "auto"
     """Where a GPU finds the images: in its own memory, or sent in parts; `auto` takes the first where they fit."""
-    population: bool = False
+    population: Annotated[Flag, BeforeValidator(plain)] = False
     """Whether the seeds of a run train side by side on a GPU, in one job."""
     pdf: Literal["auto", "latex", "typst", "none"] = "auto"
     """How the PDF is made: `auto` takes LaTeX where it is installed, else Typst."""
@@ -51,6 +65,7 @@ class Settings(Model):
     @field_validator("seeds", mode="before")
     @classmethod
     def _known_seeds(cls, value: Any) -> Any:
+        value = plain(value)
         lists = list(value.values()) if isinstance(value, dict) else [] if value == "auto" else [value]
         if not all(map(_are_seeds, lists)):
             raise ValueError(
@@ -73,11 +88,10 @@ class Settings(Model):
 
 
 def _are_seeds(value: Any) -> bool:
-    """Whether these are distinct seeds; Snakemake's `--config` gives those of a list as text."""
-    if not isinstance(value, (list, tuple)) or not value or not all(re.fullmatch(r"\d{1,10}", str(v)) for v in value):
+    """Whether these are distinct seeds."""
+    if not isinstance(value, (list, tuple)) or not value or not all(type(seed) is int for seed in value):
         return False
-    numbers = {int(seed) for seed in value}
-    return len(numbers) == len(value) and max(numbers) < 2**32
+    return len(set(value)) == len(value) and min(value) >= 0 and max(value) < 2**32
 
 
 class Scale(Model):
@@ -87,6 +101,7 @@ class Scale(Model):
     watermark: Annotated[str, Field(pattern=r"^[^\"<>&\\\\]*$")] | None = None
     """Plain text, printed over every figure, table and page of this scale."""
     seeds: tuple[Seed, ...]
+    """Seeds that every run is repeated over where the configuration says `auto`."""
     noise_seeds: Positive
     """Repetitions of every noise level."""
     dataset: DatasetName | None = None
@@ -95,7 +110,14 @@ class Scale(Model):
     """Epochs, and updates where a run is stopped after some, are divided by this (at least 2 remain)."""
     max_batch_size: Positive | None = None
     max_width: Positive | None = None
-    withhold: bool = True
+    withhold: Flag = True
     """Whether studies' `withhold_per_class` is applied."""
-    heavy: bool = True
+    heavy: Flag = True
     """Whether runs that a study marks as heavy are heavy at this scale."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct_seeds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not _are_seeds(value):
+            raise ValueError("must be a list of distinct seeds such as [0, 1, 2]")
+        return value

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from mlpaper.spec import Model, NonNegativeReal, PositiveReal
+from mlpaper.spec import Flag, Model, NonNegativeReal, PositiveReal, Whole
 from mlpaper.study import metrics
 from mlpaper.study.schema.items import FigureSpec, TableSpec
 from mlpaper.study.schema.names import Name, Prose, RunName, check_metric
 from mlpaper.study.schema.rules import ClaimSpec
 
-PointName = Annotated[
-    str, BeforeValidator(lambda key: str(key) if isinstance(key, int) else key), Field(pattern=r"^[A-Za-z0-9-]+$")
-]
+PointName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
 """A point of a sweep; the sweep's name, a hyphen and this make the name of its run."""
 
 
@@ -25,7 +23,7 @@ class Source(Model):
     """Key in `report/references.bib`."""
     authors: Prose
     title: Prose
-    year: int | None = None
+    year: Whole | None = None
     code: str | None = None
     """Where the authors' own code is published."""
 
@@ -39,9 +37,9 @@ class RunEntry(Model):
     """The source's run that this one is compared with, where it has another name."""
     changes: dict[str, Any] = {}
     """Fields of `RunSpec`, nested as there; a mapping changes only the keys that it names."""
-    noise: bool = False
+    noise: Flag = False
     """Whether the run is tested under noise."""
-    gradients: bool = False
+    gradients: Flag = False
     """Whether norms of its gradients are among its metrics."""
     heavy: Prose | None = None
     """Why this run is too heavy for many seeds, and whether it is made is for the configuration's `heavy` to say."""
@@ -62,10 +60,10 @@ class Sweep(Model):
     """The field of `RunSpec` that varies, such as `network.hidden`."""
     points: dict[PointName, Any] = {}
     """Point to the value of that field, in the order of the axis."""
-    logarithmic: bool = False
+    logarithmic: Flag = False
     """Whether the axis is logarithmic."""
-    noise: bool = False
-    gradients: bool = False
+    noise: Flag = False
+    gradients: Flag = False
     heavy: dict[PointName, Prose] = {}
     """Points whose runs are heavy, and why."""
 

@@ -1,0 +1,257 @@
+"""From the entries of a study to specifications: sweeps become runs, changes are merged, a scale is applied.
+
+Every run is validated before anything computes with its values, and again as the scale makes it, with its data.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mlpaper.data.sources import get_source
+from mlpaper.errors import ConfigurationError, nearest
+from mlpaper.spec import PARTS, OfficialSplit, PoolSpec, RunSpec, SplitSpec
+from mlpaper.study.data_fit import misfits
+from mlpaper.study.schema.names import LONGEST_NAME, RUN_NAME
+from mlpaper.study.schema.settings import Scale, Settings
+from mlpaper.study.schema.study import RunEntry, Study, Sweep
+from mlpaper.study.validate import Keys, Origin, Problem, explained, validate
+
+SPEC_DEFAULTS = RunSpec(dataset=PoolSpec(name="digits")).model_dump(mode="json", exclude={"dataset", "seed"})
+"""What a run is where nobody says otherwise."""
+
+
+def with_sweeps(study: Study, origin: Origin, first: str = "runs") -> Study:
+    """The study with a run for every point of its sweeps, and with sweeps over another's points completed.
+
+    `first` is what comes first in the file, and so in tables of all runs: `runs` or `sweeps`.
+    """
+    runs, sweeps = dict(study.runs), dict[str, Sweep]()
+    for name, sweep in study.sweeps.items():
+        like = sweeps.get(sweep.based_on or "")
+        if like:
+            inherited = {key: getattr(like, key) for key in ("points", "vary", "logarithmic")}
+            sweep = sweep.model_copy(update=inherited | {"label": sweep.label or like.label})
+        if not sweep.points or not sweep.vary:
+            raise origin.error(("sweeps", name), "needs `vary` and `points`, or a sweep before it as `based_on`")
+        if unknown := sweep.heavy.keys() - sweep.points.keys():
+            point = min(unknown)
+            text = f"there is no such point in the sweep{nearest(point, sweep.points)}"
+            raise origin.error(("sweeps", name, "heavy", point), text)
+        sweeps[name] = sweep
+        for point in sweep.points:
+            run = sweep.run(name, point)
+            if run in runs:
+                raise origin.error(("sweeps", name), f"there is already a run `{run}`")
+            runs[run] = _swept(sweep, name, point, like, origin)
+    if not runs:
+        raise ConfigurationError(f"{origin.name}: has neither `runs` nor `sweeps`")
+    if first == "sweeps":
+        runs = {run: entry for run, entry in runs.items() if run not in study.runs} | study.runs
+    return study.model_copy(update={"runs": runs, "sweeps": sweeps})
+
+
+def _swept(sweep: Sweep, name: str, point: str, like: Sweep | None, origin: Origin) -> RunEntry:
+    """The run at a point of the sweep `name`, based on that of the sweep `like` where there is one."""
+    run = sweep.run(name, point)
+    if not re.fullmatch(RUN_NAME, run) or len(run) > LONGEST_NAME:
+        text = f"`{run}` cannot be the name of a run: it must be letters and digits joined by single hyphens, as in"
+        raise origin.error(("sweeps", name, "points", point), f"{text} `{name}-2`, and no longer than {LONGEST_NAME}")
+    values = {
+        "description": sweep.description.replace("{}", point),
+        "based_on": like.run(str(sweep.based_on), point) if like else sweep.based_on,
+        "changes": sweep.changes if like else merge(sweep.changes, _nested(sweep.vary, sweep.points[point])),
+        "noise": sweep.noise,
+        "gradients": sweep.gradients,
+        "heavy": sweep.heavy.get(point),
+    }
+    return validate(RunEntry, values, origin, lambda problem: ("sweeps", name, *problem.keys))
+
+
+def _nested(path: str, value: Any) -> dict[str, Any]:
+    """A value under the keys of a path: `network.hidden`."""
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    nested: dict[str, Any] = value
+    return nested
+
+
+def expand(
+    study: Study, origin: Origin, settings: Settings, scale: Scale, seeds: tuple[int, ...], config: Origin
+) -> dict[str, tuple[RunSpec, ...]]:
+    """Every run of a study at a scale: its name to its specifications, one per seed.
+
+    `origin` and `config` are where the study and the settings come from.
+
+    Raises
+    ------
+    ConfigurationError
+        A run is no valid specification, or does not fit its data.
+    """
+    expanded = {}
+    for name, entry in study.runs.items():
+        chain = _chain(study, name, origin)
+        spec = _at_scale(study, chain, origin, settings, scale, config)
+        few = entry.heavy and scale.heavy and settings.heavy != "all"
+        expanded[name] = tuple(spec.model_copy(update={"seed": seed}) for seed in seeds[: 1 if few else None])
+    return expanded
+
+
+def _at_scale(
+    study: Study, chain: Sequence[str], origin: Origin, settings: Settings, scale: Scale, config: Origin
+) -> RunSpec:
+    """The specification of the first run of a chain, validated as it is written, as it is made, and with its data."""
+
+    def locate(problem: Problem) -> Keys:
+        return _located(study, chain, problem)
+
+    values = merge(SPEC_DEFAULTS, study.defaults)
+    for run in reversed(chain):
+        values = merge(values, study.runs[run].changes)
+    if "seed" in values:
+        problem = Problem(("seed",), "runs have the seeds of the configuration; leave it out")
+        raise explained(problem, origin, locate)
+    written = validate(RunSpec, values, origin, locate)
+    for problem in misfits(written):
+        raise explained(problem, origin, locate)
+    scaled = at_scale(values, written, settings, scale)
+    if scaled == values:
+        return written
+    made = replace(origin, note=f" (as made at scale `{settings.scale}`)")
+    spec = validate(RunSpec, scaled, made, locate)
+    for problem in misfits(spec):
+        if problem.keys == ("dataset", "parts"):
+            raise config.error(("emnist_parts",), f"run `{chain[0]}` of {study.name}: {problem.text}")
+        raise explained(problem, made, locate)
+    return spec
+
+
+def _chain(study: Study, name: str, origin: Origin) -> list[str]:
+    """A run, what it is based on, what that is based on, and so on."""
+    chain = [name]
+    while (base := study.runs[chain[-1]].based_on) is not None:
+        if base not in study.runs or base in chain:
+            text = f"there is no run `{base}` in this study{nearest(base, study.runs)}"
+            if base in chain:
+                names = (*chain[chain.index(base) :], base)
+                text = f"{' -> '.join(names if len(names) < 9 else (*names[:4], '...', *names[-3:]))} is a circle"
+            place = next(_places(study, chain[-1:]))
+            raise origin.error((*place.prefix[:2], "based_on"), text)
+        chain.append(base)
+    return chain
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Values of a run where they stand in the file: under `prefix`, without the keys `within` that lead to them."""
+
+    prefix: tuple[str, ...]
+    values: Any
+    within: tuple[str, ...] = ()
+    """Of a point of a sweep, the field that varies."""
+
+
+def _places(study: Study, chain: Iterable[str]) -> Iterator[_Place]:
+    """Where values of a run may stand, in the order in which they count."""
+    swept = {sweep.run(name, point): (name, point) for name, sweep in study.sweeps.items() for point in sweep.points}
+    for run in chain:
+        if run not in swept:
+            yield _Place(("runs", run, "changes"), study.runs[run].changes)
+            continue
+        name, point = swept[run]
+        sweep = study.sweeps[name]
+        if sweep.based_on not in study.sweeps:
+            within = tuple(sweep.vary.split("."))
+            yield _Place(("sweeps", name, "points", point), _nested(sweep.vary, sweep.points[point]), within)
+        yield _Place(("sweeps", name, "changes"), sweep.changes)
+    yield _Place(("defaults",), study.defaults)
+
+
+def _located(study: Study, chain: Sequence[str], problem: Problem) -> Keys:
+    """Keys in the study's file of a problem of a run: where the longest part of its keys stands."""
+    keys = problem.keys
+    best: tuple[int, Keys] = (-1, ())
+    for place in _places(study, chain):
+        depth, values = 0, place.values
+        while depth < len(keys) and isinstance(values, Mapping) and keys[depth] in values:
+            depth, values = depth + 1, values[keys[depth]]
+        found: Keys = (*place.prefix, *keys[len(place.within) :])
+        if depth and place.within[: len(keys)] == keys and (problem.unknown or keys != place.within):
+            found = (*place.prefix[:2], "vary")
+        elif depth < len(place.within):
+            continue
+        if depth > best[0]:
+            best = depth, found
+    return best[1]
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes`: a mapping changes only the keys that it names, unless it names another kind of thing.
+
+    >>> merge({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}})
+    {'a': {'x': 1, 'y': 3}}
+    >>> merge({"optimizer": {"name": "adam", "beta1": 0.9}}, {"optimizer": {"name": "sgd"}})
+    {'optimizer': {'name': 'sgd'}}
+    """
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            other_kind = any(tag in value and value[tag] != old.get(tag) for tag in ("name", "scheme"))
+            merged[key] = dict(value) if other_kind else merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def at_scale(values: dict[str, Any], spec: RunSpec, settings: Settings, scale: Scale) -> dict[str, Any]:
+    """The plain values of a run, whose specification is `spec`, as the settings and the scale change them."""
+    changed: dict[str, Any] = {}
+    dataset = dict(values["dataset"])
+    if scale.dataset is not None:
+        dataset = {"name": scale.dataset}
+    elif spec.dataset.name.startswith("emnist"):
+        dataset["parts"] = settings.emnist_parts
+    changed["dataset"] = dataset
+    split = dict(values["split"])
+    if not (scale.withhold and tuple(dataset.get("parts", PARTS)) == PARTS):
+        split.pop("withhold_per_class", None)
+    if scale.dataset is not None:
+        split |= _in_proportion(spec.split, spec.dataset.name, scale.dataset)
+        weights = getattr(spec.loss, "class_weights", None)
+        if isinstance(weights, tuple) and len(weights) != len(get_source(scale.dataset).classes):
+            changed["loss"] = values["loss"] | {"class_weights": "balanced"}
+    changed["split"] = split
+    if scale.epochs_divisor > 1:
+        changed["epochs"] = max(2, math.ceil(spec.epochs / scale.epochs_divisor))
+        if spec.updates is not None:
+            changed["updates"] = max(2, math.ceil(spec.updates / scale.epochs_divisor))
+    if scale.max_batch_size is not None and spec.batch_size != "full":
+        changed["batch_size"] = min(spec.batch_size, scale.max_batch_size)
+    if scale.max_width is not None:
+        narrow = [min(width, scale.max_width) for width in spec.network.hidden]
+        changed["network"] = values["network"] | {"hidden": narrow}
+    return values | changed
+
+
+def _in_proportion(split: SplitSpec, dataset: str, other: str) -> dict[str, int]:
+    """Numbers of training images that a split names, for a dataset of another size; no class is left without any.
+
+    >>> _in_proportion(OfficialSplit(validation=5000, subset=6000), "mnist", "digits")
+    {'validation': 120, 'subset': 144}
+    """
+    if not isinstance(split, OfficialSplit):
+        return {}
+    source, numbers = get_source(other), dict[str, int]()
+    ratio, classes = source.parts["train"].count / get_source(dataset).parts["train"].count, len(source.classes)
+    if isinstance(split.validation, int):
+        numbers["validation"] = max(classes, round(ratio * split.validation))
+        least = numbers["validation"] + classes
+    else:
+        least = classes * math.ceil(1 / split.validation)
+    if split.subset is not None:
+        numbers["subset"] = max(least, round(ratio * split.subset))
+    return numbers
