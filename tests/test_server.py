@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,6 +57,13 @@ def until(holds: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+def running(servers: Servers) -> tuple[int, int]:
+    """The server that has a job, and the job's process, once there is one: else the tests would prove nothing."""
+    until(lambda: any(children(server.pid) for server in servers.processes))
+    ((server, child),) = ((it.pid, children(it.pid)[0]) for it in servers.processes if children(it.pid))
+    return server, child
+
+
 def train(digits: Path) -> str:
     """A command that trains until it is killed."""
     jobs = JobFiles()
@@ -79,41 +87,30 @@ def test_a_job_ends_as_it_does_without_a_server(command: str, code: int, servers
     assert served[0] == code
 
 
-def test_the_jobs_are_the_servers(servers: Servers, digits: Path) -> None:
-    """Else the other tests would prove nothing."""
-    job = shell(train(digits))
-    until(lambda: any(children(server.pid) for server in servers.processes))
-    job.kill()
-    outcome(job)
-
-
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_job_dies_with_its_client(how: signal.Signals, servers: Servers, digits: Path) -> None:
-    job = shell("exec 3>&1; " + train(digits).replace("mlpaper train", "mlpaper train 3>&-"))
-    until(lambda: any(children(server.pid) for server in servers.processes))
-    (server,) = (server for server in servers.processes if children(server.pid))
-    (client,) = children(job.pid) or [job.pid]
+    job = shell(train(digits))
+    server, _ = running(servers)
+    (client,) = children(job.pid)
     os.kill(client, how)
-    until(lambda: not children(server.pid))
+    until(lambda: not children(server))
     assert outcome(job)[0] != 0
     assert outcome(shell("mlpaper prepare --help"))[0] == 0
 
 
 def test_a_job_that_is_killed_fails(servers: Servers, digits: Path) -> None:
     job = shell(train(digits))
-    until(lambda: any(children(server.pid) for server in servers.processes))
-    ((child,),) = (found for server in servers.processes if (found := children(server.pid)))
+    _, child = running(servers)
     os.kill(child, signal.SIGKILL)
     assert outcome(job)[0] == 128 + signal.SIGKILL
 
 
 def test_where_the_server_is_killed_its_job_fails_and_the_next_starts_by_itself(servers: Servers, digits: Path) -> None:
     job = shell(train(digits))
-    until(lambda: any(children(server.pid) for server in servers.processes))
-    ((server, child),) = ((it, children(it.pid)[0]) for it in servers.processes if children(it.pid))
-    server.kill()
+    server, child = running(servers)
+    os.kill(server, signal.SIGKILL)
     code, _, errors = outcome(job)
-    os.kill(child, signal.SIGKILL)
+    until(lambda: not _running(str(child)))
     assert (code, "the server of this job was killed" in errors) == (1, True)
     assert outcome(shell("mlpaper prepare --help"))[0] == 0
 
@@ -123,8 +120,7 @@ def test_servers_end_with_whoever_opened_them(tmp_path: Path) -> None:
         "import os, signal, time; from pathlib import Path; from mlpaper.server import open_servers\n"
         "print(*(it.pid for it in open_servers(Path('s'), {}).processes), flush=True); os.kill(os.getpid(), 9)"
     )
-    python = [os.sys.executable, "-c", opener]  # type: ignore[attr-defined]
-    done = subprocess.run(python, cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", opener], cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=False)
     until(lambda: not any(Path(f"/proc/{pid}/fd").exists() and _running(pid) for pid in done.stdout.split()))
     assert not list(tmp_path.glob("s.*"))
 

@@ -12,6 +12,7 @@ client does, and a server when the process that opened it does and its last job 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import logging
@@ -53,6 +54,9 @@ PRELOADED = {
     ),
 }
 """What the commands of a group import."""
+
+PR_SET_PDEATHSIG = 1
+"""Linux's `prctl` option for the signal that a process gets when its parent ends."""
 
 
 @dataclass
@@ -141,13 +145,14 @@ class Server:
         connection, _ = listener.accept()
         try:
             streams, arguments, folder, environment = _receive(connection)
-        except (OSError, ValueError):
+        except (OSError, ValueError, struct.error):
             connection.close()
             return
         if not self.loaded:
             self._load()
         child = os.fork()
         if child == 0:
+            self._leave(connection)
             _work(streams, arguments, folder, environment)
         for stream in streams:
             os.close(stream)
@@ -159,6 +164,15 @@ class Server:
         self.selector.register(connection, selectors.EVENT_READ, lambda _: self._abandoned(descriptor))
         with contextlib.suppress(OSError):
             connection.sendall(ACCEPTED)
+
+    def _leave(self, connection: socket.socket) -> None:
+        """In a job: close what is the server's, or clients would not see when it dies; and die with it."""
+        for descriptor, (_, other) in self.jobs.items():
+            os.close(descriptor)
+            other.close()
+        for held in (self.selector, self.listener, connection):
+            held.close()
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def _load(self) -> None:
         for name in PRELOADED[self.group]:
