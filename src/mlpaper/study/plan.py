@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -19,6 +18,7 @@ from mlpaper.data.sources import get_source
 from mlpaper.errors import ConfigurationError, nearest
 from mlpaper.spec import PARTS, PoolSpec, RunSpec, widths
 from mlpaper.study import metrics, yaml_file
+from mlpaper.study.citations import check_citations
 from mlpaper.study.left_out import LeftOut, by_reason
 from mlpaper.study.schema.items import FigureSpec, SweepFigure, TableSpec
 from mlpaper.study.schema.rules import ClaimSpec, ValueClaim
@@ -191,7 +191,7 @@ def load_study(path: Path) -> Study:
     for number, difference in enumerate(study.differences):
         for run in difference.runs:
             _check_run(study, run, path, f"differences.{number}")
-    _check_citation(study.source.citation, path)
+    check_citations(study, path)
     for key in study.published:
         _check_run(study, key.split(".", 1)[0], path, f"published: `{key}`")
     return study
@@ -427,14 +427,6 @@ def _in_proportion(split: Mapping[str, Any], dataset: str, other: str) -> dict[s
 def _check_run(study: Study, run: str, path: Path, where: str) -> None:
     if run not in study.runs:
         raise ConfigurationError(f"{path}: {where}: there is no run `{run}` in this study{nearest(run, study.runs)}")
-
-
-def _check_citation(key: str, path: Path) -> None:
-    """The source must be among the references of the paper, which would fail at its very end otherwise."""
-    references = path.parents[2] / "report" / "references.bib"
-    known = re.findall(r"^@\w+\{\s*([^,\s]+)", references.read_text(encoding="utf-8"), re.MULTILINE)
-    if key not in known:
-        raise ConfigurationError(f"{path}: `source.citation`: {references} has no entry `{key}`{nearest(key, known)}")
 
 
 def _check_mirror(mirror: str | None) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from mlpaper.spec import DatasetName, Model, Part, Positive, Seed
+from mlpaper.study.schema.names import Text
 
 
 class Settings(Model):
@@ -76,9 +77,9 @@ def _are_seeds(value: Any) -> bool:
 class Scale(Model):
     """`workflow/scales/*.yaml`: what a scale changes in every run of every study."""
 
-    description: str
-    watermark: Annotated[str, Field(pattern=r"^[^\"<>&\\\\]*$")] | None = None
-    """Plain text, printed over every figure, table and page of this scale."""
+    description: Text
+    watermark: Text | None = None
+    """Printed over every figure, table and page of this scale."""
     seeds: tuple[Seed, ...]
     noise_seeds: Positive
     """Repetitions of every noise level."""
