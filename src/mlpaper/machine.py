@@ -53,24 +53,24 @@ def commit() -> dict[str, Any]:
     Returns
     -------
     dict
-        `commit`, its `date`, and `dirty`, whether files differ from it; each is None where it is not known. Then
-        `unknown` says why, and is None where all is known.
+        `commit`, its `date`, and `dirty`, whether files differ from it, each None where it is not known; and
+        `unknown_because`, why something is not known, None where all is.
     """
-    found: dict[str, Any] = {"commit": None, "date": None, "dirty": None, "unknown": None}
+    found: dict[str, Any] = {"commit": None, "date": None, "dirty": None, "unknown_because": None}
     try:
         _git("rev-parse", "--git-dir")
         found["commit"] = _git("rev-parse", "--verify", "HEAD")
         found["date"] = _git("show", "--no-patch", "--format=%cI", "HEAD")
         found["dirty"] = bool(_git("status", "--porcelain"))
     except _NoAnswer as error:
-        found["unknown"] = str(error)
+        found["unknown_because"] = str(error)
     return found
 
 
 _REASONS = {
     "not a git repository": "the code is in no git repository",
-    "dubious ownership": "git refuses to read the repository, which belongs to another user; "
-    "`git config --global --add safe.directory` with its folder allows it",
+    "dubious ownership": "git refuses to read the repository, which belongs to another user "
+    "(its setting safe.directory can allow it)",
     "Needed a single revision": "the repository has no commit yet",
 }
 """What git says where it tells nothing, and what that means."""

@@ -14,6 +14,12 @@ from typing import Literal
 
 Kind = Literal["text", "emphasis", "strong", "code", "formula", "link", "citation"]
 
+SET = re.compile(
+    "[\n -~\u00a0-\u0125\u0128-\u0137\u0139-\u013e\u0141-\u0148\u014a-\u0165\u0168-\u017e\u2010-\u2014\u2018-\u201a"
+    "\u201c-\u201e\u2020-\u2022\u2026\u2030\u2039\u203a\u20ac\u2122\ufb00-\ufb06"
+    "−±×·≤≥≈≠∞∈→√αβγδεζηθκλμνξπρστφχψωΔΣΩ₀₁₂₃₄₅₆₇₈₉⁰⁴⁵⁶⁷⁸⁹⁻]*"
+)
+"""Texts of characters that every output has in its own type. `report/style/template.tex` declares the last line's."""
 _CONTENT = r"(?:`[^`]+`|\$[^$]+\$|[^{mark}`$])+?"
 _KEY = r"@(\w(?:[\w:./+-]*\w)?)"
 _MARKUP = re.compile(

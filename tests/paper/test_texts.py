@@ -42,7 +42,7 @@ abstract: "Short."
 
 {{ tests(study, ["m0-87"]) }}
 
-{{ (provenance.unknown or "") | text }}
+{{ (provenance.unknown_because or "") | text }}
 """
 """Every text once as the templates of the paper place it."""
 
@@ -101,7 +101,7 @@ def papers(report: Path, folder: Path, reason: str, *targets: Any) -> dict[str, 
     found = {}
     for target in targets:
         paper = Paper(report, folder, target)
-        paper.facts["provenance"]["unknown"] = reason
+        paper.facts["provenance"]["unknown_because"] = reason
         found[target] = paper.document()
     return found
 
@@ -146,7 +146,7 @@ ASCII = tuple(piece for piece in NO_DOLLARS if piece.isascii())
 
 
 def squashed(text: str) -> str:
-    """Letters and signs of a text, without what the breaking of lines adds or takes; TeX's signs as those of the keyboard."""
+    """Letters and signs of a text, without what the breaking of lines adds or takes; TeX's signs as a keyboard's."""
     return re.sub(r"[\s-]", "", text).translate(str.maketrans("ˆ˜’‘", "^~'`"))
 
 
@@ -169,7 +169,7 @@ def test_texts_are_read_in_the_pdf_of_typst_as_they_were_written(report: Path, t
 @needs_latex
 @given(texts(ASCII))
 @settings(max_examples=6, phases=[Phase.generate])
-def test_texts_are_read_in_the_pdf_of_latex_as_they_were_written(report: Path, tiny_pdf: bytes, texts: Texts) -> None:
+def test_texts_are_read_in_the_pdf_of_latex_as_they_were_written(report: Path, tiny_pdf: bytes, texts: Texts) -> None:  # noqa: F811
     with tempfile.TemporaryDirectory() as scratch:
         folder = results(Path(scratch), texts)
         (folder / "figures" / "s-f.pdf").write_bytes(tiny_pdf)
@@ -183,7 +183,9 @@ def test_texts_are_read_in_the_pdf_of_latex_as_they_were_written(report: Path, t
 @pytest.mark.slow
 @needs_latex
 def test_latex_writes_what_it_has_no_type_for_by_number_and_auto_takes_typst(
-    report: Path, tiny_pdf: bytes, tmp_path: Path
+    report: Path,
+    tiny_pdf: bytes,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
     folder = results(tmp_path, Texts(*["中文 é 😀"] * len(Texts._fields)))
     (folder / "figures" / "s-f.pdf").write_bytes(tiny_pdf)

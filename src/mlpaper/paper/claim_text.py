@@ -343,7 +343,7 @@ def show(rows: Sequence[Mapping[str, Any]], studies: Sequence[str], verdicts: Se
             text = click.style(verdict.ljust(VERDICT_WIDTH), fg=COLOURS[verdict], bold=True)
             click.echo(text + described(row, width)[VERDICT_WIDTH:] + "\n")
     counted = ", ".join(f"{count} {verdict}" for verdict, count in counts(of_studies).items() if count)
-    click.echo(counted or "no claims")
+    click.echo("\n".join(_folded(counted or "no claims", width)))
 
 
 VERDICT_WIDTH = max(map(len, VERDICTS)) + 2
@@ -364,9 +364,12 @@ def described(row: Row, width: int | None) -> str:
         f"published {row.published}, ours {row.ours}",
     ]
     paragraphs += [row.facts["remark"]] if row.facts["remark"] else []
-    room = sys.maxsize if width is None else max(width - VERDICT_WIDTH, 1)
-    fold = textwrap.TextWrapper(room, break_long_words=False, break_on_hyphens=False).wrap
-    lines = [line for paragraph in paragraphs for line in fold(paragraph)]
+    room = None if width is None else max(width - VERDICT_WIDTH, 1)
+    lines = [line for paragraph in paragraphs for line in _folded(paragraph, room)]
     first = row.facts["verdict"].ljust(VERDICT_WIDTH)
     indented = f"\n{' ' * VERDICT_WIDTH}".join(lines)
     return f"{first}{indented}"
+
+
+def _folded(text: str, width: int | None) -> list[str]:
+    return textwrap.wrap(text, width or sys.maxsize, break_long_words=False, break_on_hyphens=False)

@@ -51,12 +51,6 @@ TABLES = ("figure(\n  align(center)[#table(", "figure(\n  align(left)[#table(")
 """What pandoc writes for Typst around tables, and what is wanted."""
 OTHER_SIGN = "\\othersign{"
 """The command of `template.tex` for what is in no type of LaTeX's."""
-SET = re.compile(
-    "[\n -~\u00a0-\u0125\u0128-\u0137\u0139-\u013e\u0141-\u0148\u014a-\u0165\u0168-\u017e\u2010-\u2014\u2018-\u201a"
-    "\u201c-\u201e\u2020-\u2022\u2026\u2030\u2039\u203a\u20ac\u2122\ufb00-\ufb06"
-    "−±×·≤≥≈≠∞∈→√αβγδεζηθκλμνξπρστφχψωΔΣΩ₀₁₂₃₄₅₆₇₈₉⁰⁴⁵⁶⁷⁸⁹⁻]*"
-)
-"""Texts that LaTeX typesets in the paper's type, and Typst as well. `template.tex` declares those of the last line."""
 MATHML = re.compile(
     r'(<mi mathvariant="normal">(?:log|exp)</mi><mo>&#8289;</mo></mrow>'
     r'|<munder><mi mathvariant="normal">max</mi><mi>\w</mi></munder>)(?=<m(?:i|sub|under|row)\b)'
@@ -105,7 +99,7 @@ def render(
     if target != "pdf":
         write_text(output, Paper(template_folder, results, target, columns).document())
         return
-    program = program_of("latex" if columns == 2 else pdf_engine)
+    program = _program("latex" if columns == 2 else pdf_engine)
     paper = Paper(template_folder, results, "typ" if program == "typst" else "tex", columns)
     if program != "typst" and pdf_engine == "auto" and columns == 1 and OTHER_SIGN in paper.document():
         program, paper = "typst", Paper(template_folder, results, "typ")
@@ -243,8 +237,8 @@ def finished(document: str, target: Target) -> str:
     """A document of pandoc's with what pandoc cannot be told: spaces in HTML, other signs in LaTeX, tables in Typst."""
     if target == "html":
         return MATHML.sub(r'\1<mspace width="0.17em"></mspace>', document)
-    if target == "tex" and not SET.fullmatch(document):
-        return "".join(c if SET.fullmatch(c) else f"{OTHER_SIGN}{ord(c):04X}}}" for c in document)
+    if target == "tex" and not markup.SET.fullmatch(document):
+        return "".join(c if markup.SET.fullmatch(c) else f"{OTHER_SIGN}{ord(c):04X}}}" for c in document)
     return document.replace(*TABLES) if target == "typ" else document
 
 
@@ -274,7 +268,7 @@ def convert(markdown: str, arguments: Sequence[str], variables: Mapping[str, Any
         return _run([pypandoc.get_pandoc_path(), *common, *arguments], markdown, "pandoc")
 
 
-def program_of(asked: Engine) -> str:
+def _program(asked: Engine) -> str:
     """The program that makes the PDF: `latexmk`, `tectonic` or `typst`."""
     found = next((program for program in ("latexmk", "tectonic") if shutil.which(program)), None)
     if asked == "latex" and found is None:
@@ -296,13 +290,13 @@ def _typst(document: str, scratch: Path, epoch: int, _: str) -> bytes:
 
 
 def type_for(document: str) -> dict[str, Any]:
-    """The type that Typst may use: its own, and for other characters that of Matplotlib and of this machine."""
-    if SET.fullmatch(document):
+    """The type that Typst may use: its own, and for other characters DejaVu of Matplotlib, and that of this machine."""
+    if markup.SET.fullmatch(document):
         return {"ignore_system_fonts": True}
     spec = importlib.util.find_spec("matplotlib")
     assert spec is not None
     assert spec.origin is not None
-    return {"font_paths": [Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf"]}
+    return {"font_paths": [Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"]}
 
 
 def _latex(document: str, scratch: Path, epoch: int, program: str) -> bytes:

@@ -1,7 +1,7 @@
 """Whether the texts of studies can be typeset, asked before any job: formulas, and characters of all writings.
 
 Everything else that a user writes is plain text in every output (`mlpaper.markup`) and needs no trial. Nor do letters
-of Western Europe, so that most plans start none of the programs below.
+of Western Europe, so that most plans start none of the programs below; what calls them is imported where it is used.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ import re
 import shutil
 import subprocess
 import tempfile
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import typst
-
 from mlpaper import markup
 from mlpaper.errors import ConfigurationError, MlpaperError, RenderError
-from mlpaper.paper.render import SET, WRITERS, convert, finished, type_for
 from mlpaper.study import yaml_file
 from mlpaper.study.citations import Place, placed, prose_of
 from mlpaper.study.plan import Plan
@@ -51,7 +49,7 @@ def check_texts(plan: Plan, workflow: Path) -> None:
     files = {name: workflow / "studies" / f"{name}.yaml" for name in plan.studies}
     scale = workflow / "scales" / f"{plan.settings.scale}.yaml"
     written = [sample for path in (scale, *files.values()) for sample in _samples(path)]
-    unusual = [sample for sample in written if not SET.fullmatch(sample.content)]
+    unusual = [sample for sample in written if not markup.SET.fullmatch(sample.content)]
     formulas = [
         Sample(files[name], place, formula)
         for name, study in plan.studies.items()
@@ -70,7 +68,7 @@ def _samples(path: Path) -> Iterator[Sample]:
 
     def leaves(value: Any, place: Place) -> Iterator[Sample]:
         if isinstance(value, str):
-            yield Sample(path, place, value)
+            yield Sample(path, place, unicodedata.normalize("NFC", " ".join(value.split())))
         pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         for key, each in pairs:
             yield from leaves(each, (*place, key))
@@ -84,7 +82,7 @@ def _samples(path: Path) -> Iterator[Sample]:
 def _unset_characters(unusual: Sequence[Sample], pdf: Any) -> Iterator[str]:
     if pdf == "latex":
         for sample in unusual:
-            signs = "".join(dict.fromkeys(sign for sign in sample.content if not SET.fullmatch(sign)))
+            signs = "".join(dict.fromkeys(sign for sign in sample.content if not markup.SET.fullmatch(sign)))
             yield f"{sample}: LaTeX has no type for `{signs}` here; `pdf: typst` or `pdf: auto` typesets it"
         return
     for sign in _without_type("\n".join(sample.content for sample in unusual)):
@@ -97,6 +95,10 @@ def _unset_characters(unusual: Sequence[Sample], pdf: Any) -> Iterator[str]:
 
 def _without_type(content: str) -> list[str]:
     """Characters that Typst has no type for. Only for a PDF of the archival kind does it tell, one at a time."""
+    import typst
+
+    from mlpaper.paper.render import type_for
+
     missing: list[str] = []
     while content:
         source = f'#set text(font: "Libertinus Serif")\n#{markup.typst(content)}'.encode()
@@ -130,11 +132,15 @@ def _undrawn(unusual: Iterable[Sample]) -> Iterator[str]:
 
 def _unset_formulas(formulas: Sequence[Sample], report: Path) -> list[str]:
     """Formulas that pandoc cannot read, or LaTeX, where it is installed, cannot typeset."""
-    because: dict[Sample, str] = {}
+    because = {
+        formula: "`%` begins a comment (`\\%` does not)"
+        for formula in formulas
+        if re.search(r"(?<!\\)%", formula.content)
+    }
     if not _readable(formulas):
-        wrong = [formula for formula in formulas if not _readable([formula])]
-        because = dict.fromkeys(wrong, "it is no formula that pandoc can read")
-    elif formulas and shutil.which("pdflatex"):
+        unread = [formula for formula in formulas if not _readable([formula])]
+        because |= dict.fromkeys(unread, "it is no formula that pandoc can read")
+    if formulas and not because and shutil.which("pdflatex"):
         because = _refused_by_latex(formulas, report)
     return [
         f"{formula}: `${formula.content}$` cannot be typeset, since {why}; a dollar sign is `\\$`"
@@ -143,6 +149,8 @@ def _unset_formulas(formulas: Sequence[Sample], report: Path) -> list[str]:
 
 
 def _readable(formulas: Sequence[Sample]) -> bool:
+    from mlpaper.paper.render import WRITERS, convert
+
     try:
         if formulas:
             convert("\n\n".join(f"x ${formula.content}$" for formula in formulas), WRITERS["html"], {})
@@ -153,6 +161,8 @@ def _readable(formulas: Sequence[Sample]) -> bool:
 
 def _refused_by_latex(formulas: Sequence[Sample], report: Path) -> dict[Sample, str]:
     """Formulas with what LaTeX says of them, each tried in a caption."""
+    from mlpaper.paper.render import WRITERS, convert, finished
+
     lines = [f"`\\captionof{{figure}}{{`{{=latex}}x ${formula.content}$<!-- -->`}}`{{=latex}}" for formula in formulas]
     template = (report / "style" / "template.tex").resolve()
     document = finished(convert("\n\n".join(lines), [f"--template={template}", *WRITERS["tex"]], {}), "tex")

@@ -46,6 +46,8 @@ DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (9, 2)))
 TYPE = ("STIXGeneral", "DejaVu Sans")
 """STIX (a Times) comes with Matplotlib, so every machine draws the same bytes; its serifs tell 1, l and I apart. DejaVu
 comes with it too, and has what STIX lacks."""
+PLACEHOLDERS = frozenset({"Last Resort High-Efficiency"})
+"""Fonts of boxes in place of characters; Matplotlib brings one."""
 _SELECTORS = set(range(0xFE00, 0xFE10))
 """Characters that choose the look of the one before them."""
 
@@ -211,7 +213,7 @@ def plain_text(text: str) -> dict[str, Any]:
         missing -= get_font(font_manager.findfont(name)).get_charmap().keys()
     missing -= _SELECTORS
     for entry in font_manager.fontManager.ttflist if missing else ():
-        found = missing & _drawable(entry.fname)
+        found = missing & _drawable(entry.fname) if entry.name not in PLACEHOLDERS else frozenset()
         if found:
             names.append(entry.name)
             missing -= found

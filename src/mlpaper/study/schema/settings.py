@@ -32,7 +32,7 @@ class Settings(Model):
     population: bool = False
     """Whether the seeds of a run train side by side on a GPU, in one job."""
     pdf: Literal["auto", "latex", "typst", "none"] = "auto"
-    """How the PDF is made: `auto` takes LaTeX where it is installed, else Typst."""
+    """How the PDF is made: `auto` takes LaTeX where it is installed and has the characters of the texts, else Typst."""
     twin: Literal["auto", "always", "never"] = "auto"
     """Whether runs of the engine `torch` are made: `auto` makes them where PyTorch is installed."""
     heavy: Literal["first", "all", "none"] = "first"
