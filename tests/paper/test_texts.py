@@ -23,6 +23,8 @@ from mlpaper.files import write_json, write_text
 from mlpaper.paper.render import Paper, render
 from mlpaper.paper.tables.table import Column, Table
 
+pytestmark = pytest.mark.slow
+
 REPORT = Path(__file__).parents[2] / "report"
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 60 20" width="60" height="20"><path d="M0 0h60v20z"/></svg>'
 PAPER = """---
@@ -165,7 +167,6 @@ def test_texts_are_read_in_the_pdf_of_typst_as_they_were_written(report: Path, t
         assert squashed(text) in found
 
 
-@pytest.mark.slow
 @needs_latex
 @given(texts(ASCII))
 @settings(max_examples=6, phases=[Phase.generate])
@@ -180,7 +181,6 @@ def test_texts_are_read_in_the_pdf_of_latex_as_they_were_written(report: Path, t
         assert squashed(text) in found
 
 
-@pytest.mark.slow
 @needs_latex
 def test_latex_writes_what_it_has_no_type_for_by_number_and_auto_takes_typst(
     report: Path,

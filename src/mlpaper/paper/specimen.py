@@ -57,7 +57,7 @@ def check_texts(plan: Plan, workflow: Path) -> None:
         for formula in markup.formulas(prose)
     ]
     wrong = [*_unset_formulas(formulas, workflow.parent / "report"), *_undrawn(unusual)]
-    if plan.settings.pdf != "none":
+    if unusual and plan.settings.pdf != "none":
         wrong += _unset_characters(unusual, plan.settings.pdf)
     if wrong:
         raise ConfigurationError("\n".join(dict.fromkeys(wrong)))
@@ -137,7 +137,7 @@ def _unset_formulas(formulas: Sequence[Sample], report: Path) -> list[str]:
         for formula in formulas
         if re.search(r"(?<!\\)%", formula.content)
     }
-    if not _readable(formulas):
+    if formulas and not _readable(formulas):
         unread = [formula for formula in formulas if not _readable([formula])]
         because |= dict.fromkeys(unread, "it is no formula that pandoc can read")
     if formulas and not because and shutil.which("pdflatex"):
@@ -152,8 +152,7 @@ def _readable(formulas: Sequence[Sample]) -> bool:
     from mlpaper.paper.render import WRITERS, convert
 
     try:
-        if formulas:
-            convert("\n\n".join(f"x ${formula.content}$" for formula in formulas), WRITERS["html"], {})
+        convert("\n\n".join(f"x ${formula.content}$" for formula in formulas), WRITERS["html"], {})
     except RenderError:
         return False
     return True
