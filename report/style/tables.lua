@@ -29,15 +29,44 @@ local function left(element)
   return element
 end
 
+-- Text as it is written, where pandoc leaves what LaTeX or Typst would make another sign of: a backtick, two commas or angle
+-- brackets, three full stops, a hyphen before a digit.
+local LITERAL = {
+  latex = {
+    find = { "`", ",,", "<<", ">>" },
+    ["`"] = "\\textasciigrave{}", [","] = ",{}", ["<"] = "\\textless{}", [">"] = "\\textgreater{}",
+  },
+  typst = { find = { "%.%.%.", "%-%d" }, ["."] = "\\.", ["-"] = "\\-" },
+}
+
+local function literally(str)
+  local signs, found = LITERAL[FORMAT], false
+  for _, pattern in ipairs(signs and signs.find or {}) do found = found or str.text:find(pattern) end
+  if not found then return nil end
+  local pieces, plain = pandoc.Inlines({}), ""
+  for _, code in utf8.codes(str.text .. "\n") do
+    local sign = utf8.char(code)
+    if sign == "\n" or signs[sign] then
+      if plain ~= "" then pieces:insert(pandoc.Str(plain)) end
+      if signs[sign] then pieces:insert(pandoc.RawInline(FORMAT, signs[sign])) end
+      plain = ""
+    else
+      plain = plain .. sign
+    end
+  end
+  return pieces
+end
+
 local function latex(blocks)
-  local text = pandoc.write(pandoc.Pandoc(blocks), "latex", { wrap_text = "none" })
+  local literal = pandoc.Blocks(blocks):walk({ Str = literally })
+  local text = pandoc.write(pandoc.Pandoc(literal), "latex", { wrap_text = "none" })
   return (text:gsub("%s+$", ""))
 end
 
 local function row(cells)
   local texts = {}
   for index, cell in ipairs(cells) do
-    texts[index] = latex(cell.contents)
+    texts[index] = latex(cell.contents):gsub("^%*", "{}*") -- which would belong to the line break before it
   end
   return texts
 end
@@ -161,6 +190,16 @@ local function wrapped(block)
   return pandoc.RawBlock("latex", "\\begin{flushleft}\\small\n" .. table.concat(lines, "\\\\\n") .. "\n\\end{flushleft}")
 end
 
+-- What pandoc calls signs that Typst has renamed since.
+local RENAMED = { ["dot.circle"] = "dot.o", ["times.circle"] = "times.o", ["plus.circle"] = "plus.o" }
+
+local function renamed(formula)
+  if FORMAT ~= "typst" then return nil end
+  local written = pandoc.write(pandoc.Pandoc({ pandoc.Plain({ formula }) }), "typst"):gsub("%s+$", "")
+  for old, new in pairs(RENAMED) do written = written:gsub(old:gsub("%.", "%%."), new) end
+  return pandoc.RawInline("typst", written)
+end
+
 -- A displayed formula in a narrow column. Where it does not fit, what stands side by side is set line by line.
 local function narrow(formula)
   if FORMAT ~= "latex" or formula.mathtype ~= "DisplayMath" or not PANDOC_WRITER_OPTIONS.variables.twocolumn then
@@ -171,7 +210,7 @@ local function narrow(formula)
 end
 
 return {
-  { Table = left, Math = narrow },
+  { Table = left, Math = function(formula) return narrow(formula) or renamed(formula) end },
   {
     traverse = "topdown",
     Div = function(division)
@@ -190,4 +229,5 @@ return {
       return tabular(element, {})
     end,
   },
+  { Str = literally },
 }

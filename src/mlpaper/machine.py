@@ -43,21 +43,55 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
+class _NoAnswer(Exception):
+    """git did not tell what was asked; the message says why, for the paper."""
+
+
 def commit() -> dict[str, Any]:
-    """Commit of the working folder, its date, and whether files differ from it; nulls outside a repository."""
-    revision = _git("rev-parse", "HEAD")
-    return {
-        "commit": revision,
-        "date": _git("show", "--no-patch", "--format=%cI", "HEAD") if revision else None,
-        "dirty": bool(_git("status", "--porcelain")) if revision else None,
-    }
+    """What git knows of the code in the working folder.
+
+    Returns
+    -------
+    dict
+        `commit`, its `date`, and `dirty`, whether files differ from it, each None where it is not known; and
+        `unknown_because`, why something is not known, None where all is.
+    """
+    found: dict[str, Any] = {"commit": None, "date": None, "dirty": None, "unknown_because": None}
+    try:
+        _git("rev-parse", "--git-dir")
+        found["commit"] = _git("rev-parse", "--verify", "HEAD")
+        found["date"] = _git("show", "--no-patch", "--format=%cI", "HEAD")
+        found["dirty"] = bool(_git("status", "--porcelain"))
+    except _NoAnswer as error:
+        found["unknown_because"] = str(error)
+    return found
 
 
-def _git(*arguments: str) -> str | None:
+_REASONS = {
+    "not a git repository": "the code is in no git repository",
+    "dubious ownership": "git refuses to read the repository, which belongs to another user "
+    "(its setting safe.directory can allow it)",
+    "Needed a single revision": "the repository has no commit yet",
+}
+"""What git says where it tells nothing, and what that means."""
+
+
+def _git(*arguments: str) -> str:
     try:
         done = subprocess.run(
-            ["git", "--no-optional-locks", *arguments], capture_output=True, text=True, check=True, timeout=10
+            ["git", "--no-optional-locks", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            env=os.environ | {"LC_ALL": "C"},
+            check=False,
         )
-    except (OSError, subprocess.SubprocessError):
-        return None
+    except FileNotFoundError:
+        raise _NoAnswer("git is not installed") from None
+    except (OSError, subprocess.SubprocessError) as error:
+        raise _NoAnswer(f"git could not be asked: {error}") from None
+    if done.returncode:
+        said = done.stderr.strip() or f"exit code {done.returncode}"
+        known = next((reason for words, reason in _REASONS.items() if words in said), None)
+        raise _NoAnswer(known or f"git could not read the repository: {said.splitlines()[0]}")
     return done.stdout.strip()

@@ -1,7 +1,9 @@
 """Claims in words: what is asked, published and found, in tables, prose and terminal."""
 
+import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from fake_document import STUDIES, STUDY, document
@@ -9,7 +11,7 @@ from fake_document import STUDIES, STUDY, document
 from mlpaper.cli import cli
 from mlpaper.errors import MlpaperError, RenderError
 from mlpaper.files import write_parquet
-from mlpaper.paper.claim_text import Claims, Row, counts, show
+from mlpaper.paper.claim_text import Claims, Row, counts, described, show
 from mlpaper.study.ledger import as_table
 
 
@@ -104,8 +106,7 @@ def test_counts_are_of_every_verdict(claims: Claims) -> None:
     assert counts([]) == dict.fromkeys(found, 0)
 
 
-def test_the_terminal_shows_the_ledger(claims: Claims, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+def test_the_ledger_is_printed(claims: Claims, tmp_path: Path) -> None:
     write_parquet(tmp_path / "claims.parquet", as_table([row.facts for row in claims.claims()]))
     done = CliRunner().invoke(cli, ["claims", str(tmp_path / "claims.parquet"), "--study", STUDY])
     assert done.exit_code == 0, done.output
@@ -116,6 +117,30 @@ def test_the_terminal_shows_the_ledger(claims: Claims, tmp_path: Path, monkeypat
         show([row.facts for row in claims.claims()], [], ["suported"])
     with pytest.raises(MlpaperError, match="is missing: snakemake --cores 4"):
         CliRunner().invoke(cli, ["claims", str(tmp_path / "none.parquet")], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120, 200, None])
+def test_a_terminal_of_any_width_breaks_no_word_and_loses_none(
+    claims: Claims, columns: int | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [dict(row.facts) for row in claims.claims()]
+    rows[0]["statement"] = "[bold]Not[/] [/a] {markup} $5"
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    show(rows, [], [])
+    lines = click.unstyle(capsys.readouterr().out).splitlines()
+    if columns is not None:
+        assert max(map(len, lines)) <= min(columns, 120)
+    studies = {row["study"] for row in rows}
+    printed = [word for line in lines if line not in studies for word in line.split()]
+    wanted = [word for row in map(Row, rows) for word in described(row, None).split()]
+    assert printed[: len(wanted)] == wanted
+    assert sum(int(word) for word in printed[len(wanted) :] if word.isdecimal()) == len(rows)
+    for row in map(Row, rows):
+        for part in (row.facts["statement"], row.rule, row.published, row.ours, row.facts["remark"]):
+            assert part in described(row, None)
+    assert (columns is None) == any(len(line) > 120 for line in lines), "a pipe gets every text on one line"
 
 
 def test_a_row_reads_back_its_claim(claims: Claims) -> None:

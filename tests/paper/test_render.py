@@ -199,6 +199,24 @@ def test_a_watermark_stands_in_every_target_and_on_every_page(make: Callable[...
     assert all("not a reproduction" in page.extract_text() for page in PdfReader(tmp_path / "pdf").pages)
 
 
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [
+        ({"commit": None, "unknown_because": "git is not installed"}, "code is not known: git is not installed."),
+        ({"commit": "c" * 40, "dirty": None, "unknown_because": "git a_b"}, "that commit is not known: git a\\_b."),
+        ({"commit": "c" * 40, "dirty": True}, "`, **with changes that were not committed**;"),
+    ],
+)
+def test_what_git_does_not_tell_is_said_to_be_unknown(
+    results: Path, monkeypatch: pytest.MonkeyPatch, state: dict[str, Any], sentence: str
+) -> None:
+    nothing = {"commit": None, "date": None, "dirty": None, "unknown_because": None}
+    monkeypatch.setattr("mlpaper.paper.render.commit", lambda: nothing | state)
+    text = Paper(REPORT, results, "md").markdown()
+    assert sentence in text
+    assert "no repository" not in text
+
+
 # --- other studies, other outcomes
 
 

@@ -216,7 +216,7 @@ def test_wide_tables_break_their_long_columns_in_latex() -> None:
 def test_entries_of_the_study_file_and_the_watermark(make_job: Make, stem: Path) -> None:
     entry = {"what": "patience", "text": "5", "code": "10 | `l_2`", "runs": ["M0", "M1a"]}
     assert shown(make_job, stem, kind="differences", entries=(entry,), watermark="Demo scale") == [
-        {"point": "patience", "in the text": "5", "in the code": r"10 \| `l_2`", "runs": "M0, M1a"}
+        {"point": "patience", "in the text": "5", "in the code": r"10 \| \`l\_2\`", "runs": "M0, M1a"}
     ]
     assert stem.with_suffix(".md").read_text().endswith("\nDemo scale.\n")
     choice = {"what": "seed", "choice": "0", "reason": "none given"}
@@ -243,7 +243,7 @@ def test_a_table_is_a_page_of_its_own(tmp_path: Path) -> None:
     page = (tmp_path / "item.html").read_text()
     assert "<title>A &lt;title&gt;</title>" in page
     assert "<td>a &lt; b</td>" in page
-    assert "<td><code>code</code></td>" in page
+    assert "<td>`code`</td>" in page
     assert f'<td class="number">1{NBSP}000</td>' in page
     assert "A note &amp; more." in page
     assert not re.search(r"""(?:src|href)=""", page)

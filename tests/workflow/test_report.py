@@ -25,7 +25,7 @@ def test_the_report_shows_every_figure_and_table_with_title_runs_and_caption(bui
     with zipfile.ZipFile(built.folder / "report.zip") as report:
         page = report.read("report/report.html").decode()
         files = {name.removeprefix("report/") for name in report.namelist()}
-        shown = _results(page)
+        shown = results_of(page)
         study = [entry for entry in shown if "A tiny study" in entry["categories"]]
         for kind, wanted in (("figure", FIGURES), ("table", TABLES)):
             found = {entry["labels"][kind]: entry for entry in study if kind in entry["labels"]}
@@ -41,7 +41,7 @@ def test_the_report_shows_every_figure_and_table_with_title_runs_and_caption(bui
     assert built.plan() == {}, "a report changes nothing"
 
 
-def _results(page: str) -> list[dict]:
+def results_of(page: str) -> list[dict]:
     """The results that a report's page knows, each with the categories that lead to it."""
     results = _assigned(page, "results")
     for category, below in _assigned(page, "categories").items():

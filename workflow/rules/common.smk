@@ -24,7 +24,7 @@ from mlpaper.errors import MlpaperError
 from mlpaper.job_environment import caches, shell_prefix
 from mlpaper.job_files import JobFiles
 from mlpaper.data.sources import fingerprint
-from mlpaper.paper.captions import rst
+from mlpaper.markup import prose_rst, report_label
 from mlpaper.paper.expand import (
     claims_job,
     config_arguments,
@@ -35,6 +35,7 @@ from mlpaper.paper.expand import (
     table_jobs,
 )
 from mlpaper.paper.jobs import arrays, inputs
+from mlpaper.paper.specimen import check_texts
 from mlpaper.spec import PARTS
 from mlpaper.server import open_servers
 from mlpaper.study.plan import left_out_notice, load_plan, noise_levels
@@ -52,6 +53,8 @@ if workflow.is_main_process:
 try:
     PLAN = load_plan(config, Path(workflow.basedir) / "workflow", workflow.configfiles)
     FIGURES, TABLES = figure_jobs(PLAN), table_jobs(PLAN)
+    if workflow.is_main_process:
+        check_texts(PLAN, Path(workflow.basedir) / "workflow")
 except MlpaperError as error:
     raise WorkflowError(str(error)) from None
 
@@ -158,12 +161,12 @@ def shown(file, kind, jobs):
     def labels(wildcards):
         runs = job(wildcards).runs
         names = ", ".join(runs) or "none"
-        return {kind: job(wildcards).item.title, "runs": names if len(names) < 120 else f"{len(runs)} runs"}
+        return {kind: report_label(job(wildcards).item.title), "runs": names if len(names) < 120 else f"{len(runs)} runs"}
 
     return report(
         file,
         caption=f"../report/{kind}.rst",
-        category=lambda wildcards: PLAN.studies[job(wildcards).study].title,
+        category=lambda wildcards: report_label(PLAN.studies[job(wildcards).study].title),
         subcategory=f"{kind.capitalize()}s",
         labels=labels,
     )

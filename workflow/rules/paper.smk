@@ -13,7 +13,7 @@ rule figure:
         job=lambda wildcards: FIGURE_FILES[wildcards.item],
         code=lambda wildcards: digest(*item_modules("figures", item_of(FIGURES)(wildcards).item.kind)),
         stem=paths.FIGURE,
-        caption=lambda wildcards: rst(item_of(FIGURES)(wildcards).item.caption),
+        caption=lambda wildcards: prose_rst(item_of(FIGURES)(wildcards).item.caption),
     message:
         "figure {wildcards.item}"
     shell:
@@ -37,7 +37,7 @@ rule table:
         job=lambda wildcards: TABLE_FILES[wildcards.item],
         code=lambda wildcards: digest(*item_modules("tables", item_of(TABLES)(wildcards).item.kind)),
         stem=paths.TABLE,
-        caption=lambda wildcards: rst(item_of(TABLES)(wildcards).item.caption),
+        caption=lambda wildcards: prose_rst(item_of(TABLES)(wildcards).item.caption),
     message:
         "table {wildcards.item}"
     shell:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
+import sys
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from mlpaper import markup
 from mlpaper.errors import MlpaperError, RenderError, nearest
 from mlpaper.paper import number_format as fmt
 from mlpaper.study import metrics
@@ -241,7 +246,7 @@ class Claims:
     """
 
     def __init__(self, rows: Sequence[Mapping[str, Any]], target: str) -> None:
-        self.rows = {f"{row['study']}.{row['id']}": Row(row) for row in rows}
+        self.rows = {f"{row['study']}.{row['id']}": Row(_escaped(row)) for row in rows}
         self.target = target
 
     def macros(self) -> dict[str, Callable[..., Any]]:
@@ -291,10 +296,27 @@ class Claims:
         return counts([row.facts for row in self.claims(study, reading=reading)])
 
 
+def _escaped(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with its texts as Markdown."""
+    return {**row, **{name: markup.markdown(row[name]) for name in ("statement", "remark")}}
+
+
 def counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """How many rows have each verdict, in the order of `VERDICTS`, zeros included."""
     found = Counter(row["verdict"] for row in rows)
     return {verdict: found[verdict] for verdict in VERDICTS}
+
+
+COLOURS = {
+    "supported": "green",
+    "reproduced": "green",
+    "contradicted": "red",
+    "not reproduced": "red",
+    "inconclusive": "yellow",
+    "not run": "bright_black",
+}
+WIDEST = 120
+"""Characters of a line beyond which it is hard to read."""
 
 
 def show(rows: Sequence[Mapping[str, Any]], studies: Sequence[str], verdicts: Sequence[str]) -> None:
@@ -305,25 +327,49 @@ def show(rows: Sequence[Mapping[str, Any]], studies: Sequence[str], verdicts: Se
     MlpaperError
         A study or verdict that is asked for does not exist.
     """
-    from rich.console import Console
-    from rich.table import Table
+    import click
 
     for asked, known in ((studies, {row["study"] for row in rows}), (verdicts, set(VERDICTS))):
         if unknown := [name for name in asked if name not in known]:
             suggestion = nearest(unknown[0], known) or f"; it has {', '.join(sorted(known))}"
             raise MlpaperError(f"the ledger has no `{unknown[0]}`{suggestion}")
-    console, styles = Console(), {"supported": "green", "reproduced": "green", "contradicted": "red"}
-    styles |= {"not reproduced": "red", "not run": "dim"}
-    for study in dict.fromkeys(row["study"] for row in rows if not studies or row["study"] in studies):
-        shown = [Row(row) for row in rows if row["study"] == study and (not verdicts or row["verdict"] in verdicts)]
-        table = Table("claim", "asked", "published", "ours", "verdict", title=study, show_lines=True)
-        for row in shown:
-            style = styles.get(row.facts["verdict"], "yellow")
-            remark = f"\n{row.facts['remark']}" if row.facts["remark"] else ""
-            reading = " (as coded)" if row.facts["reading"] == "as coded" else ""
-            verdict = f"[{style}]{row.facts['verdict']}[/]{remark}"
-            table.add_row(f"{row.facts['statement']}{reading}", row.rule, row.published, row.ours, verdict)
-        if shown:
-            console.print(table)
-    of = [row for row in rows if not studies or row["study"] in studies]
-    console.print(", ".join(f"{count} {verdict}" for verdict, count in counts(of).items() if count) or "no claims")
+    width = min(shutil.get_terminal_size().columns, WIDEST) if sys.stdout.isatty() else None
+    of_studies = [row for row in rows if not studies or row["study"] in studies]
+    shown = [Row(row) for row in of_studies if not verdicts or row["verdict"] in verdicts]
+    for study, claims in itertools.groupby(shown, key=lambda row: row.facts["study"]):
+        click.secho(f"{study}\n", bold=True)
+        for row in claims:
+            verdict = row.facts["verdict"]
+            text = click.style(verdict.ljust(VERDICT_WIDTH), fg=COLOURS[verdict], bold=True)
+            click.echo(text + described(row, width)[VERDICT_WIDTH:] + "\n")
+    counted = ", ".join(f"{count} {verdict}" for verdict, count in counts(of_studies).items() if count)
+    click.echo("\n".join(_folded(counted or "no claims", width)))
+
+
+VERDICT_WIDTH = max(map(len, VERDICTS)) + 2
+
+
+def described(row: Row, width: int | None) -> str:
+    """A claim in words, its verdict at the left of all else.
+
+    Parameters
+    ----------
+    width
+        Characters of a line, which ends between words; None for lines of any length.
+    """
+    reading = " (as coded)" if row.facts["reading"] == "as coded" else ""
+    paragraphs = [
+        f"{row.facts['statement']}{reading}",
+        f"rule: {row.rule}",
+        f"published {row.published}, ours {row.ours}",
+    ]
+    paragraphs += [row.facts["remark"]] if row.facts["remark"] else []
+    room = None if width is None else max(width - VERDICT_WIDTH, 1)
+    lines = [line for paragraph in paragraphs for line in _folded(paragraph, room)]
+    first = row.facts["verdict"].ljust(VERDICT_WIDTH)
+    indented = f"\n{' ' * VERDICT_WIDTH}".join(lines)
+    return f"{first}{indented}"
+
+
+def _folded(text: str, width: int | None) -> list[str]:
+    return textwrap.wrap(text, width or sys.maxsize, break_long_words=False, break_on_hyphens=False)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from mlpaper import markup
 from mlpaper.errors import RenderError, nearest
 from mlpaper.files import read_json
 
@@ -48,8 +49,13 @@ class Item:
 
     @property
     def alt(self) -> str:
-        """What the figure shows, for those who do not see it; one line."""
-        return " ".join(str(self.facts.get("alt") or self.facts["title"]).split())
+        """What the figure shows, for those who do not see it; plain text."""
+        return str(self.facts.get("alt") or self.facts["title"])
+
+    @property
+    def caption(self) -> str:
+        """The caption as Markdown, on one line."""
+        return markup.prose_markdown(self.facts["caption"])
 
     def path(self, suffix: str) -> str:
         """The file, relative to the folder of the paper."""

@@ -7,6 +7,7 @@ The same inputs give the same bytes: the only date is that of the commit (or `SO
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import shutil
 import subprocess
 import tempfile
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -25,6 +26,7 @@ import jinja2
 import pypandoc
 import typst
 
+from mlpaper import markup
 from mlpaper.errors import RenderError
 from mlpaper.files import atomic, read_json, write_text
 from mlpaper.machine import commit
@@ -45,8 +47,10 @@ WRITERS: Mapping[Target, tuple[str, ...]] = {
     "tex": ("--to=latex", "--wrap=none"),
     "typ": ("--to=typst", "--wrap=none"),
 }
-TYPST = {"dot.circle": "⊙", "times.circle": "⊗", "plus.circle": "⊕", "align(center)[#table(": "align(left)[#table("}
-"""What pandoc writes for Typst and what is wanted: signs for symbols renamed since, and tables at the left."""
+TABLES = ("figure(\n  align(center)[#table(", "figure(\n  align(left)[#table(")
+"""What pandoc writes for Typst around tables, and what is wanted."""
+OTHER_SIGN = "\\othersign{"
+"""The command of `template.tex` for what is in no type of LaTeX's."""
 MATHML = re.compile(
     r'(<mi mathvariant="normal">(?:log|exp)</mi><mo>&#8289;</mo></mrow>'
     r'|<munder><mi mathvariant="normal">max</mi><mi>\w</mi></munder>)(?=<m(?:i|sub|under|row)\b)'
@@ -78,7 +82,8 @@ def render(
     output
         The file to write.
     pdf_engine
-        For `pdf`: `latex`, `typst`, or `auto`, which takes LaTeX where it is installed.
+        For `pdf`: `latex`, `typst`, or `auto`, which takes LaTeX where it is installed and has all characters of the
+        paper. LaTeX writes others as numbers: `U+4E2D`.
     columns
         Columns of text on a page: 1, or 2, which LaTeX alone can set.
 
@@ -96,6 +101,8 @@ def render(
         return
     program = _program("latex" if columns == 2 else pdf_engine)
     paper = Paper(template_folder, results, "typ" if program == "typst" else "tex", columns)
+    if program != "typst" and pdf_engine == "auto" and columns == 1 and OTHER_SIGN in paper.document():
+        program, paper = "typst", Paper(template_folder, results, "typ")
     with tempfile.TemporaryDirectory() as scratch:
         shutil.copytree(results / "figures", Path(scratch) / "figures")
         typeset = _typst if program == "typst" else _latex
@@ -134,14 +141,17 @@ class Paper:
         return datetime.fromtimestamp(FIXED_DATE, UTC)
 
     @property
+    def _watermark(self) -> str:
+        return self.facts["provenance"]["watermark"] or ""
+
+    @property
     def epoch(self) -> int:
         """The date in seconds since 1970."""
         return int(self.date.timestamp())
 
     def document(self) -> str:
         """The whole paper in the target's language."""
-        converted = self._pandoc(self.markdown())
-        return MATHML.sub(r'\1<mspace width="0.17em"></mspace>', converted) if self.target == "html" else converted
+        return finished(self._pandoc(self.markdown()), self.target)
 
     def markdown(self) -> str:
         """The filled template: pandoc's Markdown. Rendered twice, so that links to later figures know their numbers."""
@@ -151,13 +161,16 @@ class Paper:
 
     @cached_property
     def _environment(self) -> jinja2.Environment:
-        return jinja2.Environment(  # autoescape would escape Markdown, not HTML
+        environment = jinja2.Environment(  # autoescape would escape Markdown, not HTML
             loader=jinja2.FileSystemLoader(self.folder),
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
+        environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}  # YAML knows no halves of characters
+        environment.filters |= {"text": markup.markdown, "typst": markup.typst}
+        return environment
 
     def _items(self, known: dict[str, Item] | None) -> Items:
         return Items(self.results, self.facts["study"], self._draw, self._link, known)
@@ -170,8 +183,12 @@ class Paper:
             **Claims(self.facts["claims"], self.target).macros(),
             "target": self.target,
             "studies": studies,
-            "about": self.facts["study"],
-            "provenance": self.facts["provenance"],
+            "about": {name: _about(study) for name, study in self.facts["study"].items()},
+            "provenance": self.facts["provenance"]
+            | {
+                "watermark": markup.markdown(self._watermark),
+                "scale": markup.markdown(self.facts["provenance"]["scale"]),
+            },
             "date": self.date.date().isoformat(),
             "section": self._section,
         }
@@ -212,8 +229,27 @@ class Paper:
             "--toc-depth=3",
             *WRITERS[self.target],
         ]
-        variables = _look(self.folder) if self.target == "html" else {}
-        return _convert(markdown, arguments, variables | ({"twocolumn": True} if self.columns == 2 else {}))
+        variables = _look(self.folder) | {"watermark-css": markup.css(self._watermark)} if self.target == "html" else {}
+        return convert(markdown, arguments, variables | ({"twocolumn": True} if self.columns == 2 else {}))
+
+
+def finished(document: str, target: Target) -> str:
+    """A document of pandoc's with what pandoc cannot be told: spaces in HTML, other signs in LaTeX, tables in Typst."""
+    if target == "html":
+        return MATHML.sub(r'\1<mspace width="0.17em"></mspace>', document)
+    if target == "tex" and not markup.SET.fullmatch(document):
+        return "".join(c if markup.SET.fullmatch(c) else f"{OTHER_SIGN}{ord(c):04X}}}" for c in document)
+    return document.replace(*TABLES) if target == "typ" else document
+
+
+def _about(study: Mapping[str, Any]) -> dict[str, Any]:
+    """What templates see of a study, with its texts as Markdown."""
+    return {
+        **study,
+        **{name: markup.markdown(study[name]) for name in ("title", "authors")},
+        "summary": markup.prose_markdown(study["summary"]),
+        "runs": {run: markup.markdown(description) for run, description in study["runs"].items()},
+    }
 
 
 def _look(template_folder: Path) -> dict[str, Any]:
@@ -222,7 +258,7 @@ def _look(template_folder: Path) -> dict[str, Any]:
     return {name: (style / f"paper.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
 
 
-def _convert(markdown: str, arguments: list[str], variables: Mapping[str, Any]) -> str:
+def convert(markdown: str, arguments: Sequence[str], variables: Mapping[str, Any]) -> str:
     """What pandoc makes of the Markdown. A citation without an entry is an error."""
     with tempfile.TemporaryDirectory() as scratch:
         defaults = Path(scratch) / "defaults.json"  # JSON, which is YAML: long values do not fit a command line
@@ -244,15 +280,23 @@ def _program(asked: Engine) -> str:
 
 def _typst(document: str, scratch: Path, epoch: int, _: str) -> bytes:
     source = scratch / "paper.typ"
-    for written, wanted in TYPST.items():
-        document = document.replace(written, wanted)
     source.write_text(document, encoding="utf-8")
     try:
-        compiled = typst.compile(source, root=scratch, format="pdf", ignore_system_fonts=True, timestamp=epoch)
+        compiled = typst.compile(source, root=scratch, format="pdf", timestamp=epoch, **type_for(document))
     except (RuntimeError, ValueError) as error:
         raise RenderError(f"Typst could not typeset the paper: {error}") from error
     assert isinstance(compiled, bytes)
     return compiled
+
+
+def type_for(document: str) -> dict[str, Any]:
+    """The type that Typst may use: its own, and for other characters DejaVu of Matplotlib, and that of this machine."""
+    if markup.SET.fullmatch(document):
+        return {"ignore_system_fonts": True}
+    spec = importlib.util.find_spec("matplotlib")
+    assert spec is not None
+    assert spec.origin is not None
+    return {"font_paths": [Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"]}
 
 
 def _latex(document: str, scratch: Path, epoch: int, program: str) -> bytes:
@@ -267,12 +311,12 @@ def _latex(document: str, scratch: Path, epoch: int, program: str) -> bytes:
 
 
 def _run(
-    command: list[str], text: str, name: str, folder: Path | None = None, environment: Mapping[str, str] | None = None
+    command: list[str], given: str, name: str, folder: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> str:
-    """Run a program on ``text``; what it printed, or a RenderError with its own words."""
+    """Run a program on what is ``given``; what it printed, or a RenderError with its own words."""
     done = subprocess.run(
         command,
-        input=text.encode(),
+        input=given.encode(),
         capture_output=True,
         cwd=folder,
         env={**os.environ, **(environment or {})},

@@ -6,7 +6,8 @@ Nothing here knows what a figure shows. No figure uses pyplot, so that drawing o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,16 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox, ScaledTranslation, Transform
 from numpy.typing import NDArray
 
+from mlpaper.errors import RenderError
 from mlpaper.files import atomic
 from mlpaper.study.stats import summarise
 
@@ -39,9 +43,16 @@ follow for the rare figure of seven or eight runs, whose labels and markers must
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (9, 2)))
 
+TYPE = ("STIXGeneral", "DejaVu Sans")
+"""STIX (a Times) comes with Matplotlib, so every machine draws the same bytes; its serifs tell 1, l and I apart. DejaVu
+comes with it too, and has what STIX lacks."""
+PLACEHOLDERS = frozenset({"Last Resort High-Efficiency"})
+"""Fonts of boxes in place of characters; Matplotlib brings one."""
+_SELECTORS = set(range(0xFE00, 0xFE10))
+"""Characters that choose the look of the one before them."""
+
 RC: dict[Any, Any] = {
-    # STIX (a Times) comes with matplotlib, so every machine draws the same bytes; its serifs tell 1, l and I apart.
-    "font.family": "STIXGeneral",
+    "font.family": TYPE[0],
     "mathtext.fontset": "stix",
     "font.size": 9.5,
     "axes.titlesize": 9.5,
@@ -113,7 +124,7 @@ def save(figure: Figure, stem: Path, title: str, watermark: str | None = None) -
 def _stamp(figure: Figure, text: str) -> None:
     """Write ``text`` along the diagonal, so faint that the data show through."""
     width, height = figure.get_size_inches()
-    size = min(34.0, 0.8 * math.hypot(width, height) * 72 / (0.48 * len(text)))
+    size = min(34.0, 0.8 * math.hypot(width, height) * 72 / (0.48 * printed_width(text)))
     figure.text(
         0.5,
         0.5,
@@ -128,6 +139,7 @@ def _stamp(figure: Figure, text: str) -> None:
         weight="bold",
         zorder=1000,
         in_layout=False,
+        **plain_text(text),
     )
 
 
@@ -186,6 +198,47 @@ def label_ends(ax: Axes, labels: Sequence[EndLabel], size: float = 8.5, laid_out
         frame: dict[str, Any] = {"transform": ax.transAxes, "clip_on": False}
         ax.plot((x, 1.0, 1.035), (level, level, height), color=label.colour, linewidth=0.6, linestyle=":", **frame)
         ax.text(1.045, height, label.text, va="center", size=size, color=_legible(label.colour), **frame)
+
+
+def plain_text(text: str) -> dict[str, Any]:
+    """How a user's text is drawn as it is written: no mathematics between its `$`, and type that has its characters.
+
+    Raises
+    ------
+    RenderError
+        No font of this machine has one of them.
+    """
+    names, missing = list(TYPE), {ord(character) for character in text if unicodedata.category(character) != "Cf"}
+    for name in TYPE:
+        missing -= get_font(font_manager.findfont(name)).get_charmap().keys()
+    missing -= _SELECTORS
+    for entry in font_manager.fontManager.ttflist if missing else ():
+        found = missing & _drawable(entry.fname) if entry.name not in PLACEHOLDERS else frozenset()
+        if found:
+            names.append(entry.name)
+            missing -= found
+    if missing:
+        signs = ", ".join(f"{chr(number)} (U+{number:04X})" for number in sorted(missing))
+        raise RenderError(f"no font of this machine has {signs}, for figures")
+    return {"parse_math": False, "fontfamily": names}
+
+
+def printed_width(text: str) -> int:
+    """Characters of a text, counting those twice that are as wide as they are high.
+
+    >>> printed_width("ab"), printed_width("中文")
+    (2, 4)
+    """
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def _drawable(file: str) -> Set[int]:
+    """Characters of a font that Matplotlib can draw; none of fonts of coloured pictures."""
+    try:
+        font = get_font(file)
+    except (OSError, RuntimeError):
+        return frozenset()
+    return font.get_charmap().keys() if font.scalable else frozenset()
 
 
 def lay_out(figure: Figure) -> None:

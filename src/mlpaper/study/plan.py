@@ -6,7 +6,6 @@ The whole grid is known from the configuration, so Snakemake needs no checkpoint
 from __future__ import annotations
 
 import importlib.util
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -18,6 +17,7 @@ from mlpaper.data.mirror import check_mirror
 from mlpaper.errors import ConfigurationError, nearest
 from mlpaper.spec import RunSpec
 from mlpaper.study import metrics, yaml_file
+from mlpaper.study.citations import check_citations
 from mlpaper.study.expansion import expand, with_sweeps
 from mlpaper.study.left_out import LeftOut, by_reason
 from mlpaper.study.schema.items import FigureSpec, StepLossFigure, SweepFigure, TableSpec
@@ -193,7 +193,7 @@ def load_study(path: Path) -> Study:
     for number, difference in enumerate(study.differences):
         for run in difference.runs:
             _check_run(study, run, origin, ("differences", number, "runs"))
-    _check_citation(study.source.citation, origin, path.parents[2] / "report" / "references.bib")
+    check_citations(study, origin, path.parents[2] / "report" / "references.bib")
     for key in study.published:
         _check_run(study, key.split(".", 1)[0], origin, ("published", key), f"published: `{key}`")
     return study
@@ -314,18 +314,6 @@ def published(study: Study, runs: Iterable[str]) -> dict[str, float]:
 def _check_run(study: Study, run: str, origin: Origin, keys: Keys, label: str = "") -> None:
     if run not in study.runs:
         raise origin.error(keys, f"there is no run `{run}` in this study{nearest(run, study.runs)}", label)
-
-
-def _check_citation(key: str, origin: Origin, references: Path) -> None:
-    """The source must be among the references of the paper, which would fail at its very end otherwise."""
-    try:
-        known = re.findall(r"^@\w+\{\s*([^,\s]+)", references.read_text(encoding="utf-8"), re.MULTILINE)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"{references} cannot be read ({error}); it holds the references of the paper"
-        ) from None
-    if key not in known:
-        raise origin.error(("source", "citation"), f"{references} has no entry `{key}`{nearest(key, known)}")
 
 
 def _existing(kind: str, name: str, folder: Path, origin: Origin) -> Path:

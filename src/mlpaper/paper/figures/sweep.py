@@ -100,7 +100,9 @@ def draw(item: SweepFigure, job: ItemJob) -> Figure:
             shift = (number - (len(found) - 1) / 2) * DODGE[scale.numerical]
             _draw(figure, ax, line, looks[sweep], shift)
         _limit(ax, list(found.values()), metric)
-        ax.set(xlabel=textwrap.fill(scale.label, 46), ylabel=style.typeset(textwrap.fill(label, 34)))
+        across = 46 * len(scale.label) // style.printed_width(scale.label)
+        ax.set_xlabel(textwrap.fill(scale.label, across), **style.plain_text(scale.label))
+        ax.set_ylabel(style.typeset(textwrap.fill(label, 34)))
         drawn.append((ax, found))
     for ax in panels[len(item.metrics) :]:
         ax.set_axis_off()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlpaper import markup
 from mlpaper.files import write_parquet, write_text
 
 NO_BREAK_SPACE = "\u00a0"
@@ -32,33 +33,6 @@ th { border-bottom: 1px solid #1d2327; vertical-align: bottom; } tr + tr td { bo
 .number { text-align: right; white-space: nowrap; }
 """
 """The look of a table on a page of its own."""
-
-_LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "^": r"\textasciicircum{}",
-        "~": r"\textasciitilde{}",
-        **{character: f"\\{character}" for character in "#$%&_{}"},
-        **{character: f"${character}$" for character in "<>"},
-        NO_BREAK_SPACE: "~",
-        "–": "--",
-        "±": r"$\pm$",
-        "−": "$-$",
-        "×": r"$\times$",
-        "→": r"$\to$",
-        "≤": r"$\le$",
-        "≥": r"$\ge$",
-        "°": r"$^\circ$",
-        "α": r"$\alpha$",
-        "β": r"$\beta$",
-        "γ": r"$\gamma$",
-        "ε": r"$\varepsilon$",
-        "λ": r"$\lambda$",
-        "σ": r"$\sigma$",
-        "₁": "$_1$",
-        "₂": "$_2$",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -100,97 +74,57 @@ class Table:
 
     def markdown(self) -> str:
         """A pipe table as pandoc and GitHub read it."""
-        columns = [[markdown_escape(text) for text in (column.title, *column.shown)] for column in self.columns]
+        columns = [
+            [markup.markdown(cell, inside=True) for cell in (column.title, *column.shown)] for column in self.columns
+        ]
         widths = [min(max(3, *map(len, texts)), WIDEST_LINE) for texts in columns]
         numeric = [column.numeric for column in self.columns]
         lines = [f"| {' | '.join(_padded(row, widths, numeric))} |" for row in zip(*columns, strict=True)]
         rules = [f"{'-' * (width + 1)}{':' if right else '-'}" for width, right in zip(widths, numeric, strict=True)]
         lines.insert(1, f"|{'|'.join(rules)}|")
-        note = f"\n{markdown_escape(self.note)}\n" if self.note else ""
+        note = f"\n{markup.markdown(self.note)}\n" if self.note else ""
         return "\n".join(lines) + "\n" + note
 
     def html(self, title: str) -> str:
         """A page of its own, for Snakemake's report."""
         aligned = [' class="number"' if column.numeric else "" for column in self.columns]
         head = "".join(
-            f"<th{place}>{html_escape(column.title)}</th>" for column, place in zip(self.columns, aligned, strict=True)
+            f"<th{place}>{html.escape(column.title)}</th>" for column, place in zip(self.columns, aligned, strict=True)
         )
         cells = (
-            [f"<td{place}>{html_escape(text)}</td>" for text, place in zip(row, aligned, strict=True)]
+            [f"<td{place}>{html.escape(cell)}</td>" for cell, place in zip(row, aligned, strict=True)]
             for row in zip(*(column.shown for column in self.columns), strict=True)
         )
         rows = "\n".join(f"<tr>{''.join(row)}</tr>" for row in cells)
-        note = f"<p>{html_escape(self.note)}</p>\n" if self.note else ""
+        note = f"<p>{html.escape(self.note)}</p>\n" if self.note else ""
         return (
-            f'<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{html_escape(title)}</title>\n'
-            f"<style>{PAGE_STYLE}</style>\n<h1>{html_escape(title)}</h1>\n"
+            f'<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
+            f"<style>{PAGE_STYLE}</style>\n<h1>{html.escape(title)}</h1>\n"
             f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n{note}</html>\n"
         )
 
     def latex(self) -> str:
         """A tabular in the style of booktabs, with the note in small print below."""
-        rows = [[latex_escape(text) for text in row] for row in zip(*(c.shown for c in self.columns), strict=True)]
+        rows = [[markup.latex(cell) for cell in row] for row in zip(*(c.shown for c in self.columns), strict=True)]
         lines = [
             "% needs: \\usepackage{array, booktabs}",
             f"\\begin{{tabular}}{{{''.join(_latex_columns(self.columns))}}}",
             "\\toprule",
-            " & ".join(latex_escape(column.title) for column in self.columns) + " \\\\",
+            " & ".join(markup.latex(column.title) for column in self.columns) + " \\\\",
             "\\midrule",
             *(" & ".join(row) + " \\\\" for row in rows),
             "\\bottomrule",
             "\\end{tabular}",
         ]
         if self.note:
-            lines.append(f"\\par\\smallskip{{\\footnotesize {latex_escape(self.note)}}}")
+            lines.append(f"\\par\\smallskip{{\\footnotesize {markup.latex(self.note)}}}")
         return "\n".join(lines) + "\n"
-
-
-def markdown_escape(text: str) -> str:
-    r"""Text that Markdown shows as it is written, on one line; `code` between backticks stays code.
-
-    >>> print(markdown_escape("a|b, 2 * 3, `l_2`"))
-    a\|b, 2 \* 3, `l_2`
-    """
-    return _escape(
-        text,
-        plain=lambda part: re.sub(r"([\\*_{}\[\]<>$~^|@])", r"\\\1", part),
-        code=lambda part: "`" + part.replace("|", r"\|") + "`",
-    )
-
-
-def html_escape(text: str) -> str:
-    """Text that a browser shows as it is written; `code` between backticks is marked up.
-
-    >>> html_escape("a < b, `l_2`")
-    'a &lt; b, <code>l_2</code>'
-    """
-    return _escape(text, plain=html.escape, code=lambda part: f"<code>{html.escape(part)}</code>")
-
-
-def latex_escape(text: str) -> str:
-    r"""Text that LaTeX shows as it is written; `code` between backticks is set in typewriter type.
-
-    >>> print(latex_escape("50 % & a_b, σ ± 1, `l_2`"))
-    50 \% \& a\_b, $\sigma$ $\pm$ 1, \texttt{l\_2}
-    """
-    return _escape(
-        text,
-        plain=lambda part: part.translate(_LATEX),
-        code=lambda part: f"\\texttt{{{part.translate(_LATEX)}}}",
-    )
-
-
-def _escape(text: str, plain: Callable[[str], str], code: Callable[[str], str]) -> str:
-    parts = re.sub(r"[ \n]+", " ", text).split("`")
-    if len(parts) % 2 == 0:  # an unpaired backtick is no code
-        return plain("'".join(parts))
-    return "".join(code(part) if i % 2 else plain(part) for i, part in enumerate(parts))
 
 
 def _padded(row: Iterable[str], widths: Sequence[int], right: Sequence[bool]) -> list[str]:
     return [
-        text.rjust(width) if numeric else text.ljust(width)
-        for text, width, numeric in zip(row, widths, right, strict=True)
+        cell.rjust(width) if numeric else cell.ljust(width)
+        for cell, width, numeric in zip(row, widths, right, strict=True)
     ]
 
 

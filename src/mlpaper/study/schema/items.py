@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from mlpaper.spec import Model, Positive
-from mlpaper.study.schema.names import Metric, Name, Prose, RunName, RunPattern, check_metric
+from mlpaper.study.schema.names import Metric, Name, Prose, RunName, RunPattern, Text, check_metric
 
 METRIC_FILES = ("spec.json", "run.json", "history.parquet", "evaluation.json")
 """Files of a run that its metrics are read from, besides `robustness.parquet` and `gradients.parquet`."""
@@ -22,10 +22,10 @@ class Item(Model):
     """Whether it reads the dataset and its split."""
 
     name: Name
-    title: Prose
+    title: Text
     """A few words; the figure's heading in lists and reports."""
     caption: Prose
-    """Full sentences. Markdown, without numbers that a run decides."""
+    """Full sentences, without numbers that a run decides."""
 
     @property
     def metric_names(self) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
-"""Names and texts: of runs, of metrics, of what a study has, and Markdown."""
+"""Names and texts: of runs, of metrics, of what a study has, plain text and prose."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -40,11 +41,38 @@ def check_metric(name: str) -> str:
 Metric = Annotated[str, AfterValidator(check_metric)]
 
 
-def _markdown(text: str) -> str:
-    if found := re.search(r"<[A-Za-z/!?]|javascript:|\{=", text):
-        raise ValueError(f"must be plain Markdown, without `{found[0]}`: it becomes part of a web page")
-    return text
+_SPACE = re.compile(r"[ \t\r\n\f\v\x85\u2028\u2029]+")
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"  # of no text: control characters, halves of characters
+    r"\u202a\u202b\u202d\u202e\u2066-\u2068]"  # which turn the direction of what follows, beyond their own text
+)
 
 
-Prose = Annotated[str, AfterValidator(_markdown)]
-"""Markdown without HTML or other raw markup."""
+def _text(text: str) -> str:
+    """The text on one line, its accents joined with their letters.
+
+    Raises
+    ------
+    ValueError
+        It is empty, or holds something that cannot be printed.
+    """
+    line = unicodedata.normalize("NFC", _SPACE.sub(" ", text).strip(" \u00a0"))
+    if not line:
+        raise ValueError("must not be empty")
+    if found := _UNPRINTABLE.search(line):
+        raise ValueError(f"holds U+{ord(found[0]):04X}, which cannot be printed")
+    return line
+
+
+Text = Annotated[str, AfterValidator(_text)]
+"""Plain text: titles, labels, descriptions, statements of claims, cells of tables. Every output shows it as it is
+written, `$`, `*`, `@` and braces included; line breaks are spaces. No markup, no mathematics, no citations."""
+
+Prose = Annotated[str, AfterValidator(_text)]
+"""A paragraph with the markup of `mlpaper.markup.parse`, a part of Markdown: `*emphasis*`, `**strong**`, code between
+backticks, `$formula$` in the language of LaTeX, `[text](https://...)`, and `[@key]`, which cites an entry of
+`report/references.bib`. All else is plain text: HTML, lists, `@key` without brackets, markup that does not end. A
+backslash makes the punctuation mark after it plain."""
+
+Url = Annotated[str, Field(pattern=r"""^https?://[^\s<>"{}|\\^`]+$""")]
+"""An address on the web."""

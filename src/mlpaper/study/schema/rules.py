@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from mlpaper.spec import Flag, Model, NonNegativeReal, Positive, PositiveReal, Real
-from mlpaper.study.schema.names import Metric, Name, Prose, RunName, RunPattern
+from mlpaper.study.schema.names import Metric, Name, RunName, RunPattern, Text
 
 RUN_FIELDS = ("run", "first", "second", "beside", "fast", "slow", "runs", "best", "wide", "narrow")
 """Fields of claims that name runs."""
@@ -17,7 +17,7 @@ class Claim(Model):
     """A statement of a source (or a question of ours about one), and the rule that decides it."""
 
     id: Name
-    statement: Prose
+    statement: Text
     """One sentence, paraphrased."""
     origin: Literal["result", "explanation", "ours"] = "result"
     """What the source reports, how it explains what it reports, or what we ask besides."""

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from mlpaper.data.mirror import parse_mirror
 from mlpaper.spec import DatasetName, Flag, Model, Part, Positive, Seed
+from mlpaper.study.schema.names import Text
 from mlpaper.study.yaml_file import scalar
 
 
@@ -47,7 +48,7 @@ class Settings(Model):
     population: Annotated[Flag, BeforeValidator(plain)] = False
     """Whether the seeds of a run train side by side on a GPU, in one job."""
     pdf: Literal["auto", "latex", "typst", "none"] = "auto"
-    """How the PDF is made: `auto` takes LaTeX where it is installed, else Typst."""
+    """How the PDF is made: `auto` takes LaTeX where it is installed and has the characters of the texts, else Typst."""
     twin: Literal["auto", "always", "never"] = "auto"
     """Whether runs of the engine `torch` are made: `auto` makes them where PyTorch is installed."""
     heavy: Literal["first", "all", "none"] = "first"
@@ -97,9 +98,9 @@ def _are_seeds(value: Any) -> bool:
 class Scale(Model):
     """`workflow/scales/*.yaml`: what a scale changes in every run of every study."""
 
-    description: str
-    watermark: Annotated[str, Field(pattern=r"^[^\"<>&\\\\]*$")] | None = None
-    """Plain text, printed over every figure, table and page of this scale."""
+    description: Text
+    watermark: Text | None = None
+    """Printed over every figure, table and page of this scale."""
     seeds: tuple[Seed, ...]
     """Seeds that every run is repeated over where the configuration says `auto`."""
     noise_seeds: Positive

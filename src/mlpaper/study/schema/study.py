@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from mlpaper.spec import Flag, Model, NonNegativeReal, PositiveReal, Whole
 from mlpaper.study import metrics
 from mlpaper.study.schema.items import FigureSpec, TableSpec
-from mlpaper.study.schema.names import Name, Prose, RunName, check_metric
+from mlpaper.study.schema.names import Name, Prose, RunName, Text, Url, check_metric
 from mlpaper.study.schema.rules import ClaimSpec
 
 PointName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
@@ -21,17 +21,17 @@ class Source(Model):
 
     citation: str
     """Key in `report/references.bib`."""
-    authors: Prose
-    title: Prose
+    authors: Text
+    title: Text
     year: Whole | None = None
-    code: str | None = None
+    code: Url | None = None
     """Where the authors' own code is published."""
 
 
 class RunEntry(Model):
     """A run of a study: what it changes in the study's defaults, or in the run that it is `based_on`."""
 
-    description: Prose
+    description: Text
     based_on: RunName | None = None
     reproduces: RunName | None = None
     """The source's run that this one is compared with, where it has another name."""
@@ -41,16 +41,16 @@ class RunEntry(Model):
     """Whether the run is tested under noise."""
     gradients: Flag = False
     """Whether norms of its gradients are among its metrics."""
-    heavy: Prose | None = None
+    heavy: Text | None = None
     """Why this run is too heavy for many seeds, and whether it is made is for the configuration's `heavy` to say."""
 
 
 class Sweep(Model):
     """Runs that differ in one field: the sweep `width` over 2 and 4 has the runs `width-2` and `width-4`."""
 
-    label: Prose = ""
+    label: Text = ""
     """What varies, as the label of an axis. That of the other sweep where none is given."""
-    description: Prose
+    description: Text
     """Of every run; `{}` stands for the name of its point."""
     based_on: RunName | None = None
     """A run that all points start from, or another sweep: then the points are that sweep's, each based on its run."""
@@ -64,7 +64,7 @@ class Sweep(Model):
     """Whether the axis is logarithmic."""
     noise: Flag = False
     gradients: Flag = False
-    heavy: dict[PointName, Prose] = {}
+    heavy: dict[PointName, Text] = {}
     """Points whose runs are heavy, and why."""
 
     def run(self, name: str, point: str) -> str:
@@ -85,17 +85,17 @@ class Sweep(Model):
 class OpenChoice(Model):
     """A value that neither the source's text nor its code states."""
 
-    what: Prose
-    choice: Prose
-    reason: Prose
+    what: Text
+    choice: Text
+    reason: Text
 
 
 class Difference(Model):
     """A point on which the source's text and its authors' code differ; both are run."""
 
-    what: Prose
-    text: Prose
-    code: Prose
+    what: Text
+    text: Text
+    code: Text
     runs: tuple[RunName, ...] = ()
 
 
@@ -117,10 +117,10 @@ class Study(Model):
     """One study file."""
 
     name: Name
-    title: Prose
+    title: Text
     source: Source
     summary: Prose
-    """One paragraph: what the study asks and how. Markdown."""
+    """One paragraph: what the study asks and how."""
     defaults: dict[str, Any]
     """The `RunSpec` that every run starts from, without seed."""
     runs: dict[RunName, RunEntry] = {}
