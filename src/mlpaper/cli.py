@@ -366,15 +366,12 @@ def arxiv(report: Path, results: Path, columns: Any, output: Path) -> None:
 @click.argument("more", nargs=-1, metavar="")
 def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more: tuple[str, ...]) -> None:
     """Tell how long what is left of the plan takes; every kind of training step is timed for a moment."""
-    import importlib.util
-
     from rich.console import Console
     from rich.progress import track
 
-    from mlpaper.study.estimate import configuration, cores_here, show
+    from mlpaper.study.estimate import configuration, lines
     from mlpaper.study.estimate import estimate as estimate_plan
     from mlpaper.study.plan import left_out_notice, load_plan
-    from mlpaper.study.timing import Machine
 
     plan = load_plan(configuration(configfile, (*changes, *more)), configfile.parent / "workflow")
     if notice := left_out_notice(plan):
@@ -383,12 +380,10 @@ def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more
     found = estimate_plan(
         plan,
         Path(),
-        Machine(),
-        torch=importlib.util.find_spec("torch") is not None,
-        watch=lambda kinds: track(kinds, "timing", console=errors, transient=True, disable=not errors.is_terminal),
+        watch=lambda runs: track(runs, "timing", console=errors, transient=True, disable=not errors.is_terminal),
     )
-    wide = Console()
-    show(plan, found, cores or cores_here(), wide if wide.is_terminal else Console(width=140))
+    for line in lines(plan, found, cores or len(os.sched_getaffinity(0))):
+        click.echo(line)
 
 
 @cli.command()
