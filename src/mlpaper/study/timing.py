@@ -30,7 +30,7 @@ POOL = 1 << 16
 """Made-up images: 51 MB, more than a cache holds."""
 ROWS = 512
 """Least images in a timed call. The engine takes them in blocks: from here on, time is in proportion to images."""
-OPERATIONS = 3e10
+OPERATIONS = 1e10
 """Most multiplications in a timed call, where that is more than `ROWS` images: a fraction of a second."""
 
 
@@ -71,7 +71,7 @@ def _cost(spec: RunSpec) -> Cost:
     batch, classes = int(spec.batch_size), len(get_source(spec.dataset.name).classes)
     weights = sum(a * b for a, b in pairwise([PIXELS, *spec.network.hidden, classes]))
     most = max(ROWS, int(OPERATIONS / (3 * weights)))
-    rows, validated, levels = min(batch, most), min(POOL, 3 * most), [0.1] * 6
+    rows, validated, levels = min(batch, most), min(most, 8 * ROWS), [0.1] * 6
     updates, everything, rng = -(-ROWS // rows), np.arange(POOL), np.random.default_rng(0)
     trainer = made(
         spec.model_copy(update={"batch_size": rows}), backend.select("cpu"), made_up(INK[spec.dataset.name], POOL),
@@ -93,10 +93,10 @@ def made_up(ink: float, count: int) -> np.ndarray:
 
 
 def _seconds(call: Callable[[], object]) -> float:
-    """Mean seconds of `call` over a tenth of a second, after a first that may compile and touches memory first."""
+    """Mean seconds of `call` over a moment, after a first that may compile and touches memory first."""
     call()
     begun, count, passed = time.process_time(), 0, 0.0
-    while passed < 0.1:
+    while passed < 0.05:
         call()
         count, passed = count + 1, time.process_time() - begun
     return passed / count
