@@ -6,6 +6,7 @@ Imports stand inside the commands: a job pays only for what it uses, and threads
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -389,15 +390,12 @@ def arxiv(report: Path, results: Path, columns: Any, output: Path) -> None:
 @click.argument("more", nargs=-1, metavar="")
 def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more: tuple[str, ...]) -> None:
     """Tell how long what is left of the plan takes; every kind of training step is timed for a moment."""
-    import importlib.util
-
     from rich.console import Console
     from rich.progress import track
 
-    from mlpaper.study.estimate import configuration, cores_here, show
+    from mlpaper.study.estimate import configuration, lines
     from mlpaper.study.estimate import estimate as estimate_plan
     from mlpaper.study.plan import left_out_notice, load_plan
-    from mlpaper.study.timing import Machine
 
     plan = load_plan(configuration(configfile, (*changes, *more)), configfile.parent / "workflow", [configfile])
     if notice := left_out_notice(plan):
@@ -406,12 +404,10 @@ def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more
     found = estimate_plan(
         plan,
         Path(),
-        Machine(),
-        torch=importlib.util.find_spec("torch") is not None,
-        watch=lambda kinds: track(kinds, "timing", console=errors, transient=True, disable=not errors.is_terminal),
+        watch=lambda runs: track(runs, "timing", console=errors, transient=True, disable=not errors.is_terminal),
     )
-    wide = Console()
-    show(plan, found, cores or cores_here(), wide if wide.is_terminal else Console(width=140))
+    for line in lines(plan, found, cores or len(os.sched_getaffinity(0))):
+        click.echo(line)
 
 
 @cli.command()

@@ -28,6 +28,10 @@ CACHES = {
 """Variables that say where jobs keep what takes long to make: the folder of the user's cache that they stand for, and
 what is kept there."""
 
+SOURCE = Path(__file__).parents[1]
+CLIENT = [sys.executable, "-I", "-S", str(SOURCE / "mlpaper" / "client.py")]
+"""`mlpaper` as the rules call it; see `mlpaper.client`."""
+
 
 def prepare_process(threads: int) -> None:
     """Settle what must be settled before NumPy, numba, matplotlib and pydantic are imported."""
@@ -73,6 +77,11 @@ def _writable(folder: Path) -> bool:
     return True
 
 
+def client_variables(place: Path) -> dict[str, str]:
+    """Variables of `CLIENT`: this code, and where servers listen."""
+    return {"PYTHONPATH": str(SOURCE), SERVER: str(place)}
+
+
 def shell_prefix(place: Path, variables: Mapping[str, str]) -> str:
     """What Snakemake puts before every shell command, so that `mlpaper` is this code in this Python.
 
@@ -86,9 +95,7 @@ def shell_prefix(place: Path, variables: Mapping[str, str]) -> str:
     variables
         More variables of the jobs.
     """
-    source = Path(__file__).parents[1]
-    exports = {"PYTHONPATH": str(source), SERVER: str(place), **variables}
+    exports = client_variables(place) | dict(variables)
     listed = " ".join(f"{name}={shlex.quote(value)}" for name, value in exports.items())
-    client = shlex.join([sys.executable, "-I", "-S", str(source / "mlpaper" / "client.py")])
-    text = f'set -euo pipefail; unset PYTHONHOME; export {listed}; mlpaper() {{ {client} "$@"; }}; '
+    text = f'set -euo pipefail; unset PYTHONHOME; export {listed}; mlpaper() {{ {shlex.join(CLIENT)} "$@"; }}; '
     return text.replace("{", "{{").replace("}", "}}")

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mlpaper.client import ACCEPTED, EXIT_CODE, GROUP_OF, HEADER
-from mlpaper.job_environment import prepare_process
+from mlpaper.job_environment import SOURCE, prepare_process
 
 PRELOADED = {
     "runs": (
@@ -102,7 +102,7 @@ def open_servers(place: Path, variables: Mapping[str, str]) -> Servers:
                 stdout=subprocess.DEVNULL,
                 pass_fds=[listener.fileno()],
                 start_new_session=True,  # Ctrl-C in the terminal ends clients, and they their jobs
-                env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])} | dict(variables),
+                env=os.environ | {"PYTHONPATH": str(SOURCE)} | dict(variables),
             )
         processes.append(process)
     return Servers(processes)
