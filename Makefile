@@ -5,6 +5,8 @@ BIN := .venv/bin
 SETUP := $(PYTHON) envs/setup.py
 SNAKEMAKE := $(BIN)/python -m snakemake --cores $(CORES)
 MLPAPER := $(BIN)/python -m mlpaper
+UV := $(BIN)/python -m uv
+EXPORT := $(UV) export --quiet --frozen --no-annotate --no-header
 
 .PHONY: help setup demo paper columns arxiv report plan estimate verify gpu twin test test-gpu bench bench-gpu lint format types lock clean
 .NOTPARALLEL:  # one set-up at a time
@@ -87,10 +89,11 @@ types:  ## types of the code
 	@$(SETUP) dev
 	$(BIN)/python -m mypy
 
-lock:  ## resolve the requirements again: uv.lock, and what follows from it
-	@$(SETUP) dev
-	$(BIN)/python -m uv lock --upgrade
-	$(BIN)/python -m uv export --quiet --frozen --no-hashes --no-annotate --no-header --no-emit-project -o envs/requirements.txt
+lock:  ## resolve the requirements again: uv.lock, and what is exported from it
+	@$(SETUP)
+	$(UV) lock --upgrade
+	$(EXPORT) --no-hashes --no-emit-project -o envs/requirements.txt
+	$(EXPORT) --only-group uv -o envs/uv.txt
 
 clean:  ## remove everything that was made, downloads included
 	rm -rf results data .snakemake
