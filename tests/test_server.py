@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,8 @@ def shell(command: str, place: Path = PLACE, **variables: str) -> subprocess.Pop
     text = shell_prefix(place, {}).replace("{{", "{").replace("}}", "}") + command
     pipe = subprocess.PIPE
     environment = os.environ | variables
-    return subprocess.Popen(["bash", "-c", text], stdout=pipe, stderr=pipe, text=True, env=environment)
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # tests in the background have it ignored
+    return subprocess.Popen(["bash", "-c", text], stdout=pipe, stderr=pipe, text=True, env=environment, preexec_fn=heed)
 
 
 def outcome(process: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -115,6 +117,20 @@ def test_where_the_server_is_killed_its_job_fails_and_the_next_starts_by_itself(
     assert outcome(shell("mlpaper prepare --help"))[0] == 0
 
 
+def test_a_job_and_its_client_may_end_at_once(servers: Servers, digits: Path) -> None:
+    job = shell(train(digits))
+    server, child = running(servers)
+    (client,) = children(job.pid)
+    os.kill(server, signal.SIGSTOP)  # it then sees both ends in one look
+    for pid in (child, client):
+        os.kill(pid, signal.SIGKILL)
+    assert outcome(job)[0] != 0
+    os.kill(server, signal.SIGCONT)
+    until(lambda: not children(server))
+    assert outcome(shell("mlpaper prepare --help"))[0] == 0
+    assert all(process.poll() is None for process in servers.processes)
+
+
 def test_servers_end_with_whoever_opened_them(tmp_path: Path) -> None:
     opener = (
         "import os, signal, time; from pathlib import Path; from mlpaper.server import open_servers\n"
@@ -160,3 +176,10 @@ def test_jobs_do_not_see_what_a_shell_sets_for_other_programs(place: Path, serve
     assert outcome(shell(command, place, **hostile)) == outcome(shell(command, place))
     code, _, errors = outcome(shell(command, place, **hostile))
     assert (code, "none.json cannot be read" in errors) == (1, True)
+
+
+def test_servers_fork_with_one_thread(servers: Servers) -> None:
+    """With more, a job could wait for a lock that nobody releases; Python 3.12 warns of it on standard error."""
+    assert outcome(shell("mlpaper prepare --help"))[0] == 0
+    assert outcome(shell("mlpaper judge --help"))[0] == 0
+    assert [len(list(Path(f"/proc/{server.pid}/task").iterdir())) for server in servers.processes] == [1, 1]

@@ -55,6 +55,9 @@ PRELOADED = {
 }
 """What the commands of a group import."""
 
+ONE_THREAD = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""Arrow's allocator would start a thread in the server, and forking is safe only without."""
+
 PR_SET_PDEATHSIG = 1
 """Linux's `prctl` option for the signal that a process gets when its parent ends."""
 
@@ -102,7 +105,7 @@ def open_servers(place: Path, variables: Mapping[str, str]) -> Servers:
                 stdout=subprocess.DEVNULL,
                 pass_fds=[listener.fileno()],
                 start_new_session=True,  # Ctrl-C in the terminal ends clients, and they their jobs
-                env=os.environ | {"PYTHONPATH": str(SOURCE)} | dict(variables),
+                env=os.environ | {"PYTHONPATH": str(SOURCE)} | ONE_THREAD | dict(variables),
             )
         processes.append(process)
     return Servers(processes)
@@ -133,7 +136,7 @@ class Server:
         self.selector.register(sys.stdin.fileno(), selectors.EVENT_READ, self._stop)
         while self.selector.get_map():
             for key, _ in self.selector.select():
-                if key.fileobj in self.selector.get_map():  # an event before may have removed it
+                if self.selector.get_map().get(key.fd) is key:  # an event before may have closed it
                     key.data(key.fileobj)
 
     def _stop(self, pipe: int) -> None:

@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def config() -> dict:
-    """Of the first study alone."""
-    return yaml.safe_load((ROOT / "config.yaml").read_text()) | {"studies": ["emnist-bymerge"]}
+    """Of the first study alone, with its runs by PyTorch whether that is installed or not."""
+    return yaml.safe_load((ROOT / "config.yaml").read_text()) | {"studies": ["emnist-bymerge"], "twin": "always"}
 
 
 @pytest.fixture

@@ -110,12 +110,12 @@ def test_runs_of_the_twin_are_left_out_where_there_is_no_pytorch(
     monkeypatch.setitem(sys.modules, "torch", None)
     path = workflow / "studies" / f"{STUDY}.yaml"
     path.write_text(path.read_text().replace("engine: torch", "engine: mlpaper"))
-    before = canonical_json(numbers_job(load_plan(config, workflow)))
+    before = canonical_json(numbers_job(load_plan(config | {"twin": "auto"}, workflow)))
     edit(
         "  M0:\n    description: Baseline, plain gradient descent\n    changes:\n",
         "  M0:\n    description: x\n    changes:\n      engine: torch\n",
     )
-    plan = load_plan(config, workflow)
+    plan = load_plan(config | {"twin": "auto"}, workflow)
     assert plan.names[STUDY]["M0"] == plan.names[STUDY]["M0-as-coded"] == ()
     assert {spec.engine for spec in plan.runs.values()} == {"mlpaper"}
     assert (len(plan.runs), len(plan.left_out), len(plan.names[STUDY]["M1a"])) == (21 * 3, 2 * 3, 3)
