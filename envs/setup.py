@@ -49,9 +49,11 @@ def main(asked: list) -> None:
     whole = state.get("folder") == str(ROOT) and state.get("python") == interpreter()
     if whole and state.get("lock") == lock and state.get("parts") == parts:
         return None
+    if not whole and not (3, 11) <= sys.version_info[:2] <= (3, 14):
+        sys.exit(f"Python 3.11 to 3.14 is needed, and this is {sys.version.split()[0]}: make PYTHON=python3.12 ...")
+    say(f"Installing into .venv what uv.lock names ({', '.join(['the pipeline', *parts])}): about half a minute.")
     if not whole:
         create(parts, state.get("folder"))
-    say(f"Installing into .venv what uv.lock names ({', '.join(['the pipeline', *parts])}): about half a minute.")
     state = {"folder": str(ROOT), "python": interpreter(), "lock": None, "parts": parts}
     write_state(state)  # an interrupted set-up continues at the next call
     install(parts)
@@ -78,8 +80,6 @@ def check_own_environment() -> None:
 
 def create(parts: list, former: str) -> None:
     """An empty environment with pip. What is left of another one is removed; what was asked for is kept in mind."""
-    if not (3, 11) <= sys.version_info[:2] <= (3, 14):
-        sys.exit(f"Python 3.11 to 3.14 is needed, and this is {sys.version.split()[0]}: make PYTHON=python3.12 ...")
     if former and former != str(ROOT):
         say(f"The environment in .venv belongs to {former}: it is made again for this folder.")
     VENV.mkdir(exist_ok=True)
@@ -89,10 +89,8 @@ def create(parts: list, former: str) -> None:
             shutil.rmtree(path)
         elif path != STATE:
             path.unlink()
-    run(
-        [sys.executable, "-m", "venv", str(VENV)],
-        f"{sys.executable} -m venv failed; on Debian: apt install python3-venv",
-    )
+    failure = f"{sys.executable} -m venv failed; on Debian and Ubuntu: apt install python3-venv"
+    run([sys.executable, "-m", "venv", str(VENV)], failure, stdout=subprocess.DEVNULL)
 
 
 def install(parts: list) -> None:
