@@ -5,7 +5,7 @@ BIN := .venv/bin
 SETUP := $(PYTHON) envs/setup.py
 SNAKEMAKE := $(BIN)/python -m snakemake --cores $(CORES)
 MLPAPER := $(BIN)/python -m mlpaper
-UV := $(BIN)/python -m uv
+UV := UV_SYSTEM_CERTS=true $(BIN)/python -m uv
 EXPORT := $(UV) export --quiet --frozen --no-annotate --no-header
 
 .PHONY: help setup demo paper columns arxiv report plan estimate verify gpu twin test test-gpu bench bench-gpu lint format types lock clean
