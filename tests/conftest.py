@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mlpaper.data.dataset import Dataset
-from mlpaper.data.prepare import prepare
-from mlpaper.data.split import make_split
-from mlpaper.spec import PoolSpec, PoolSplit
+from mlpaper.cli import THREAD_POOLS
 
 ROOT = Path(__file__).parents[1]
+
+# As in the jobs, and before NumPy is imported: it reads them once. Workers of pytest-xdist have a core each.
+for variable in THREAD_POOLS:
+    os.environ.setdefault(variable, "1")
 
 # The same examples at every run, whatever the machine's speed: a test that fails fails for all.
 settings.register_profile(
@@ -37,6 +38,11 @@ def mirror() -> Path:
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The prepared pool of scikit-learn's digits, with `split.npz` beside its arrays."""
+    from mlpaper.data.dataset import Dataset
+    from mlpaper.data.prepare import prepare
+    from mlpaper.data.split import make_split
+    from mlpaper.spec import PoolSpec, PoolSplit
+
     folder = tmp_path_factory.mktemp("pools") / "digits"
     prepare(PoolSpec(name="digits"), folder.parent, folder)
     dataset = Dataset.open(folder)
