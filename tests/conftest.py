@@ -26,6 +26,11 @@ settings.register_profile(
 settings.load_profile("suite")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, which are those under Snakemake: no worker of pytest-xdist waits at the end for another's."""
+    items.sort(key=lambda item: item.get_closest_marker("workflow") is None)
+
+
 @pytest.fixture(scope="session")
 def mirror() -> Path:
     """A folder with the official files, or a skip."""
