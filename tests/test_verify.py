@@ -1,8 +1,10 @@
 """Comparing runs with what was recorded: verdicts, messages, exit codes."""
 
 import json
+import logging
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,15 @@ RESULTS = Outcome(
     images="a",
     weights="b",
 )
+
+
+@pytest.fixture(autouse=True)
+def _messages_of_other_tests() -> Iterator[None]:
+    """`verify` says less of its training; tests that come after this one hear it all."""
+    logger = logging.getLogger("mlpaper")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture

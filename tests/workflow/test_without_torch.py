@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from project import Project
 
+from mlpaper.files import read_json
 from mlpaper.study.plan import load_plan
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
@@ -44,14 +45,17 @@ def test_without_pytorch_its_runs_are_marked_and_with_it_they_are_made(built: Pr
     if importlib.util.find_spec("torch") is None:
         pytest.skip("PyTorch is not installed (pip install 'mlpaper[twin]')")
     built.show_torch()
-    outcome = built.snakemake(PAPER)
+    metrics = "results/studies/tiny/runs.parquet"
+    figures = [f"results/figures/tiny-{name}" for name in ("noise", "gradients")]
+    outcome = built.snakemake("results/tables/tiny-test.md", metrics, *(f"{stem}.svg" for stem in figures))
     assert outcome.code == 0, outcome.output
     assert "left out" not in outcome.output
     assert (outcome.jobs["train"], outcome.jobs["robustness"], outcome.jobs["gradients"]) == (1, 1, 1)
-    metrics = pd.read_parquet(results / "studies" / "tiny" / "runs.parquet")
-    accuracy = metrics[metrics["metric"] == "test_accuracy"].set_index("run")["value"]
+    table = pd.read_parquet(built.folder / metrics)
+    accuracy = table[table["metric"] == "test_accuracy"].set_index("run")["value"]
     assert accuracy["T"] == pytest.approx(accuracy["A"], abs=0.02), "the same weights and batches"
     assert "Not run" not in (results / "tables" / "tiny-test.md").read_text()
-    assert "Not run" not in (built.folder / PAPER).read_text()
+    for stem in figures:
+        assert "Not run" not in read_json((built.folder / stem).with_suffix(".json"))["caption"]
     initial = [pd.read_parquet(path).query("moment == 'initialisation'") for path in results.glob("runs/*/grad*")]
     pd.testing.assert_frame_equal(*initial)
