@@ -10,15 +10,14 @@ from project import Project
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 FULL_DISK = """
-import os, sys
+import os
 
-def replace(source, target, really=os.replace):
+def replace(source, target, really=os.replace, **options):
     if "-sgd-" in str(target):
         raise OSError(28, "No space left on device")
-    really(source, target)
+    really(source, target, **options)
 
-if sys.argv[0].endswith("mlpaper"):
-    os.replace = replace
+os.replace = replace
 """
 """What lets no Python of a copy finish a file of a run by SGD."""
 
