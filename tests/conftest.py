@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mlpaper.cli import THREAD_POOLS
+from mlpaper.job_environment import THREAD_POOLS
 
 ROOT = Path(__file__).parents[1]
 
