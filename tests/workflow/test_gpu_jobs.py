@@ -38,7 +38,7 @@ class Patch:
             backend.Cuda = Device
         return None
 
-if sys.argv[0].endswith("mlpaper"):
+if sys.orig_argv[1:3] in (["-m", "mlpaper"], ["-m", "mlpaper.server"]):
     sys.meta_path.insert(0, Patch())
 """
 """What makes any Python of a copy see emulated devices."""
