@@ -31,8 +31,11 @@ rule all:
 
 
 onstart:
-    JOBS.write()
-    SERVERS.append(open_servers(SOCKET, VARIABLES))
+    try:
+        JOBS.write()
+        SERVERS.append(open_servers(SOCKET, VARIABLES))
+    except (MlpaperError, OSError) as error:
+        raise WorkflowError(str(error)) from None
     # For every job that ended Snakemake looks at all waiting jobs again, after the timespan of its rate limit, then once more,
     # and so on; with its default of 100 jobs a second that is more work than many a job here. A limit that is given stays.
     limit = workflow.scheduling_settings.max_jobs_per_timespan
@@ -41,12 +44,14 @@ onstart:
 
 
 onsuccess:
-    SERVERS.pop().close()
+    for servers in SERVERS:
+        servers.close()
     made = [paper for paper in PAPERS if Path(paper).exists() and Path(paper).stat().st_mtime >= STARTED]
     if made:
         print(f"The paper, at scale {PLAN.settings.scale}: {', '.join(made)}", file=sys.stderr)
 
 
 onerror:
-    SERVERS.pop().close()
+    for servers in SERVERS:
+        servers.close()
     print("Stopped before the end. What is done is kept, logs are in results/logs/; the same call goes on.", file=sys.stderr)

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mlpaper.data.dataset import Dataset
-from mlpaper.data.prepare import prepare
-from mlpaper.data.split import make_split
-from mlpaper.spec import PoolSpec, PoolSplit
+from mlpaper.job_environment import THREAD_POOLS
 
 ROOT = Path(__file__).parents[1]
+
+# As in the jobs, and before NumPy is imported: it reads them once. Workers of pytest-xdist have a core each.
+for variable in THREAD_POOLS:
+    os.environ.setdefault(variable, "1")
 
 # The same examples at every run, whatever the machine's speed: a test that fails fails for all.
 settings.register_profile(
@@ -23,6 +24,11 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("suite")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, which are those under Snakemake: no worker of pytest-xdist waits at the end for another's."""
+    items.sort(key=lambda item: item.get_closest_marker("workflow") is None)
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +43,11 @@ def mirror() -> Path:
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The prepared pool of scikit-learn's digits, with `split.npz` beside its arrays."""
+    from mlpaper.data.dataset import Dataset
+    from mlpaper.data.prepare import prepare
+    from mlpaper.data.split import make_split
+    from mlpaper.spec import PoolSpec, PoolSplit
+
     folder = tmp_path_factory.mktemp("pools") / "digits"
     prepare(PoolSpec(name="digits"), folder.parent, folder)
     dataset = Dataset.open(folder)

@@ -61,6 +61,9 @@ ONE_THREAD = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 PR_SET_PDEATHSIG = 1
 """Linux's `prctl` option for the signal that a process gets when its parent ends."""
 
+PATIENCE = 10.0
+"""Seconds to wait for a request on an open connection: a client sends it at once."""
+
 
 @dataclass
 class Servers:
@@ -124,7 +127,7 @@ class Server:
     """
 
     def __init__(self, group: str, listener: socket.socket) -> None:
-        self.group, self.listener = group, listener
+        self.group, self.listener, self.process = group, listener, os.getpid()
         self.selector = selectors.DefaultSelector()
         self.jobs: dict[int, tuple[int, socket.socket]] = {}
         """Descriptor of a job's process to its id and its client."""
@@ -146,6 +149,7 @@ class Server:
 
     def _accept(self, listener: socket.socket) -> None:
         connection, _ = listener.accept()
+        connection.settimeout(PATIENCE)
         try:
             streams, arguments, folder, environment = _receive(connection)
         except (OSError, ValueError, struct.error):
@@ -176,6 +180,8 @@ class Server:
         for held in (self.selector, self.listener, connection):
             held.close()
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != self.process:
+            os._exit(1)  # it died before that call
 
     def _load(self) -> None:
         for name in PRELOADED[self.group]:
@@ -237,6 +243,8 @@ def _work(streams: list[int], arguments: list[str], folder: str, environment: di
         code = 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        if stop.code is not None and not isinstance(stop.code, int):
+            print(stop.code, file=sys.stderr)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:

@@ -1,6 +1,9 @@
 // CUDA's way of running a kernel, on one thread of a processor: blocks one after another, the threads of a block as
 // contexts that take turns. A thread runs until it meets a barrier or an exchange within its warp; what it shares with
 // others it sees as they left it. Barriers that not all threads of a block reach are errors, as they are on a device.
+//
+// Threads outlive their blocks, and take turns by longjmp: swapcontext would ask the kernel twice at every turn.
+#include <csetjmp>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -31,25 +34,40 @@ static Place threadIdx, blockIdx, blockDim, gridDim;
 
 enum State { READY, AT_BARRIER, AT_EXCHANGE, DONE };
 struct Thread {
-    ucontext_t context;
+    std::vector<char> stack;  // empty until it begins
+    jmp_buf place_in_code;
     State state;
     Place place;
     char exchanged[16];
-    std::vector<char> stack;
 };
 static std::vector<Thread> threads;
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static unsigned current;
 static void (*body)(void **);
 static void **arguments;
 
 static void pause(State why) {
     threads[current].state = why;
-    swapcontext(&threads[current].context, &scheduler);
+    if (!_setjmp(threads[current].place_in_code)) _longjmp(scheduler, 1);
 }
 static void enter() {
-    body(arguments);
-    pause(DONE);
+    for (;;) {
+        body(arguments);
+        pause(DONE);
+    }
+}
+static void resume() {
+    Thread &thread = threads[current];
+    threadIdx = thread.place;
+    if (_setjmp(scheduler)) return;
+    if (!thread.stack.empty()) _longjmp(thread.place_in_code, 1);
+    thread.stack.resize(1 << 15);
+    ucontext_t context;
+    getcontext(&context);
+    context.uc_stack.ss_sp = thread.stack.data();
+    context.uc_stack.ss_size = thread.stack.size();
+    makecontext(&context, enter, 0);
+    setcontext(&context);
 }
 static inline void __syncthreads() { pause(AT_BARRIER); }
 static inline void __syncwarp() { pause(AT_EXCHANGE); }
@@ -80,15 +98,8 @@ static int run_block(bool backwards) {
     unsigned count = blockDim.x * blockDim.y;
     if (threads.size() < count) threads.resize(count);
     for (unsigned t = 0; t < count; ++t) {
-        Thread &thread = threads[t];
-        thread.stack.resize(1 << 15);
-        getcontext(&thread.context);
-        thread.context.uc_stack.ss_sp = thread.stack.data();
-        thread.context.uc_stack.ss_size = thread.stack.size();
-        thread.context.uc_link = &scheduler;
-        thread.state = READY;
-        thread.place = {t % blockDim.x, t / blockDim.x, 0};
-        makecontext(&thread.context, enter, 0);
+        threads[t].state = READY;
+        threads[t].place = {t % blockDim.x, t / blockDim.x, 0};
     }
     for (;;) {
         bool moved = false, waiting = false;
@@ -96,8 +107,7 @@ static int run_block(bool backwards) {
             unsigned t = backwards ? count - 1 - i : i;
             if (threads[t].state != READY) continue;
             current = t;
-            threadIdx = threads[t].place;
-            swapcontext(&scheduler, &threads[t].context);
+            resume();
             moved = true;
         }
         for (unsigned warp = 0; warp < count; warp += 32)
@@ -105,7 +115,10 @@ static int run_block(bool backwards) {
         moved |= release(0, count, AT_BARRIER, true);
         for (unsigned t = 0; t < count; ++t) waiting |= threads[t].state != DONE;
         if (!waiting) return 0;
-        if (!moved) return 1;
+        if (!moved) {
+            threads.clear();
+            return 1;
+        }
     }
 }
 

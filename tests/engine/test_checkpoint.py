@@ -27,8 +27,10 @@ SPEC = RunSpec(
 
 
 def _command(digits: Path, folder: Path) -> list[str]:
+    told = folder.parent / "spec.json"
+    told.write_text(SPEC.canonical())
     options = {
-        "--spec": SPEC.canonical(),
+        "--spec": told,
         "--pool": digits,
         "--split": digits / "split.npz",
         "--folder": folder,

@@ -152,6 +152,24 @@ def test_the_order_of_threads_does_not_matter(emulated: EmulatedCuda, name: str)
     assert results[0] == results[1]
 
 
+BARRIER = """
+extern "C" __global__ void wait(REAL *x, long long begin) {
+    if (threadIdx.x >= begin) __syncthreads();
+    x[threadIdx.x] += 1;
+}
+"""
+
+
+def test_a_barrier_that_not_all_threads_reach_is_found_out(emulated: EmulatedCuda) -> None:
+    """And what runs after it is none the worse."""
+    x, launch = emulated.xp.zeros(64, np.float32), emulated.kernels(BARRIER, np.dtype(np.float32))("wait")
+    launch((1, 1, 1), (64, 1), (x, np.int64(1)))
+    with pytest.raises(AssertionError, match="wait: threads wait for others that never come"):
+        emulated.wait_for_all()
+    launch((2, 1, 1), (64, 1), (x, np.int64(0)))
+    np.testing.assert_array_equal(emulated.to_host(x), [3] + [2] * 63)
+
+
 @pytest.mark.parametrize("activation", ["", *reference.IN_PLACE])
 @pytest.mark.parametrize(("rows", "skipped"), [(7, True), (7, False), (1100, True)])
 def test_a_layer_with_its_activation_is_the_two_one_after_the_other(

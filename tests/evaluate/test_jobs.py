@@ -1,5 +1,6 @@
 """The evaluation jobs on a trained run: files, metrics recomputed by scikit-learn, and noise."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,13 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from mlpaper.data.dataset import Dataset
 from mlpaper.data.split import Split
+from mlpaper.engine import backend
+from mlpaper.engine.train import EVALUATION_ROWS
 from mlpaper.engine.train_job import train_run
+from mlpaper.evaluate import measure, predict, robustness
 from mlpaper.evaluate.measure import confusion_of_run, evaluate_run, robustness_of_run
-from mlpaper.files import read_json, read_npz
+from mlpaper.evaluate.predict import load_network, load_run
+from mlpaper.files import read_json, read_npz, write_npz
 from mlpaper.spec import PoolSpec, RunSpec
 from mlpaper.study.results import Results
 
@@ -70,15 +75,32 @@ def test_standardised_inputs_get_their_noise_before_they_are_standardised(digits
     assert test["accuracy"] > 0.9
 
 
-def test_many_batches_and_any_order_give_the_same(digits: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All images are scored, and an image has its noise wherever it stands."""
-    before = {name: pd.read_parquet(run / f"{name}.parquet") for name in ("predictions", "robustness")}
-    for module in ("predict", "robustness", "job"):
-        monkeypatch.setattr(f"mlpaper.evaluate.{module}.EVALUATION_ROWS", 61)
-    evaluate_run(run, digits, digits / "split.npz")
-    robustness_of_run(run, digits, digits / "split.npz", SIGMAS, noise_seeds=2)
-    for name, table in before.items():
-        pd.testing.assert_frame_equal(pd.read_parquet(run / f"{name}.parquet"), table, rtol=1e-4)
+@pytest.fixture
+def picking(digits: Path, run: Path, tmp_path: Path) -> Path:
+    """The run with other weights: every unit takes one input, times 4, so that any order of its sum is exact."""
+    folder, rng = Path(shutil.copytree(run, tmp_path / "picking")), np.random.default_rng(0)
+    network = load_network(folder, load_run(folder)[0], Dataset.open(digits), backend.select("reference"))
+    network.state[...] = 0
+    for name, (inputs, outputs) in network.parameters.layout.weights:
+        network.parameters[name][rng.integers(0, inputs, outputs), np.arange(outputs)] = 4
+    write_npz(folder / "weights.npz", {"state": network.state})
+    return folder
+
+
+def test_the_size_of_a_batch_changes_no_score(digits: Path, picking: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All images are scored, to the same bits, and an image has its noise wherever it stands."""
+    tables = []
+    for rows in (EVALUATION_ROWS, 61):
+        for module in (predict, robustness, measure):
+            monkeypatch.setattr(module, "EVALUATION_ROWS", rows)
+        evaluate_run(picking, digits, digits / "split.npz")
+        robustness_of_run(picking, digits, digits / "split.npz", SIGMAS, noise_seeds=2)
+        tables.append([pd.read_parquet(picking / f"{name}.parquet") for name in ("predictions", "robustness")])
+    (scores, noisy), (scores_of_many, noisy_of_many) = tables
+    assert scores["log_probability"].nunique() > 300, "weights that see nothing prove nothing"
+    assert noisy["cross_entropy"].nunique() == 5, "without noise the two seeds agree"
+    pd.testing.assert_frame_equal(scores_of_many, scores, check_exact=True)
+    pd.testing.assert_frame_equal(noisy_of_many, noisy, rtol=1e-12, atol=0)  # sums of float64 over all images
 
 
 def test_a_diverged_run_has_no_metrics_and_breaks_nothing(digits: Path, tmp_path: Path) -> None:

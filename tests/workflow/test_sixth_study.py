@@ -18,13 +18,13 @@ def walkthrough() -> str:
     return study
 
 
-def test_a_sixth_study_is_a_sixth_file(project: Project) -> None:
-    (project.folder / "workflow" / "studies" / "activations.yaml").write_text(walkthrough())
-    outcome = project.snakemake(config=("scale=tiny", "studies=[activations]", "pdf=none"))
+def test_a_sixth_study_is_a_sixth_file(built: Project) -> None:
+    (built.folder / "workflow" / "studies" / "activations.yaml").write_text(walkthrough())
+    outcome = built.snakemake("results/paper.md", config=("scale=tiny", "studies=[activations]", "pdf=none"))
     assert outcome.code == 0, outcome.output
     assert outcome.jobs["train"] == 4
-    results = project.folder / "results"
-    ledger = pd.read_parquet(results / "claims.parquet")
+    results = built.folder / "results"
+    ledger = pd.read_parquet(results / "studies" / "activations" / "claims.parquet")
     assert list(ledger["id"]) == ["tanh-over-sigmoid", "sigmoid-gradients-shrink"]
     assert set(ledger["verdict"]) <= set(VERDICTS) - {"not run"}
     page = (results / "paper.md").read_text()

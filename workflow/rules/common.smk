@@ -2,7 +2,7 @@
 #
 # `snakemake --lint` has two kinds of remarks here, both on purpose:
 # - No conda environment per rule: all rules call the same package, whose environment is locked and set up once
-#   (uv.lock, envs/cpu.yaml).
+#   (uv.lock).
 # - MIRROR, DEVICE, PLACEMENT and CONFIG in the shell commands of fetch, train, robustness, placements, figure and table: they
 #   do not change what is made (a download is fixed by its hash, devices agree up to rounding and are recorded with the run,
 #   CONFIG only tells how to make it again), so they must not be parameters, whose change would make everything again.

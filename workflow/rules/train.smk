@@ -1,6 +1,6 @@
 # arrays and split --> runs. A run is its specification, whose hash is in its folder's name, and the digest of the engine's code is
-# a parameter: either changes, it trains. Whether its seeds are one job each or one together leaves no trace in what Snakemake
-# compares, since it leaves out parameters that depend on input or output: to change one's mind trains nothing again that is there.
+# a parameter: if either changes, it trains. Whether seeds are one job each or one together is not compared, since Snakemake leaves
+# out parameters that depend on input or output: switching it does not retrain existing runs.
 TRAIN = (
     "mlpaper --threads {threads} train {params.runs:q} --pool {params.pool:q} --split {input.split:q}"
     " --checkpoint {params.checkpoint:q} --code {params.code} --device {DEVICE} --placement {PLACEMENT} > {log:q} 2>&1"

@@ -1,6 +1,6 @@
 """What the jobs of the paper are given: a figure, a table, all numbers; and the files that an item is made from.
 
-A job's canonical JSON travels through Snakemake's `params`, so it holds exactly what its output depends on.
+A job holds exactly what its output depends on; the name of its file (`mlpaper.job_files`) is a parameter of its rule.
 Reading results is imported where it is used: Snakemake builds these jobs each time it starts.
 """
 

@@ -95,7 +95,9 @@ def test_a_label_is_on_its_axis_as_it_was_written(nasty: Project) -> None:
 
 def test_every_text_is_in_the_report_as_it_was_written(nasty: Project) -> None:
     with zipfile.ZipFile(nasty.folder / "report.zip") as report:
-        shown = results_of(report.read("report/report.html").decode())
+        page = report.read("report/report.html").decode()
+    assert "<b>e</script" not in page, "no text ends a script of the page"
+    shown = results_of(page)
     items = [entry for entry in shown if {"figure", "table"} & entry["labels"].keys()]
     assert len(items) == 9
     for entry in items:
