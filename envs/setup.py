@@ -97,7 +97,7 @@ def install(parts: list) -> None:
     """The pinned uv, the locked packages, and this project itself in its folder."""
     pinned = ["install", "--quiet", "--no-deps", "--require-hashes", "-r", str(ROOT / "envs" / "uv.txt")]
     run([*PIP, *pinned], 'uv could not be installed; CONTRIBUTING.md ("Without uv") says how to do with pip alone')
-    environment = network_settings()
+    environment = uv_settings()
     chosen = [argument for part in parts for argument in PARTS[part]]
     failure = "The set-up is not complete; the same command continues it. An index of your own: set UV_DEFAULT_INDEX"
     if any(environment.get(name) for name in INDEX_SETTINGS):
@@ -113,10 +113,13 @@ def install(parts: list) -> None:
     run([*UV, "pip", "install", "--quiet", "--python", str(PYTHON), *project], failure, cwd=ROOT, env=environment)
 
 
-def network_settings() -> dict:
+def uv_settings() -> dict:
     """The environment for uv: what pip is told of certificates, of an index and of a proxy holds for uv as well."""
     environment = {**os.environ, "VIRTUAL_ENV": str(VENV), "UV_PROJECT_ENVIRONMENT": str(VENV)}
     environment.setdefault("UV_SYSTEM_CERTS", "true")
+    # Some seconds. Else the first jobs compile what they import; where `PYTHONDONTWRITEBYTECODE` is set, as in many
+    # containers, every process does, and Snakemake takes three seconds longer to start.
+    environment.setdefault("UV_COMPILE_BYTECODE", "true")
     done = subprocess.run([*PIP, "config", "list"], check=False, stdout=subprocess.PIPE, text=True)
     settings = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
     for name, option in (("SSL_CERT_FILE", "cert"), ("UV_DEFAULT_INDEX", "index-url"), ("ALL_PROXY", "proxy")):
