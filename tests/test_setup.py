@@ -266,7 +266,7 @@ def test_pip_tells_its_settings_as_they_are_read(
         monkeypatch.delenv(name, raising=False)
     module = load(project)
     monkeypatch.setattr(module, "PIP", [sys.executable, "-m", "pip"])
-    found = module.network_settings()
+    found = module.uv_settings()
     assert found["SSL_CERT_FILE"] == "/etc/ca.pem"
     assert found["ALL_PROXY"] == "http://proxy:3128"
     assert found["UV_DEFAULT_INDEX"] == "https://mirror/simple"
