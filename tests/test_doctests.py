@@ -18,7 +18,7 @@ MODULES = sorted(
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name: str) -> None:
     if name == "mlpaper.torch_twin":
-        pytest.importorskip("torch", reason="PyTorch is not installed (pip install 'mlpaper[twin]')")
+        pytest.importorskip("torch", reason="PyTorch is not installed (make twin)")
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 

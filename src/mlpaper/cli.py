@@ -177,7 +177,7 @@ def train(
         try:
             from mlpaper.torch_twin import TorchTrainer as trainer
         except ImportError as error:
-            raise MlpaperError("this run is PyTorch's, which is not installed: pip install 'mlpaper[twin]'") from error
+            raise MlpaperError("this run is PyTorch's, which is not installed: make twin") from error
     code = code or digest(*RULES["train" if spec.engine == "mlpaper" else "twin"])
     with devices.leased("cpu" if spec.engine == "torch" else device) as chosen:
         common = checkpoint, code, backend.select(chosen), checkpoint_seconds

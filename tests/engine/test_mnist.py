@@ -18,7 +18,7 @@ from mlpaper.engine import backend
 from mlpaper.engine.train import Trainer
 from mlpaper.spec import OfficialSplit, PoolSpec, RunSpec
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed (pip install 'mlpaper[twin]')")
+torch = pytest.importorskip("torch", reason="PyTorch is not installed (make twin)")
 from mlpaper.torch_twin import TorchTrainer  # noqa: E402
 
 POOL = PoolSpec(name="mnist")

@@ -11,7 +11,7 @@ from mlpaper.engine import backend
 from mlpaper.engine.train import Trainer
 from mlpaper.spec import RunSpec
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed (pip install 'mlpaper[twin]')")
+torch = pytest.importorskip("torch", reason="PyTorch is not installed (make twin)")
 from mlpaper.torch_twin import ACTIVATIONS, TorchTrainer  # noqa: E402
 
 NETWORKS = {

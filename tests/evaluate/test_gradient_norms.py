@@ -47,7 +47,7 @@ def _train(digits: Path, folder: Path, **fields: object) -> RunSpec:
 
 def _expected(spec: RunSpec, state: np.ndarray, images: np.ndarray, labels: np.ndarray, counts: np.ndarray):
     """L2 norms by PyTorch: tensors cut from the flat state, forward pass and loss as the specification says."""
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed (pip install 'mlpaper[twin]')")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed (make twin)")
     hidden, options = spec.network.hidden, spec.network
     widths, state = [images.shape[1], *hidden, len(counts)], state.astype(np.float64)
     shapes = [*itertools.pairwise(widths), *((width,) for width in widths[1:])]
@@ -84,7 +84,7 @@ def _expected(spec: RunSpec, state: np.ndarray, images: np.ndarray, labels: np.n
 def test_norms_are_those_of_automatic_differentiation(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, engine: str
 ) -> None:
-    pytest.importorskip("torch", reason="PyTorch is not installed (pip install 'mlpaper[twin]')")
+    pytest.importorskip("torch", reason="PyTorch is not installed (make twin)")
     monkeypatch.setattr(gradients, "IMAGES", 100)
     spec = _train(digits, tmp_path, engine=engine, **RUNS[name])
     dataset, split, cpu = Dataset.open(digits), Split.read(digits / "split.npz"), backend.select("cpu")

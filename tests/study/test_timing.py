@@ -94,7 +94,7 @@ def test_a_job_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 )
 def test_every_kind_of_run_can_be_timed(fields: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     if fields.get("engine") == "torch":
-        pytest.importorskip("torch", reason="PyTorch is not installed (pip install 'mlpaper[twin]')")
+        pytest.importorskip("torch", reason="PyTorch is not installed (make twin)")
     monkeypatch.setattr(timing, "POOL", 2048)
     assert min(timing.cost(_spec(**({"network": {"hidden": [8]}} | fields)), 64)) > 0
 

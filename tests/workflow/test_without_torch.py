@@ -38,12 +38,10 @@ def test_without_pytorch_its_runs_are_marked_and_with_it_they_are_made(built: Pr
     asked = built.snakemake(f"results/runs/{twin}/run.json")
     assert asked.code != 0
     log = results / "logs" / "train" / f"{twin}.log"
-    assert "this run is PyTorch's, which is not installed: pip install 'mlpaper[twin]'" in " ".join(
-        log.read_text().split()
-    )
+    assert "this run is PyTorch's, which is not installed: make twin" in " ".join(log.read_text().split())
 
     if importlib.util.find_spec("torch") is None:
-        pytest.skip("PyTorch is not installed (pip install 'mlpaper[twin]')")
+        pytest.skip("PyTorch is not installed (make twin)")
     built.show_torch()
     metrics = "results/studies/tiny/runs.parquet"
     figures = [f"results/figures/tiny-{name}" for name in ("noise", "gradients")]

@@ -42,7 +42,7 @@ class Cuda:
         try:
             import cupy
         except ImportError as error:
-            raise ConfigurationError("CuPy is not installed: pip install 'mlpaper[gpu]', or device: cpu") from error
+            raise ConfigurationError("CuPy is not installed: make gpu, or device: cpu") from error
         try:
             cupy.cuda.Device(0).use()
             self.xp: Any = cupy

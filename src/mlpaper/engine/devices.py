@@ -31,7 +31,7 @@ CUPY = {13: "cupy-cuda13x", 12: "cupy-cuda12x"}
 def why_no_gpu() -> str | None:
     """Why the engine cannot train on a GPU here, and what would help; None where nothing speaks against it."""
     if importlib.util.find_spec("cupy") is None or importlib.util.find_spec("pynvml") is None:
-        return "CuPy is not installed (pip install 'mlpaper[gpu]')"
+        return "CuPy is not installed (make gpu)"
     import pynvml
 
     try:
@@ -44,7 +44,7 @@ def why_no_gpu() -> str | None:
     if needed and min(needed) > supported:
         return (
             f"the NVIDIA driver supports CUDA {supported}, and {CUPY[min(needed)]} needs {min(needed)}"
-            f" (pip uninstall {CUPY[min(needed)]}; pip install 'mlpaper[gpu]', or a newer driver)"
+            f" (pip uninstall {CUPY[min(needed)]}; make gpu, or a newer driver)"
         )
     if not visible_devices():
         return f"{VISIBLE}={os.environ[VISIBLE]!r} hides all {found} devices" if found else "the driver has no device"
