@@ -48,7 +48,11 @@ PRELOADED = {
         "mlpaper.paper.tables",
         "mlpaper.paper.numbers",
         "mlpaper.paper.provenance",
+        "mlpaper.paper.render",
         "mlpaper.study.ledger",
+        "fontTools.subset",
+        "matplotlib.backends.backend_pdf",
+        "matplotlib.backends.backend_svg",
         "pandas",
         "pyarrow.parquet",
     ),
@@ -132,6 +136,8 @@ class Server:
         self.jobs: dict[int, tuple[int, socket.socket]] = {}
         """Descriptor of a job's process to its id and its client."""
         self.loaded = False
+        self.compiling: int | None = None
+        """The process that compiles ahead. It is nobody's job: it ends with the server."""
 
     def run(self) -> None:
         """Serve until whoever opened the server has gone and no job is left."""
@@ -146,6 +152,9 @@ class Server:
         self.selector.unregister(pipe)
         self.selector.unregister(self.listener)
         self.listener.close()
+        if self.compiling is not None:
+            os.kill(self.compiling, signal.SIGKILL)
+            os.waitpid(self.compiling, 0)
 
     def _accept(self, listener: socket.socket) -> None:
         connection, _ = listener.accept()
@@ -171,13 +180,27 @@ class Server:
         self.selector.register(connection, selectors.EVENT_READ, lambda _: self._abandoned(descriptor))
         with contextlib.suppress(OSError):
             connection.sendall(ACCEPTED)
+        if "prepare" in arguments and self.compiling is None:
+            self._compile_ahead()
 
-    def _leave(self, connection: socket.socket) -> None:
+    def _compile_ahead(self) -> None:
+        """Compile the engine while data are prepared, since training follows: the first job waits less for it."""
+        self.compiling = os.fork()
+        if self.compiling == 0:
+            self._leave()
+            with contextlib.suppress(Exception):  # the job that needs it will tell
+                from mlpaper.engine import program
+
+                program.compile_ahead()
+            os._exit(0)
+
+    def _leave(self, *connections: socket.socket) -> None:
         """In a job: close what is the server's, or clients would not see when it dies; and die with it."""
         for descriptor, (_, other) in self.jobs.items():
             os.close(descriptor)
             other.close()
-        for held in (self.selector, self.listener, connection):
+        self.selector.close()
+        for held in (self.listener, *connections):
             held.close()
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != self.process:

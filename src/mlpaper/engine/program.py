@@ -62,6 +62,11 @@ def _loop(real: str) -> Any:
     return native.load(f"loop-{real}", make, prototype)
 
 
+def compile_ahead() -> None:
+    """Have the loop of training in single precision compiled and kept, for jobs to come."""
+    _loop("float32")
+
+
 def aligned(size: int, dtype: np.dtype) -> np.ndarray:
     """An array that begins where a vector register would like it to."""
     raw = np.empty(size * dtype.itemsize + VECTOR_BYTES, np.uint8)
