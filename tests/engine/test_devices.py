@@ -86,7 +86,7 @@ def _pretend(monkeypatch: pytest.MonkeyPatch, nvml: FakeNvml | None, cupy: str =
 @pytest.mark.parametrize(
     ("nvml", "visible", "reason"),
     [
-        (None, None, r"CuPy is not installed \(pip install 'mlpaper\[gpu\]'\)"),
+        (None, None, r"CuPy is not installed \(make gpu\)"),
         (FakeNvml(1, driver=False), None, r"no NVIDIA driver answers \(Driver Not Loaded\)"),
         (FakeNvml(0), None, "the driver has no device"),
         (FakeNvml(2), "-1", "CUDA_VISIBLE_DEVICES='-1' hides all 2 devices"),
@@ -156,5 +156,5 @@ def test_a_gpu_that_cannot_be_used_is_an_error_with_advice(monkeypatch: pytest.M
     with pytest.raises(ConfigurationError, match=r"cannot use the GPU \(RuntimeError: no kernel image\).*device: cpu"):
         backend.select("gpu")
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'mlpaper\[gpu\]'"):
+    with pytest.raises(ConfigurationError, match=r"make gpu"):
         backend.select("gpu")
