@@ -185,7 +185,7 @@ class _Optimizer:
     def step(self, loss: torch.Tensor, rate: float, count: int) -> None:
         """One update; `count` is its number, from 1."""
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if self.trainer.spec.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.trainer.tensors.values(), self.trainer.spec.clip_norm)
         for group in self.optimizer.param_groups:
