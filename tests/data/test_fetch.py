@@ -8,7 +8,6 @@ import logging
 import os
 import socket
 import struct
-import sys
 import threading
 import time
 import zipfile
@@ -20,7 +19,7 @@ from click.testing import CliRunner
 from toy_data import Site, Toy, answering, archive_of
 
 from mlpaper import cli
-from mlpaper.data import fetch
+from mlpaper.data import fetch, transfer
 from mlpaper.data.fetch import PARTIAL, fetch_part
 from mlpaper.data.sources import SOURCES, Source, get_source
 from mlpaper.data.transfer import Policy
@@ -456,22 +455,25 @@ def test_the_log_names_each_source_that_is_tried_and_no_secret(
     assert "secret" not in caplog.text + done.output
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_a_bar_shows_progress_on_a_terminal(
-    toy: Toy,
+@pytest.mark.parametrize(("least", "lines"), [(0, 10), (10_000_000, 0)])
+def test_the_log_tells_how_far_a_large_transfer_is(
     tmp_path: Path,
     site: Site,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    terminal: bool,
+    caplog: pytest.LogCaptureFixture,
+    least: int,
+    lines: int,
 ) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
-    get(toy.source(served(site, toy)), tmp_path / "raw")
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert (LABELS in captured.err) == terminal
-    size = len(toy.files[LABELS])
-    assert (f"{size}/{size} bytes" in captured.err) == terminal
+    monkeypatch.setattr(transfer, "TOLD", least)
+    content = bytes(3_000_000)
+    site.files["/large"] = content
+    caplog.set_level("INFO")
+    with (tmp_path / "large").open("w+b") as stream:
+        transfer.Transfer(f"{site.url}/large", 3_000_000, stream, QUICK, 0, 3_000_000, 0, label="large").run()
+    told = [record.getMessage() for record in caplog.records if record.name == transfer.__name__]
+    assert len(told) == lines
+    assert told[-1:] in ([], ["large: 3 of 3 MB"])
+    assert (tmp_path / "large").read_bytes() == content
 
 
 def test_registry() -> None:

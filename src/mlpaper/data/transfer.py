@@ -6,16 +6,18 @@ Nothing here trusts a server: size and time are bounded, and the caller checks t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import logging
 from dataclasses import dataclass
 from typing import IO
 
 import httpx
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from mlpaper import __version__
+
+log = logging.getLogger(__name__)
+
+TOLD = 10_000_000
+"""Bytes from which on the log tells how far a transfer is."""
 
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _DROPPED = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError)
@@ -67,7 +69,7 @@ class Transfer:
     magic: bytes = b""
     """How the file must begin: anything else (an HTML page, mostly) is dropped at once."""
     label: str = ""
-    """Name in the progress display; without one, no progress is shown."""
+    """Name in the log, which has a line for every tenth of a large transfer; without one, no line."""
 
     def run(self) -> None:
         """Make the transfer.
@@ -82,28 +84,27 @@ class Transfer:
         limit = 2 * self.policy.attempts * self.policy.timeout + (self.stop - self.done) / self.policy.slowest
         client = _client(self.policy.timeout)
         try:
-            with _progress(self.label, self.stop - self.first) as report:
-                asyncio.run(asyncio.wait_for(self._persist(client, report), limit))
+            asyncio.run(asyncio.wait_for(self._persist(client), limit))
         except TimeoutError:
             raise TransientError(f"too slow: not all bytes within {limit:,.0f} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise RejectedError(_reason(error)) from error
 
-    async def _persist(self, client: httpx.AsyncClient, report: Callable[[int], object]) -> None:
+    async def _persist(self, client: httpx.AsyncClient) -> None:
         """Repeat attempts until all bytes are here."""
         failures = 0
         async with client:
             while self.done < self.stop:
                 before = self.done
                 try:
-                    await self._attempt(client, report)
+                    await self._attempt(client)
                 except (TransientError, *_DROPPED) as error:
                     failures = 1 if self.done > before else failures + 1
                     if failures >= self.policy.attempts:
                         raise TransientError(_reason(error)) from error
                     await asyncio.sleep(self.policy.wait * 2 ** (failures - 1))
 
-    async def _attempt(self, client: httpx.AsyncClient, report: Callable[[int], object]) -> None:
+    async def _attempt(self, client: httpx.AsyncClient) -> None:
         last = "" if self.stop == self.size else self.stop - 1
         headers = {"Range": f"bytes={self.done}-{last}"} if self.done > 0 or last else {}
         async with client.stream("GET", self.url, headers=headers) as response:
@@ -120,9 +121,15 @@ class Transfer:
                 self.done += len(chunk)
                 if self.done > self.stop:
                     raise RejectedError(f"more than the {self.stop - self.first:,} bytes that were asked for")
-                report(self.done - self.first)
+                self._tell(len(chunk))
         if self.done < self.stop:
             raise TransientError(f"the body was cut short at {self.done:,} of {self.size:,} bytes")
+
+    def _tell(self, new: int) -> None:
+        """Log how far the transfer is, where the last `new` bytes end another tenth of the way."""
+        total, here = self.stop - self.first, self.done - self.first
+        if self.label and total >= TOLD and 10 * here // total > 10 * (here - new) // total:
+            log.info("%s: %d of %d MB", self.label, here / 1e6, total / 1e6)
 
     def _check(self, response: httpx.Response) -> None:
         """Refuse an error, a range that starts elsewhere, and a file of another length."""
@@ -174,13 +181,3 @@ def _refused(error: BaseException | None) -> bool:
     if error is None or isinstance(error, ConnectionRefusedError):
         return error is not None
     return _refused(error.__cause__ or error.__context__)
-
-
-@contextmanager
-def _progress(label: str, total: int) -> Iterator[Callable[[int], object]]:
-    """Yield a function to call with the number of bytes that are here; it moves a bar where there is a terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not (label and console.is_terminal)) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda done: bar.update(task, completed=done)
