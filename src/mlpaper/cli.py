@@ -250,7 +250,7 @@ def placements(spec_file: Path, pool: Path, split_file: Path, output: Path, devi
 
 
 @cli.command()
-@_job("TableJob")
+@_job("MetricsJob")
 @click.option("--output", type=FILE, required=True)
 def study(job_file: Path, output: Path) -> None:
     """Collect the metrics of a study's runs into one tidy table."""
@@ -258,9 +258,10 @@ def study(job_file: Path, output: Path) -> None:
 
     from mlpaper.files import write_parquet
     from mlpaper.job_files import read
-    from mlpaper.study.results import Results, TableJob
+    from mlpaper.paper.jobs import MetricsJob
+    from mlpaper.study.results import Results
 
-    job = read(job_file, TableJob)
+    job = read(job_file, MetricsJob)
     metrics = Results(job.runs).metrics(job.measured)
     write_parquet(output, pa.Table.from_pandas(metrics, preserve_index=False))
 

@@ -7,6 +7,7 @@ studies (names, figures, claims) is in `mlpaper.study.schema`.
 
 from __future__ import annotations
 
+import fractions
 import hashlib
 import json
 import re
@@ -378,6 +379,15 @@ def _essential(model: BaseModel) -> dict[str, Any]:
 def canonical_json(model: BaseModel) -> str:
     """The canonical JSON of a model: all fields, sorted keys, no spaces, floats by their shortest repr."""
     return json.dumps(model.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def share(fraction: float, count: int) -> int:
+    """Floor of the decimal ``fraction`` as it was written, times ``count``, exactly.
+
+    >>> share(0.7, 10), int(0.29 * 100), share(0.29, 100)
+    (7, 28, 29)
+    """
+    return int(fractions.Fraction(str(fraction)) * count)
 
 
 def hash8(text: str) -> str:

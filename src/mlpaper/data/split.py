@@ -10,7 +10,6 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from mlpaper.errors import ConfigurationError, DataError
 from mlpaper.files import read_npz, write_npz
-from mlpaper.spec import OfficialSplit, PoolSplit
+from mlpaper.spec import OfficialSplit, PoolSplit, share
 
 SETS = ("train", "validation", "test")
 Indices = NDArray[np.int64]
@@ -112,8 +111,8 @@ def _pool(labels: NDArray[Any], spec: PoolSplit, n_classes: int) -> list[tuple[I
     chosen = []
     for rows in _shuffled(labels, n_classes, spec.seed):
         rest = rows[spec.withhold_per_class :]
-        train = _floor(spec.train, len(rest))
-        stop = train + _floor(spec.validation, len(rest))
+        train = share(spec.train, len(rest))
+        stop = train + share(spec.validation, len(rest))
         chosen.append((rest[:train], rest[train:stop], rest[stop:]))
     return chosen
 
@@ -139,7 +138,7 @@ def _official(
     if isinstance(spec.validation, int):
         held_out = _apportion(spec.validation, available, "validation")
     else:
-        held_out = [_floor(spec.validation, size) for size in available]
+        held_out = [share(spec.validation, size) for size in available]
     test = _by_class(labels[test_start:test_stop], n_classes)
     return [
         (rows[size:], rows[:size], tested + test_start)
@@ -161,15 +160,6 @@ def _shuffled(labels: NDArray[Any], n_classes: int, seed: int) -> list[Indices]:
         keys = np.random.PCG64(np.random.SeedSequence([seed, label])).random_raw(len(rows))
         shuffled.append(rows[np.argsort(keys, kind="stable")])
     return shuffled
-
-
-def _floor(fraction: float, count: int) -> int:
-    """Floor of the decimal ``fraction`` as it was written, times ``count``, exactly.
-
-    >>> _floor(0.7, 10), int(0.29 * 100), _floor(0.29, 100)
-    (7, 28, 29)
-    """
-    return int(Fraction(str(fraction)) * count)
 
 
 def _apportion(total: int, available: Sequence[int], what: str) -> list[int]:

@@ -9,11 +9,10 @@ from typing import Any
 
 from mlpaper import paths
 from mlpaper.errors import ConfigurationError
-from mlpaper.paper.jobs import ItemJob, NumbersJob, StudyJob
+from mlpaper.paper.jobs import ItemJob, MetricsJob, NumbersJob, StudyJob
 from mlpaper.spec import RunSpec
 from mlpaper.study.ledger import ClaimsJob
 from mlpaper.study.plan import Plan, measured_files, published, referenced
-from mlpaper.study.results import TableJob
 from mlpaper.study.schema.items import FigureSpec, TableSpec
 from mlpaper.study.schema.settings import Settings
 from mlpaper.study.schema.study import Study
@@ -91,10 +90,10 @@ def claims_job(plan: Plan, study: Study) -> ClaimsJob:
     )
 
 
-def metrics_job(plan: Plan, study: Study) -> TableJob:
+def metrics_job(plan: Plan, study: Study) -> MetricsJob:
     """The job of a study's table of metrics."""
     runs = {name: tuple(map(paths.run_folder, runs)) for name, runs in plan.names[study.name].items()}
-    return TableJob(runs=runs, measured=measured_runs(study))
+    return MetricsJob(runs=runs, measured=measured_runs(study))
 
 
 def measured_runs(study: Study) -> dict[str, tuple[str, ...]]:

@@ -113,6 +113,15 @@ def run_files(job: ItemJob, run: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*job.item.files, *METRIC_FILES, *(name for name in measured if name in needed))))
 
 
+class MetricsJob(Model):
+    """What a study's table of metrics is made from."""
+
+    runs: dict[str, tuple[str, ...]]
+    """Run name to the folders of its seeds."""
+    measured: dict[str, tuple[str, ...]] = {}
+    """Run name to which of `robustness` and `gradients` were measured; a run that is not there has neither."""
+
+
 class StudyJob(Model):
     """What the numbers of one study are made from."""
 

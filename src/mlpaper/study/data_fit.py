@@ -7,11 +7,10 @@ for the mean fails in the job; a class far below the mean may still be found too
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 
 from mlpaper.data import SIDE
 from mlpaper.data.sources import Source, get_source
-from mlpaper.spec import OfficialSplit, PoolSplit, RunSpec
+from mlpaper.spec import OfficialSplit, PoolSplit, RunSpec, share
 from mlpaper.study.validate import Problem
 
 
@@ -45,7 +44,7 @@ def _pool(split: PoolSplit, source: Source, count: int) -> Iterator[Problem]:
         yield Problem(("split", "withhold_per_class"), text)
         return
     for name, fraction in (("train", split.train), ("validation", split.validation)):
-        if not _share(fraction, left):
+        if not share(fraction, left):
             text = (
                 f"{fraction:g} of the images of a class is less than one image: {sizes}, {left:,} of them to be split"
             )
@@ -62,14 +61,9 @@ def _official(split: OfficialSplit, source: Source, count: int) -> Iterator[Prob
             return
         count, pool = split.subset, f"a subset of {split.subset:,} images"
     if isinstance(split.validation, float):
-        if not _share(split.validation, count // classes):
+        if not share(split.validation, count // classes):
             text = f"holds out {split.validation:g} of {pool}, less than one image of each of the {classes} classes"
             yield Problem(("split", "validation"), f"{text}: hold out more")
     elif not classes <= split.validation <= count - classes:
         text = f"holds out {split.validation:,} of {pool}: hold out {classes} to {count - classes:,}, so that all"
         yield Problem(("split", "validation"), f"{text} {classes} classes can be trained and validated on")
-
-
-def _share(fraction: float, count: int) -> int:
-    """Floor of the decimal `fraction`, as it was written, of `count`."""
-    return int(Fraction(str(fraction)) * count)

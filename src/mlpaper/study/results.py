@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlpaper.files import read_json, read_npz, read_parquet
-from mlpaper.spec import Model
 from mlpaper.study.metrics import METRICS, NOISE_METRIC, STRONG_NOISE
 
 if TYPE_CHECKING:
@@ -201,15 +200,6 @@ def gradient_metrics(gradients: Mapping[str, Sequence[Any]]) -> dict[str, float]
             found[f"gradient_middle_{word}"] = float(np.median(logs[1:-1]))
             found[f"gradient_peaks_{word}"] = float(min(logs[0], logs[-1]) - logs[1:-1].max())
     return found
-
-
-class TableJob(Model):
-    """What a study's table of metrics is made from."""
-
-    runs: dict[str, tuple[str, ...]]
-    """Run name to the folders of its seeds."""
-    measured: dict[str, tuple[str, ...]] = {}
-    """Run name to which of `robustness` and `gradients` were measured; a run that is not there has neither."""
 
 
 class Results:
