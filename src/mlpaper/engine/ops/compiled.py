@@ -12,7 +12,10 @@ from typing import Any
 import numba
 from numba import extending
 
-from mlpaper.engine.ops import native
+from mlpaper.engine.ops import native, processor
+
+_settings: Any = numba.config
+_settings.CPU_NAME, _settings.CPU_FEATURES = processor.target()
 
 intrinsic: Any = extending.intrinsic
 """A function of compiled code that is written in LLVM's terms."""

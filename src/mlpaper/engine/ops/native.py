@@ -28,6 +28,7 @@ import numpy as np
 import platformdirs
 from llvmlite import binding
 
+from mlpaper.engine.ops import processor
 from mlpaper.errors import StorageError
 from mlpaper.files import atomic
 
@@ -44,7 +45,7 @@ _running: list[Any] = []
 @cache
 def folder() -> Path:
     """Where the compiled code of exactly these sources lies."""
-    target = (binding.get_default_triple(), binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten())
+    target = (binding.get_default_triple(), *processor.target())
     settings = sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_") and item[0] not in _NEUTRAL)
     digest = hashlib.sha256(repr((version("numba"), version("llvmlite"), target, settings)).encode())
     here = Path(__file__).parent
@@ -143,9 +144,9 @@ def _keep(path: Path, code: bytes) -> None:
 def _machine() -> binding.TargetMachine:
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
-    features = binding.get_host_cpu_features().flatten()
+    name, features = processor.target()
     return binding.Target.from_default_triple().create_target_machine(
-        cpu=binding.get_host_cpu_name(), features=features, opt=3, codemodel="jitdefault", jit=True
+        cpu=name, features=features, opt=3, codemodel="jitdefault", jit=True
     )
 
 

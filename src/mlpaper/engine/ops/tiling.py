@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from llvmlite import binding
+from mlpaper.engine.ops.processor import has
 
-_FEATURES = binding.get_host_cpu_features()
-_WIDE = bool(_FEATURES.get("avx512f"))
+_WIDE = has("avx512f")
 
-VECTOR_BYTES = 64 if _WIDE else 32 if _FEATURES.get("avx") else 16
+VECTOR_BYTES = 64 if _WIDE else 32 if has("avx") else 16
 """Size of a vector register."""
 ROWS = 6
 """Rows of the largest tile."""
-VECTORS = 4 if _WIDE or _FEATURES.get("neon") else 2
+VECTORS = 4 if _WIDE or has("neon") else 2
 """Vectors of columns of a tile: ROWS x VECTORS sums, VECTORS parts of a row of B and one number of A must fit the
 registers (32, or 16 of them)."""
 DEPTH = 1024

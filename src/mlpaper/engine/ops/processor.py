@@ -1,0 +1,52 @@
+"""The processor that compiled code is made for: this one, or this one restricted to fewer instructions.
+
+``MLPAPER_ISA`` names the largest instruction set that may be used: ``generic`` (what every processor of this
+architecture has), ``avx2`` or ``avx512``. Benchmarks and tests set it; results do not depend on it.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+from llvmlite import binding
+
+from mlpaper.errors import ConfigurationError, nearest
+
+VARIABLE = "MLPAPER_ISA"
+NEEDED = {"generic": "", "avx2": "fma", "avx512": "avx512f"}
+"""What the processor must have for an instruction set."""
+WITHOUT = {"avx2": ("avx512", "avx10"), "avx512": ("none",)}
+"""Prefixes of the features that are switched off."""
+
+
+@cache
+def target() -> tuple[str, str]:
+    """Name and features of the processor, as LLVM takes them.
+
+    Raises
+    ------
+    ConfigurationError
+        ``MLPAPER_ISA`` is unknown, or this processor does not have it.
+    """
+    name, features = binding.get_host_cpu_name(), binding.get_host_cpu_features()
+    chosen = os.environ.get(VARIABLE, "")
+    if not chosen:
+        return name, features.flatten()
+    if chosen not in NEEDED:
+        raise ConfigurationError(
+            f"{VARIABLE}: `{chosen}` is unknown{nearest(chosen, NEEDED)}; allowed are {', '.join(NEEDED)}"
+        )
+    if NEEDED[chosen] and not features.get(NEEDED[chosen]):
+        raise ConfigurationError(f"{VARIABLE}: this processor ({name}) does not have {chosen}")
+    if chosen == "generic":
+        return "generic", ""
+    for feature in features:
+        if feature.startswith(WITHOUT[chosen]):
+            features[feature] = False
+    return name, features.flatten()
+
+
+def has(feature: str) -> bool:
+    """Whether compiled code may use a feature, by LLVM's name."""
+    return f"+{feature}" in target()[1].split(",")
