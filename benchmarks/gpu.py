@@ -1,4 +1,4 @@
-"""A GPU by itself: its ceilings, an epoch of M1g over as many images as the whole EMNIST, placements, populations.
+"""A GPU by itself: its ceilings, an epoch of M1g over as many images as the whole EMNIST, graphs and placements.
 
     python benchmarks/gpu.py [--write]
 
@@ -29,9 +29,6 @@ from mlpaper.evaluate.placements import BATCH_SIZES, EPOCHS, timed_epoch
 from mlpaper.spec import RunSpec
 
 M1G = ROWS["M1g: 784-400-240-120-47, batch 512"]
-TOGETHER = [name for name in ROWS if name.startswith(("M1b", "M1g", "M3b", "residual"))]
-SEEDS = 3
-"""As many as the studies have."""
 IMAGES, CLASSES, PIXELS = 566_667, 47, 784
 LARGE = 8192
 """Rows and columns of the product whose rate is the ceiling; the array that is copied has eight times the rows."""
@@ -70,12 +67,11 @@ def epoch(
     labels: np.ndarray,
     placement: str = "resident",
     captured: bool = True,
-    seeds: tuple[int, ...] = (),
 ) -> dict[str, float | str | int]:
     """Seconds of an epoch of updates, without validation, and what the device holds for it."""
     cuda.release()
     index = np.arange(len(images))
-    trainer = Trainer(spec, backend.on(cuda), images, labels, index, index[:10], CLASSES, placement, seeds)
+    trainer = Trainer(spec, backend.on(cuda), images, labels, index, index[:10], CLASSES, placement)
     assert isinstance(trainer.program, GraphedUpdates)
     trainer.program.captured = captured
     timed_epoch(trainer)
@@ -85,7 +81,7 @@ def epoch(
         "graph": "yes" if captured else "no",
         "batch": trainer.batch_size,
         "seconds": passed,
-        "GFLOP/s": 6e-9 * parameters(spec, CLASSES) * len(images) * len(trainer.members) / passed,
+        "GFLOP/s": 6e-9 * parameters(spec, CLASSES) * len(images) / passed,
         "device, MiB": cuda.reserved() / 2**20,
     }
 
@@ -103,14 +99,7 @@ def measure(cuda: Cuda, count: int = IMAGES, batches: tuple[int, ...] = BATCH_SI
         spec = M1G.model_copy(update={"batch_size": batch})
         rows.append(epoch(cuda, spec, images, labels, placement, captured))
         print(json.dumps(rows[-1]), flush=True)
-    together = []
-    for name in TOGETHER:
-        alone, side_by_side = (
-            epoch(cuda, ROWS[name], images, labels, seeds=seeds)["seconds"] for seeds in ((), tuple(range(SEEDS)))
-        )
-        together.append({"network": name, "one": alone, "together": side_by_side})
-        print(json.dumps(together[-1]), flush=True)
-    return {"ceilings": ceilings(cuda, size), "images": count, "epochs": rows, "populations": together}
+    return {"ceilings": ceilings(cuda, size), "images": count, "epochs": rows}
 
 
 def table(measured: dict) -> str:
@@ -130,16 +119,6 @@ def table(measured: dict) -> str:
             f"| {row['placement']} | {row['graph']} | {row['batch']} | {row['seconds']:.3f} | {row['GFLOP/s']:,.0f} |"
             f" {share:.0%} | {row['device, MiB']:,.0f} |"
         )
-    lines += [
-        "",
-        f"An epoch of {SEEDS} seeds side by side (`population: true`), against {SEEDS} epochs of one.",
-        "",
-        f"| network | one, s | {SEEDS} together, s | {SEEDS} times one / together |",
-        "|---|--:|--:|--:|",
-    ]
-    for row in measured["populations"]:
-        ratio = SEEDS * row["one"] / row["together"]
-        lines.append(f"| {row['network']} | {row['one']:.3f} | {row['together']:.3f} | {ratio:.2f} |")
     return "\n".join(lines)
 
 

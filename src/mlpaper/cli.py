@@ -131,47 +131,35 @@ def split(spec_file: Path, pool: Path, output: Path) -> None:
 
 
 @cli.command()
-@click.option(
-    "--spec",
-    "spec_files",
-    type=FILE,
-    multiple=True,
-    required=True,
-    help="File that holds a RunSpec as JSON; several differ by their seed.",
-)
+@click.option("--spec", "spec_file", type=FILE, required=True, help="File that holds a RunSpec as JSON.")
 @click.option("--pool", type=FOLDER, required=True, help="Folder of the dataset's arrays.")
 @click.option("--split", "split_file", type=FILE, required=True, help="Indices of the split (.npz).")
-@click.option(
-    "--folder", "folders", type=FOLDER, multiple=True, required=True, help="Where a run's files go, for each."
-)
+@click.option("--folder", type=FOLDER, required=True, help="Where the run's files go.")
 @click.option("--checkpoint", type=FILE, required=True, help="Written while training, continued after a kill.")
 @click.option("--checkpoint-seconds", type=float, default=30.0, show_default=True, help="Least time between two.")
 @click.option("--code", default="", help="Digest of the code that trains; computed where it is not given.")
 @click.option("--placement", type=click.Choice(["auto", "resident", "streamed"]), default="auto", show_default=True)
 @DEVICE
 def train(
-    spec_files: tuple[Path, ...],
+    spec_file: Path,
     pool: Path,
     split_file: Path,
-    folders: tuple[Path, ...],
+    folder: Path,
     checkpoint: Path,
     checkpoint_seconds: float,
     code: str,
     placement: str,
     device: str,
 ) -> None:
-    """Train one run, or several seeds of one: side by side on a GPU, elsewhere in turn."""
+    """Train one run."""
     from mlpaper.digest import RULES, digest
     from mlpaper.engine import backend, devices
     from mlpaper.engine.train import Trainer
-    from mlpaper.engine.train_job import train_population, train_run
+    from mlpaper.engine.train_job import train_run
     from mlpaper.job_files import read
     from mlpaper.spec import RunSpec
 
-    if len(spec_files) != len(folders):
-        raise click.UsageError(f"{len(spec_files)} of --spec and {len(folders)} of --folder: one of each for every run")
-    specs = [read(file, RunSpec) for file in spec_files]
-    spec = specs[0]
+    spec = read(spec_file, RunSpec)
     trainer: type[Trainer] = Trainer
     if spec.engine == "torch":
         try:
@@ -180,11 +168,8 @@ def train(
             raise MlpaperError("this run is PyTorch's, which is not installed: make twin") from error
     code = code or digest(*RULES["train" if spec.engine == "mlpaper" else "twin"])
     with devices.leased("cpu" if spec.engine == "torch" else device) as chosen:
-        common = checkpoint, code, backend.select(chosen), checkpoint_seconds
-        if len(specs) > 1:
-            train_population(specs, pool, split_file, folders, *common, placement)
-        else:
-            train_run(spec, pool, split_file, folders[0], *common, trainer, placement)
+        made = backend.select(chosen)
+        train_run(spec, pool, split_file, folder, checkpoint, code, made, checkpoint_seconds, trainer, placement)
 
 
 @cli.command()

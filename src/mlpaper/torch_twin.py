@@ -48,13 +48,13 @@ class TorchTrainer(Trainer):
 
     def update(self, index: Array, rate: float, totals: Array) -> None:
         """See `Trainer.update`."""
-        self.step += 1
+        self.progress.step += 1
         x, labels = self.batches.load(index)
-        x = self.augmenter(x, self.step)
-        outputs = self.forward(torch.from_numpy(x), self.step)
+        x = self.augmenter(x, self.progress.step)
+        outputs = self.forward(torch.from_numpy(x), self.progress.step)
         targets = torch.from_numpy(np.asarray(labels))
         self.twin_loss.count(outputs.detach(), targets, totals)
-        self.twin_optimizer.step(self.twin_loss(outputs, targets), rate, self.step)
+        self.twin_optimizer.step(self.twin_loss(outputs, targets), rate, self.progress.step)
 
     @torch.no_grad()
     def evaluate(self, index: Array) -> tuple[float, float]:

@@ -28,7 +28,7 @@ using std::tanh;
 #define __shared__ static
 
 struct Place {
-    unsigned x, y, z;
+    unsigned x, y;
 };
 static Place threadIdx, blockIdx, blockDim, gridDim;
 
@@ -99,7 +99,7 @@ static int run_block(bool backwards) {
     if (threads.size() < count) threads.resize(count);
     for (unsigned t = 0; t < count; ++t) {
         threads[t].state = READY;
-        threads[t].place = {t % blockDim.x, t / blockDim.x, 0};
+        threads[t].place = {t % blockDim.x, t / blockDim.x};
     }
     for (;;) {
         bool moved = false, waiting = false;
@@ -124,19 +124,18 @@ static int run_block(bool backwards) {
 
 // Returns 0, or 1 where threads wait for others that never come.
 static int run(const int *shape, void (*kernel)(void **), void **given, bool cooperative, bool backwards) {
-    gridDim = {(unsigned)shape[0], (unsigned)shape[1], (unsigned)shape[2]};
-    blockDim = {(unsigned)shape[3], (unsigned)shape[4], 1};
+    gridDim = {(unsigned)shape[0], (unsigned)shape[1]};
+    blockDim = {(unsigned)shape[2], (unsigned)shape[3]};
     body = kernel;
     arguments = given;
-    for (blockIdx.z = 0; blockIdx.z < gridDim.z; ++blockIdx.z)
-        for (blockIdx.y = 0; blockIdx.y < gridDim.y; ++blockIdx.y)
-            for (blockIdx.x = 0; blockIdx.x < gridDim.x; ++blockIdx.x) {
-                if (cooperative) {
-                    if (run_block(backwards)) return 1;
-                    continue;
-                }
-                for (threadIdx.y = 0; threadIdx.y < blockDim.y; ++threadIdx.y)
-                    for (threadIdx.x = 0; threadIdx.x < blockDim.x; ++threadIdx.x) kernel(given);
+    for (blockIdx.y = 0; blockIdx.y < gridDim.y; ++blockIdx.y)
+        for (blockIdx.x = 0; blockIdx.x < gridDim.x; ++blockIdx.x) {
+            if (cooperative) {
+                if (run_block(backwards)) return 1;
+                continue;
             }
+            for (threadIdx.y = 0; threadIdx.y < blockDim.y; ++threadIdx.y)
+                for (threadIdx.x = 0; threadIdx.x < blockDim.x; ++threadIdx.x) kernel(given);
+        }
     return 0;
 }

@@ -204,13 +204,13 @@ class EmulatedCuda(Cuda):
         def kernel(name: str) -> Any:
             function = getattr(library, f"emulate_{name}")
 
-            def launch(blocks: tuple[int, int, int], threads: tuple[int, int], arguments: tuple[Any, ...]) -> None:
+            def launch(blocks: tuple[int, int], threads: tuple[int, int], arguments: tuple[Any, ...]) -> None:
                 assert all(0 < n <= 65_535 for n in blocks)
                 assert 0 < threads[0] * threads[1] <= 1024
                 for argument in arguments:
                     assert isinstance(argument, DeviceArray | np.int64 | np.float64 | np.uint64), type(argument)
                 self.launches += 1
-                shape = (ctypes.c_int * 5)(*blocks, *threads)
+                shape = (ctypes.c_int * 4)(*blocks, *threads)
                 words = [_word(argument) for argument in arguments]
                 given = (ctypes.c_void_p * len(words))(*(ctypes.addressof(word) for word in words))
 
@@ -235,8 +235,7 @@ class EmulatedCuda(Cuda):
 
         def work() -> None:
             with np.errstate(all="ignore"):
-                turned = (m.swapaxes(-1, -2) if turn else m for m, turn in zip((a, b), transposed, strict=True))
-                np.matmul(*turned, out=out)
+                np.matmul(a.T if transposed[0] else a, b.T if transposed[1] else b, out=out)
 
         self.push(work)
 

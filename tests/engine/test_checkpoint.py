@@ -94,13 +94,13 @@ def test_a_resumed_trainer_is_where_it_was(trainer_of, tmp_path: Path) -> None:
     first = trainer_of(**fields)
     for _ in range(3):
         first.epoch()
-    first.members[0].kept = first.members[0].kept + 1  # told apart from the weights themselves
+    first.best_state = first.best_state + 1  # told apart from the weights themselves
     checkpoint.save(tmp_path / "c.npz", first, "run code")
     second = trainer_of(**fields)
     loss_before = first.evaluate(np.arange(600))
     assert checkpoint.resume(tmp_path / "c.npz", second, "run code")
     assert second.evaluate(np.arange(600)) == loss_before
-    np.testing.assert_array_equal(second.members[0].kept, first.members[0].kept)
+    np.testing.assert_array_equal(second.best_state, first.best_state)
     second.run()
     np.testing.assert_array_equal(second.network.parameters.flat, whole.network.parameters.flat)
 

@@ -45,7 +45,7 @@ class Parts:
         return Activation(self.backend, name, 20, WIDTH)
 
     def dropout(self) -> Dropout:
-        return Dropout(self.backend, 0.4, seeds=3, number=1, rows=20, width=WIDTH)
+        return Dropout(self.backend, 0.4, seed=3, number=1, rows=20, width=WIDTH)
 
 
 LAYERS = {

@@ -163,10 +163,10 @@ extern "C" __global__ void wait(REAL *x, long long begin) {
 def test_a_barrier_that_not_all_threads_reach_is_found_out(emulated: EmulatedCuda) -> None:
     """And what runs after it is none the worse."""
     x, launch = emulated.xp.zeros(64, np.float32), emulated.kernels(BARRIER, np.dtype(np.float32))("wait")
-    launch((1, 1, 1), (64, 1), (x, np.int64(1)))
+    launch((1, 1), (64, 1), (x, np.int64(1)))
     with pytest.raises(AssertionError, match="wait: threads wait for others that never come"):
         emulated.wait_for_all()
-    launch((2, 1, 1), (64, 1), (x, np.int64(0)))
+    launch((2, 1), (64, 1), (x, np.int64(0)))
     np.testing.assert_array_equal(emulated.to_host(x), [3] + [2] * 63)
 
 

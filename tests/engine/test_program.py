@@ -80,12 +80,12 @@ def _trainer(device: str, dtype: type, values: dict) -> Trainer:
     return trainer_on(backend.select(device, dtype), values)
 
 
-def trainer_on(made: backend.Backend, values: dict, placement: str = "auto", seeds: tuple[int, ...] = ()) -> Trainer:
+def trainer_on(made: backend.Backend, values: dict, placement: str = "auto") -> Trainer:
     """A trainer of 650 images, 50 for validation, for two epochs unless `values` of the specification say otherwise."""
     defaults = {"dataset": {"name": "digits"}, "network": {"hidden": [20, 13]}, "batch_size": 37, "epochs": 2}
     spec = RunSpec.model_validate(defaults | {"optimizer": ADAM, "record_steps": True} | values)
     train, validation = np.arange(650), np.arange(650, 700)
-    return Trainer(spec, made, IMAGES, LABELS, train, validation, 10, placement, seeds)
+    return Trainer(spec, made, IMAGES, LABELS, train, validation, 10, placement)
 
 
 @pytest.mark.parametrize("case", CASES)

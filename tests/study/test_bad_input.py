@@ -300,9 +300,9 @@ def test_settings_name_the_line_of_their_file_or_the_command_line(workflow: Path
 
 
 def test_values_of_the_command_line_may_be_text(workflow: Path) -> None:
-    """Snakemake gives text for what stands in lists, and for `true`."""
-    plan = load_plan({"studies": ["residual-depth"], "seeds": ["0", "1"], "population": "true"}, workflow)
-    assert (plan.seeds, plan.settings.population) == ({"residual-depth": (0, 1)}, True)
+    """Snakemake gives text for what stands in lists."""
+    plan = load_plan({"studies": ["residual-depth"], "seeds": ["0", "1"]}, workflow)
+    assert plan.seeds == {"residual-depth": (0, 1)}
 
 
 def test_many_problems_are_cut_short(workflow: Path) -> None:

@@ -74,38 +74,6 @@ def test_jobs_share_the_devices(built: Project, monkeypatch: pytest.MonkeyPatch)
     assert {read_json(built.folder / target)["machine"]["gpu"] for target in targets} <= {"GPU-0", "GPU-1"}
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler (g++) to emulate a GPU with")
-def test_the_seeds_of_a_run_are_one_job_where_that_is_asked_for(
-    built: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whether they are one or several changes nothing that Snakemake would make again."""
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(built.folder / "runtime"))
-    _devices(built, 1)
-    seeds = (*built.config, "seeds=[0,1,2]")
-    targets = [f"results/runs/{path}/run.json" for path in _runs(built, seeds=(0, 1, 2))]
-    together = built.snakemake(*targets, config=(*seeds, "population=true"))
-    assert together.code == 0, together.output
-    trained = {rule: count for rule, count in together.jobs.items() if rule.startswith("train")}
-    assert len(trained) == 2, "a rule for each of the two runs"
-    assert set(trained.values()) == {1}
-    made = [read_json(built.folder / target) for target in targets]
-    assert [run["id"] for run in made] == [target.split("/")[2] for target in targets]
-    assert {(run["device"], run["population"]) for run in made} == {("gpu", 3)}
-    assert len({run["id"] for run in made}) == 6
-    again = built.snakemake(*targets, config=seeds)
-    assert again.code == 0, again.output
-    assert "Nothing to be done" in again.output
-    alone = built.snakemake(targets[1], "--forcerun", "train", config=seeds)
-    assert alone.code == 0, alone.output
-    assert read_json(built.folder / targets[1])["population"] == 1
-    again = built.snakemake(*targets, config=(*seeds, "population=true"))
-    assert "Nothing to be done" in again.output
-    (built.folder / "src" / "sitecustomize.py").unlink()
-    without = built.snakemake("--dry-run", *targets, config=(*seeds, "population=true"))
-    assert "population: seeds train side by side on a GPU alone" in without.output
-
-
 def test_a_gpu_that_is_not_there_is_said_at_once_and_in_the_job(built: Project) -> None:
     """Of a run that was not made before."""
     config = (*built.config, "seeds=[1]")

@@ -7,7 +7,6 @@
 #   do not change what is made (a download is fixed by its hash, devices agree up to rounding and are recorded with the run,
 #   CONFIG only tells how to make it again), so they must not be parameters, whose change would make everything again.
 import os
-import re
 import shutil
 import sys
 import time
@@ -19,7 +18,6 @@ from snakemake.utils import min_version
 from mlpaper import paths
 from mlpaper.digest import RULES, digest, item_modules
 from mlpaper.engine.devices import visible_devices, why_no_gpu
-from mlpaper.engine.population import populations
 from mlpaper.errors import MlpaperError
 from mlpaper.job_environment import caches, shell_prefix
 from mlpaper.job_files import JobFiles
@@ -72,8 +70,6 @@ if WHY_NO_GPU is None and DEVICE != "cpu" and "gpu" not in workflow.global_resou
 if WHY_NO_GPU and workflow.is_main_process and (DEVICE == "gpu" or shutil.which("nvidia-smi")):
     print(f"device: {DEVICE}: no GPU for jobs on this machine, since {WHY_NO_GPU}.", file=sys.stderr)
 GPU = int(DEVICE == "gpu" or (DEVICE == "auto" and WHY_NO_GPU is None))  # devices that a job takes which can use one
-if PLAN.settings.population and not GPU and workflow.is_main_process:
-    print("population: seeds train side by side on a GPU alone; here each is a job of its own.", file=sys.stderr)
 REPORT = Path(os.path.relpath(Path(workflow.basedir) / "report"))
 CLAIMS = {name: claims_job(PLAN, study) for name, study in PLAN.studies.items()}
 FORMATS = ["html", "md", "tex"] + ([] if PLAN.settings.pdf == "none" else ["pdf"])
@@ -83,10 +79,6 @@ TEMPLATES = {".j2", ".bib", ".css", ".js", ".lua", ".html", ".md", ".tex", ".typ
 NUMBERS = numbers_job(PLAN)
 SPECS = PLAN.runs | PLAN.left_out
 POOLS = {spec.dataset.id: spec.dataset for spec in SPECS.values()}
-SEEDS = [[PLAN.runs[run] for run in runs] for names in PLAN.names.values() for runs in names.values()]
-# A submitted job finds its rule also on a node where no GPU is seen; there its seeds train in turn.
-SIDE_BY_SIDE = PLAN.settings.population and DEVICE != "cpu" and (GPU or not workflow.is_main_process)
-POPULATIONS = populations(SEEDS) if SIDE_BY_SIDE else []
 SPLITS = {paths.split_file(spec): spec.split for spec in SPECS.values()}
 NOISE = noise_levels(PLAN)
 # What jobs are told, by files; `onstart` writes them.
@@ -117,13 +109,6 @@ def spec_of(wildcards):
     if wildcards.run not in SPECS:
         raise WorkflowError(f"{wildcards.run} is not a run of this configuration; snakemake -n lists those that are")
     return SPECS[wildcards.run]
-
-
-def trained(output):
-    """The specifications and folders of the runs that a job trains, as `mlpaper train` takes them."""
-    outcomes = [output.outcome] if isinstance(output.outcome, str) else output.outcome
-    folders = [Path(outcome).parent for outcome in outcomes]
-    return [text for run in folders for text in ("--spec", SPEC_FILES[run.name], "--folder", str(run))]
 
 
 def pool_of(wildcards):

@@ -8,7 +8,6 @@ import numpy as np
 
 from mlpaper.engine.arrays import Array, Scalar
 from mlpaper.engine.backend import Backend
-from mlpaper.engine.population import Seeds, on_device
 from mlpaper.engine.rng import Stream
 from mlpaper.spec import AugmentationSpec, InputSpec
 
@@ -22,10 +21,8 @@ class Augmenter:
         Pixels of an image: a square number.
     """
 
-    def __init__(
-        self, backend: Backend, options: AugmentationSpec, pixels: InputSpec, inputs: int, seeds: Seeds
-    ) -> None:
-        self.backend, self.options, self.seeds = backend, options, on_device(backend, seeds)
+    def __init__(self, backend: Backend, options: AugmentationSpec, pixels: InputSpec, inputs: int, seed: int) -> None:
+        self.backend, self.options, self.seed = backend, options, seed
         self.side = math.isqrt(inputs)
         self.background = (0.0 - pixels.mean) / pixels.std
         self.active = options.any
@@ -36,14 +33,12 @@ class Augmenter:
         """The deformed images of update `step`, shape (N, D); `x` itself where there is no augmentation."""
         if not self.active:
             return x
-        *members, count, pixels = x.shape
-        words = self.backend.empty((*(members or [1]), 4 * count), np.uint32)
-        self.backend.ops.random_words(words, self.seeds, Stream.AUGMENTATION, self.backend.counter(step))
-        words = words.reshape(-1, 4)
+        words = self.backend.empty((1, 4 * len(x)), np.uint32)
+        self.backend.ops.random_words(words, self.seed, Stream.AUGMENTATION, self.backend.counter(step))
+        words = words.reshape(len(x), 4)
         span = 2 * self.options.shift + 1
         down, right = (words[:, k].astype(np.int64) % span - self.options.shift for k in (0, 1))
         angle = (words[:, 2] / 2.0**31 - 1) * math.radians(self.options.rotation)
         out = self.backend.empty(x.shape)
-        flat = x.reshape(-1, pixels), out.reshape(-1, pixels)
-        self.backend.ops.deform(flat[0], self.side, down, right, angle, self.background, flat[1])
+        self.backend.ops.deform(x, self.side, down, right, angle, self.background, out)
         return out

@@ -11,7 +11,6 @@ import zipfile
 import zlib
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -27,11 +26,12 @@ def save(path: Path, trainer: Trainer, identity: str) -> None:
     to_host = trainer.backend.to_host
     arrays = {
         "identity": np.array(identity),
-        "progress": np.array(json.dumps([asdict(member.progress) for member in trainer.members])),
+        "progress": np.array(json.dumps(asdict(trainer.progress))),
         "network": to_host(trainer.network.state),
     }
     arrays |= {f"optimizer.{name}": to_host(vector) for name, vector in trainer.optimizer.state.items()}
-    arrays |= {f"kept.{i}": to_host(m.kept) for i, m in enumerate(trainer.members) if m.kept is not None}
+    if trainer.best_state is not None:
+        arrays["best"] = to_host(trainer.best_state)
     write_npz(path, arrays)
 
 
@@ -51,28 +51,22 @@ def load(path: Path, trainer: Trainer, identity: str) -> None:
         wanted = {"network": trainer.network.state}
         wanted |= {f"optimizer.{name}": vector for name, vector in trainer.optimizer.state.items()}
         found = {name: arrays[name] for name in wanted}
-        kept = [arrays.get(f"kept.{i}") for i in range(len(trainer.members))]
-        progress = [_progress(values) for _, values in zip(trainer.members, plain, strict=True)]
+        best = arrays.get("best")
+        history = [EpochRecord(**record) for record in plain.pop("history")]
+        steps = [tuple(record) for record in plain.pop("steps")]
+        progress = Progress(history=history, steps=steps, **plain)
     except (
         OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error,
     ) as error:  # fmt: skip
         raise CheckpointError(f"{path} is not a whole checkpoint ({error})") from error
     pairs = [(found[name], vector) for name, vector in wanted.items()]
-    alone = trainer.network.state_of(0)
-    pairs += [(state, alone) for state in kept if state is not None]
+    pairs += [] if best is None else [(best, trainer.network.state)]
     if any(mine.shape != theirs.shape or mine.dtype != theirs.dtype for mine, theirs in pairs):
         raise CheckpointError(f"{path} does not fit the network")
-    trainer.step = max(each.step for each in progress)
+    trainer.progress = progress
     for name, vector in wanted.items():
         vector[...] = trainer.backend.to_device(found[name])
-    for member, each, state in zip(trainer.members, progress, kept, strict=True):
-        member.progress, member.kept = each, None if state is None else trainer.backend.to_device(state)
-
-
-def _progress(values: dict[str, Any]) -> Progress:
-    """A `Progress` from plain values."""
-    history = [EpochRecord(**record) for record in values.pop("history")]
-    return Progress(history=history, steps=[tuple(record) for record in values.pop("steps")], **values)
+    trainer.best_state = None if best is None else trainer.backend.to_device(best)
 
 
 def resume(path: Path, trainer: Trainer, identity: str) -> bool:

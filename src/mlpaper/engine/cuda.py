@@ -17,8 +17,8 @@ import numpy as np
 from mlpaper.engine.arrays import Array
 from mlpaper.errors import ConfigurationError
 
-Kernel = Callable[[tuple[int, int, int], tuple[int, int], tuple[Any, ...]], None]
-"""Launches a kernel: blocks (x, y, z) of threads (x, y), then its arguments."""
+Kernel = Callable[[tuple[int, int], tuple[int, int], tuple[Any, ...]], None]
+"""Launches a kernel: blocks (x, y) of threads (x, y), then its arguments."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,7 @@ class Cuda:
         return module.get_function  # type: ignore[no-any-return]
 
     def product(self, a: Array, b: Array, out: Array, transposed: tuple[bool, bool] = (False, False)) -> None:
-        """``out = a b``, of matrices in rows; where `transposed`, of ``a.T`` or ``b.T``.
-
-        Where `out` has an axis before those of a matrix, a product for every entry; `a` or `b` may be one for all.
-        """
+        """``out = a b``, of matrices in rows; where `transposed`, of ``a.T`` or ``b.T``."""
         self._products(a, b, out, transposed)
 
     def captured(self, work: Callable[[], None]) -> Callable[[], None]:
@@ -152,19 +149,13 @@ class _Products:
         """See `Cuda.product`. What lies in rows here lies in columns there: ``out.T = b.T a.T``."""
         single = out.dtype == np.float32
         real, letter = (ctypes.c_float, "S") if single else (ctypes.c_double, "D")
-        *members, rows, columns = out.shape
-        inner = a.shape[-2] if transposed[0] else a.shape[-1]
+        (rows, columns), inner = out.shape, a.shape[0] if transposed[0] else a.shape[1]
         one, zero = real(1), real(0)
-        shape = (
-            ctypes.c_int(transposed[1]), ctypes.c_int(transposed[0]),
-            ctypes.c_int(columns), ctypes.c_int(rows), ctypes.c_int(inner), ctypes.byref(one),
+        self._call(
+            f"cublas{letter}gemm_v2", self.handle, ctypes.c_int(transposed[1]), ctypes.c_int(transposed[0]),
+            ctypes.c_int(columns), ctypes.c_int(rows), ctypes.c_int(inner),
+            ctypes.byref(one), *_matrix(b), *_matrix(a), ctypes.byref(zero), *_matrix(out),
         )  # fmt: skip
-        if not members:
-            matrices = *_matrix(b), *_matrix(a), ctypes.byref(zero), *_matrix(out)
-            self._call(f"cublas{letter}gemm_v2", self.handle, *shape, *matrices)
-            return
-        several = *_matrices(b), *_matrices(a), ctypes.byref(zero), *_matrices(out), ctypes.c_int(members[0])
-        self._call(f"cublas{letter}gemmStridedBatched", self.handle, *shape, *several)
 
     def _call(self, name: str, *arguments: Any) -> None:
         status = getattr(self.library, name)(*arguments)
@@ -174,13 +165,7 @@ class _Products:
 
 def _matrix(array: Array) -> tuple[ctypes.c_void_p, ctypes.c_int]:
     """Where a matrix lies, and the length of its rows."""
-    return ctypes.c_void_p(array.data.ptr), ctypes.c_int(array.shape[-1])
-
-
-def _matrices(array: Array) -> tuple[ctypes.c_void_p, ctypes.c_int, ctypes.c_longlong]:
-    """The same, and how far it is from one matrix to the next: nowhere, where one stands for all."""
-    apart = array.shape[-2] * array.shape[-1] if array.ndim == 3 else 0
-    return *_matrix(array), ctypes.c_longlong(apart)
+    return ctypes.c_void_p(array.data.ptr), ctypes.c_int(array.shape[1])
 
 
 def _cublas(major: int) -> ctypes.CDLL:

@@ -9,7 +9,6 @@ which also compiles them; the last, where it has fewer images, too.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 
 import numpy as np
 
@@ -17,14 +16,11 @@ from mlpaper.engine.arrays import Array
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.batches import Batches
 from mlpaper.engine.placement import Placement
-from mlpaper.engine.population import Buffer, Members
 
 Learn = Callable[[Array, Array, Array, Array, Array], None]
-"""One update: inputs (N, D), labels (N,), number of the update (1,), learning rate (1,), totals (3,).
-
-For a population of S: inputs (S, N, D), labels (S, N), totals (S, 3)."""
+"""One update: inputs (N, D), labels (N,), number of the update (1,), learning rate (1,), totals (3,)."""
 Score = Callable[[Array, Array, Array], None]
-"""Adds a batch to totals: inputs (N, D) and labels (N,) for all members, totals (3,) or (S, 3)."""
+"""Adds a batch to totals: inputs (N, D), labels (N,), totals (3,)."""
 
 
 class GraphedUpdates:
@@ -42,8 +38,6 @@ class GraphedUpdates:
         Whether updates are replayed as a graph: `learn` must then neither allocate nor wait.
     recorded
         Whether the loss of every update is wanted.
-    members
-        () for a network by itself, (S,) for a population: then orders are (S, n), one for each.
     """
 
     def __init__(
@@ -57,19 +51,18 @@ class GraphedUpdates:
         longest: int,
         captured: bool,
         recorded: bool,
-        members: Members = (),
     ) -> None:
         assert backend.cuda is not None
         self.backend, self.cuda, self.batches, self.images = backend, backend.cuda, batches, images
         self.learn, self.score = learn, score
         self.batch_size, self.captured, self.recorded = batch_size, captured, recorded
         updates, zeros = -(-longest // batch_size), backend.zeros
-        self.places, self.index = (zeros((*members, longest), np.int64) for _ in range(2))
-        self.batch_places, self.batch_labels = (Buffer(backend, members, batch_size, dtype=np.int64) for _ in range(2))
+        self.places, self.index = (zeros((longest,), np.int64) for _ in range(2))
+        self.batch_places, self.batch_labels = (zeros((batch_size,), np.int64) for _ in range(2))
         self.row, self.number = (zeros((1,), np.int64) for _ in range(2))
-        self.rates, self.losses = (zeros((*shape, updates), np.float64) for shape in ((), members))
-        self.rate, self.before = (zeros((count,), np.float64) for count in (1, prod(members)))
-        self.step, self.totals = zeros((1,), np.uint64), zeros((*members, 3), np.float64)
+        self.rates, self.losses = (zeros((updates,), np.float64) for _ in range(2))
+        self.rate, self.before = (zeros((1,), np.float64) for _ in range(2))
+        self.step, self.totals = zeros((1,), np.uint64), zeros((3,), np.float64)
         self.warm = False
         self.replay: Callable[[], None] | None = None
 
@@ -81,22 +74,21 @@ class GraphedUpdates:
     def train(self, order: Array, done: int, rates: np.ndarray, losses: np.ndarray, totals: Array) -> None:
         """An update for every batch of the images `order`, the last of which may be smaller.
 
-        `done` updates were made before; `rates` (U,) holds the learning rate of each, and `losses` (U,) or (S, U)
-        receives the mean loss of each batch where it is wanted, both float64 and the host's. `totals` as in
-        `losses.Loss.gradient`.
+        `done` updates were made before; `rates` holds the learning rate of each, and `losses` receives the mean loss
+        of each batch where it is wanted, both float64 and the host's. `totals` as in `losses.Loss.gradient`.
         """
         self.step[...], self.number[...], self.totals[...] = done, 0, 0
         self.rates[: len(rates)] = self.backend.to_device(rates)
         for part in self.images.parts(order):
-            count = part.index.shape[-1]
-            self.places[..., :count], self.index[..., :count], self.row[...] = part.places, part.index, 0
+            count = len(part.index)
+            self.places[:count], self.index[:count], self.row[...] = part.places, part.index, 0
             for _ in range(count // self.batch_size):
                 self._whole_batch()
             if count % self.batch_size:
                 self._update(count % self.batch_size)
         totals += self.totals
         if self.recorded:
-            losses[...] = self.cuda.to_host(self.losses[..., : len(rates)])
+            losses[:] = self.cuda.to_host(self.losses[: len(rates)])
 
     def evaluate(self, order: np.ndarray, totals: Array, rows: int) -> None:
         """Add losses and correct predictions of the images `order`, the host's, to `totals`, `rows` at a time."""
@@ -118,11 +110,11 @@ class GraphedUpdates:
         self.warm = True
 
     def _update(self, count: int) -> None:
-        ops, places, labels = self.backend.ops, self.batch_places(count), self.batch_labels(count)
+        ops, labels = self.backend.ops, self.batch_labels[:count]
         ops.begin_update(
-            self.places, self.index, self.batches.labels, self.row, places, labels, self.number,
+            self.places, self.index, self.batches.labels, self.row, self.batch_places, labels, self.number,
             self.rates, self.rate, self.step, self.totals, self.before, count=count,
         )  # fmt: skip
-        x = self.batches.inputs(self.images.images, places)
+        x = self.batches.inputs(self.images.images, self.batch_places[:count])
         self.learn(x, labels, self.step, self.rate, self.totals)
         ops.end_update(self.row, self.number, self.losses, self.totals, self.before, count=count)

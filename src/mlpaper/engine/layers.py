@@ -1,7 +1,6 @@
 """Layers: ``forward(x, step) -> y`` and ``backward(dy) -> dx``, with buffers allocated once.
 
-Shapes are those of one network; in a population all have its axis before them (`mlpaper.engine.population`). A layer
-holds views into the network's flat parameters and gradients. What it returns is a view of a buffer of its own
+A layer holds views into the network's flat parameters and gradients. What it returns is a view of a buffer of its own
 or of its input's owner, valid until its next call. `step` is the number of the update that a batch belongs to, or None
 outside training: dropout draws nothing and batch norm uses its running statistics.
 """
@@ -16,7 +15,6 @@ import numpy as np
 from mlpaper.engine.arrays import Array, Scalar
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.ops.reference import IN_PLACE
-from mlpaper.engine.population import Buffer, Members, Seeds, members_of, on_device
 from mlpaper.engine.rng import Stream
 
 
@@ -58,22 +56,20 @@ class Dense:
     ) -> None:
         self.ops, self.activation = backend.ops, activation
         self.w, self.b, self.dw, self.db = w, b, dw, db
-        *members, inputs, outputs = w.shape
-        self.y = Buffer(backend, tuple(members), rows, outputs)
-        self.dx = None if first else Buffer(backend, tuple(members), rows, inputs)
+        self.y = backend.empty((rows, w.shape[1]))
+        self.dx = None if first else backend.empty((rows, w.shape[0]))
         self.x: Array = None
 
     def forward(self, x: Array, step: Scalar | None, skip: Array | None = None) -> Array:
         """See `Layer.forward`; `skip`, the input of a residual block, is added before the activation."""
         self.x = x
-        y = self.y(x.shape[-2])
+        y = self.y[: len(x)]
         self.ops.affine(x, self.w, self.b, skip, self.activation, y)
         return y
 
     def backward(self, dy: Array) -> Array | None:
         """See `Layer.backward`; `dy` becomes the gradient before the activation, which is that of `skip`."""
-        count = dy.shape[-2]
-        y, dx = self.y(count), None if self.dx is None else self.dx(count)
+        y, dx = self.y[: len(dy)], None if self.dx is None else self.dx[: len(dy)]
         self.ops.affine_backward(self.x, self.w, y, self.activation, dy, self.dw, self.db, dx)
         return dx
 
@@ -89,15 +85,15 @@ class Activation:
     the layer before it keeps.
     """
 
-    def __init__(self, backend: Backend, name: str, rows: int, width: int, members: Members = ()) -> None:
+    def __init__(self, backend: Backend, name: str, rows: int, width: int) -> None:
         self.function = getattr(backend.ops, name)
         self.derivative = getattr(backend.ops, f"{name}_backward")
-        self.y = Buffer(backend, members, rows, width) if name not in IN_PLACE else None
+        self.y = backend.empty((rows, width)) if name not in IN_PLACE else None
         self.kept: Array = None
 
     def forward(self, x: Array, step: Scalar | None) -> Array:
         """See `Layer.forward`."""
-        y = x if self.y is None else self.y(x.shape[-2])
+        y = x if self.y is None else self.y[: len(x)]
         self.function(x, y)
         self.kept = x
         return y
@@ -135,18 +131,17 @@ class BatchNorm:
     ) -> None:
         self.ops = backend.ops
         self.gamma, self.beta, self.dgamma, self.dbeta, self.running = gamma, beta, dgamma, dbeta, running
-        *members, width = gamma.shape
-        self.normal, self.y, self.dx = (Buffer(backend, tuple(members), rows, width) for _ in range(3))
-        self.statistics = backend.empty((2, *gamma.shape))
+        self.normal, self.y, self.dx = (backend.empty((rows, len(gamma))) for _ in range(3))
+        self.statistics = backend.empty((2, len(gamma)))
 
     def forward(self, x: Array, step: Scalar | None) -> Array:
         """See `Layer.forward`."""
-        count = x.shape[-2]
-        normal, y = self.normal(count), self.y(count)
+        count = len(x)
+        normal, y = self.normal[:count], self.y[:count]
         if step is None:
             self.ops.normalise(x, self.running[0], self.running[1], self.EPSILON, normal)
-            np.multiply(normal, self.gamma[..., None, :], out=y)
-            y += self.beta[..., None, :]
+            np.multiply(normal, self.gamma, out=y)
+            y += self.beta
             return y
         self.ops.batch_norm(x, self.gamma, self.beta, self.EPSILON, normal, y, self.statistics)
         self.ops.follow(self.running, self.statistics, count, self.MOMENTUM)
@@ -154,7 +149,7 @@ class BatchNorm:
 
     def backward(self, dy: Array) -> Array:
         """See `Layer.backward`."""
-        normal, dx = (buffer(dy.shape[-2]) for buffer in (self.normal, self.dx))
+        normal, dx = self.normal[: len(dy)], self.dx[: len(dy)]
         variance = self.statistics[1]
         self.ops.batch_norm_backward(normal, variance, self.gamma, self.EPSILON, dy, self.dgamma, self.dbeta, dx)
         return dx
@@ -170,29 +165,29 @@ class Dropout:
         self,
         backend: Backend,
         probability: float,
-        seeds: Seeds,
+        seed: int,
         number: int,
         rows: int,
         width: int,
         in_place: bool = True,
     ) -> None:
-        self.backend, self.probability, self.seeds = backend, probability, on_device(backend, seeds)
+        self.backend, self.probability, self.seed = backend, probability, seed
         self.stream = Stream.DROPOUT + Stream.OF_LAYER * number
-        self.mask = Buffer(backend, members_of(seeds), rows, width)
-        self.y = None if in_place else Buffer(backend, members_of(seeds), rows, width)
+        self.mask = backend.empty((rows, width))
+        self.y = None if in_place else backend.empty((rows, width))
 
     def forward(self, x: Array, step: Scalar | None) -> Array:
         """See `Layer.forward`."""
         if step is None:
             return x
-        counter, count = self.backend.counter(step), x.shape[-2]
-        mask, y = self.mask(count), x if self.y is None else self.y(count)
-        self.backend.ops.dropout(x, self.probability, self.seeds, self.stream, counter, mask, y)
+        counter, mask = self.backend.counter(step), self.mask[: len(x)]
+        y = x if self.y is None else self.y[: len(x)]
+        self.backend.ops.dropout(x, self.probability, self.seed, self.stream, counter, mask, y)
         return y
 
     def backward(self, dy: Array) -> Array:
         """See `Layer.backward`; in place."""
-        dy *= self.mask(dy.shape[-2])
+        dy *= self.mask[: len(dy)]
         return dy
 
 

@@ -14,7 +14,6 @@ import numpy as np
 from mlpaper import spec
 from mlpaper.engine.arrays import Array
 from mlpaper.engine.backend import Backend
-from mlpaper.engine.population import Buffer, Members
 from mlpaper.errors import ConfigurationError
 
 
@@ -24,26 +23,23 @@ class Loss(Protocol):
     def gradient(self, outputs: Array, labels: Array, totals: Array) -> Array:
         """Gradient of the loss with respect to the outputs, shape (N, K); adds to `totals`.
 
-        `totals` float64 (3,), of a population (S, 3): sum of losses, number of correct predictions, number of batches
-        while the sum was finite.
+        `totals` float64 (3,): sum of losses, number of correct predictions, number of batches while the sum was
+        finite.
         """
 
 
 class PlainLoss:
     """A loss against the label, by its name in the operations: `cross_entropy`, `squared_error`, `absolute_error`."""
 
-    def __init__(
-        self, backend: Backend, name: str, reduction: str, rows: int, classes: int, members: Members = ()
-    ) -> None:
+    def __init__(self, backend: Backend, name: str, reduction: str, rows: int, classes: int) -> None:
         self.function = getattr(backend.ops, name)
         self.reduction = reduction
-        self.doutputs = Buffer(backend, members, rows, classes)
+        self.doutputs = backend.empty((rows, classes))
 
     def gradient(self, outputs: Array, labels: Array, totals: Array) -> Array:
         """See `Loss.gradient`."""
-        count = labels.shape[-1]
-        doutputs = self.doutputs(count)
-        scale = 1.0 / count if self.reduction == "mean" else 1.0
+        doutputs = self.doutputs[: len(labels)]
+        scale = 1.0 / len(labels) if self.reduction == "mean" else 1.0
         self.function(outputs, labels, scale, doutputs, totals)
         return doutputs
 
@@ -56,31 +52,24 @@ class WeightedCrossEntropy:
     """
 
     def __init__(
-        self,
-        backend: Backend,
-        weights: np.ndarray,
-        smoothing: float,
-        reduction: str,
-        rows: int,
-        classes: int,
-        members: Members = (),
+        self, backend: Backend, weights: np.ndarray, smoothing: float, reduction: str, rows: int, classes: int
     ) -> None:
         self.backend, self.reduction = backend, reduction
         targets = (1 - smoothing) * np.diag(weights) + smoothing * weights / classes
         self.targets = backend.to_device(targets.astype(backend.dtype))
         self.weights = backend.to_device(weights.astype(backend.dtype))
-        self.dlogits = Buffer(backend, members, rows, classes)
+        self.dlogits = backend.empty((rows, classes))
 
     def gradient(self, outputs: Array, labels: Array, totals: Array) -> Array:
         """See `Loss.gradient`."""
-        dlogits = self.dlogits(labels.shape[-1])
+        dlogits = self.dlogits[: len(labels)]
         self.backend.ops.weighted_cross_entropy(outputs, labels, self.targets, 1.0, dlogits, totals)
         if self.reduction == "mean":
             self.backend.ops.average_by_weight(dlogits, labels, self.weights)
         return dlogits
 
 
-def build(backend: Backend, options: spec.LossSpec, rows: int, class_counts: np.ndarray, members: Members = ()) -> Loss:
+def build(backend: Backend, options: spec.LossSpec, rows: int, class_counts: np.ndarray) -> Loss:
     """The loss that `options` describes; `class_counts` (K,) are those of the training images.
 
     Raises
@@ -91,9 +80,8 @@ def build(backend: Backend, options: spec.LossSpec, rows: int, class_counts: np.
     classes = len(class_counts)
     if isinstance(options, spec.CrossEntropySpec) and (options.class_weights or options.label_smoothing):
         weights = _class_weights(options.class_weights, class_counts)
-        smoothing, reduction = options.label_smoothing, options.reduction
-        return WeightedCrossEntropy(backend, weights, smoothing, reduction, rows, classes, members)
-    return PlainLoss(backend, options.name, options.reduction, rows, classes, members)
+        return WeightedCrossEntropy(backend, weights, options.label_smoothing, options.reduction, rows, classes)
+    return PlainLoss(backend, options.name, options.reduction, rows, classes)
 
 
 def _class_weights(chosen: str | tuple[float, ...] | None, counts: np.ndarray) -> np.ndarray:

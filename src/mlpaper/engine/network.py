@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from math import prod
-
-import numpy as np
-
 from mlpaper.engine.arrays import Array, Scalar
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.initializers import initialise
 from mlpaper.engine.layers import OF_VALUE, Activation, BatchNorm, Dense, Dropout, Layer, Residual
 from mlpaper.engine.ops.reference import IN_PLACE
 from mlpaper.engine.params import Layout, Vector
-from mlpaper.engine.population import Seeds, members_of
 from mlpaper.spec import NetworkSpec
 
 
@@ -27,8 +22,8 @@ class Network:
         Widths of the first and the last layer.
     rows
         Largest batch, in training or evaluation: the size of all buffers.
-    seeds
-        Seed of the initial weights and of the dropout masks, or the seeds of a population.
+    seed
+        Seed of the initial weights and of the dropout masks.
 
     Attributes
     ----------
@@ -37,26 +32,22 @@ class Network:
     parameters, gradients
         Flat vectors with views.
     statistics
-        Running mean and variance of all batch norms, (2, sum of hidden widths), or (2, 0). In a population each layer's
-        columns are there for all members before those of the next layer.
+        Running mean and variance of all batch norms, (2, sum of hidden widths), or (2, 0).
     """
 
     def __init__(
-        self, backend: Backend, options: NetworkSpec, inputs: int, classes: int, rows: int, seeds: Seeds = 0
+        self, backend: Backend, options: NetworkSpec, inputs: int, classes: int, rows: int, seed: int = 0
     ) -> None:
-        self.backend, self.options, self.rows, self.seeds = backend, options, rows, seeds
-        self.members = members_of(seeds)
+        self.backend, self.options, self.rows, self.seed = backend, options, rows, seed
         self.widths = (inputs, *options.hidden, classes)
         layout = Layout.of(self.widths, options.batch_norm)
-        count = prod(self.members)
-        size, normalised = count * layout.size, count * sum(options.hidden) if options.batch_norm else 0
-        self.state: Array = backend.zeros((size + 2 * normalised,))
-        self.parameters = Vector(backend, layout, self.state[:size], self.members)
-        self.gradients = Vector(backend, layout, members=self.members)
-        self.statistics = self.state[size:].reshape(2, normalised)
+        normalised = sum(options.hidden) if options.batch_norm else 0
+        self.state: Array = backend.zeros((layout.size + 2 * normalised,))
+        self.parameters = Vector(backend, layout, self.state[: layout.size])
+        self.gradients = Vector(backend, layout)
+        self.statistics = self.state[layout.size :].reshape(2, normalised)
         self.statistics[1] = 1
-        for number, seed in enumerate((seeds,) if isinstance(seeds, int) else seeds):
-            initialise(backend, layout, self.parameters.member(number), options.initializer, seed)
+        initialise(backend, layout, self.parameters.views, options.initializer, seed)
         self.layers = self._layers()
 
     def forward(self, x: Array, step: Scalar | None = None) -> Array:
@@ -70,21 +61,6 @@ class Network:
         dy: Array | None = dlogits
         for layer in reversed(self.layers):
             dy = layer.backward(dy)
-
-    def state_of(self, member: int) -> Array:
-        """A copy of the state of one member: what `state` would be without the others."""
-        tensors = [view.reshape(-1) for view in self.parameters.member(member).values()]
-        if not self.options.batch_norm:
-            return np.concatenate(tensors)
-        layers = [self._statistics(i) for i in range(len(self.options.hidden))]
-        statistics = [layer[row, member] if self.members else layer[row] for row in (0, 1) for layer in layers]
-        return np.concatenate([*tensors, *statistics])
-
-    def _statistics(self, i: int) -> Array:
-        """Running mean and variance of hidden layer i, (2, H) or (2, S, H)."""
-        hidden, count = self.options.hidden, prod(self.members)
-        begin, end = (count * sum(hidden[:k]) for k in (i, i + 1))
-        return self.statistics[:, begin:end].reshape(2, *self.members, hidden[i])
 
     def _layers(self) -> list[Layer]:
         depth, block = len(self.options.hidden), self.options.residual
@@ -104,7 +80,9 @@ class Network:
         activation = self.options.activation if self._activates_in_place() and i < len(self.options.hidden) else ""
         layers: list[Layer] = [Dense(self.backend, w, b, dw, db, self.rows, i == 0, activation)]
         if self.options.batch_norm and i < len(self.options.hidden):
-            layers.append(BatchNorm(self.backend, *self._views(i, "gamma", "beta"), self._statistics(i), self.rows))
+            begin = sum(self.options.hidden[:i])
+            running = self.statistics[:, begin : begin + self.options.hidden[i]]
+            layers.append(BatchNorm(self.backend, *self._views(i, "gamma", "beta"), running, self.rows))
         return layers
 
     def _after(self, i: int) -> list[Layer]:
@@ -112,10 +90,10 @@ class Network:
         options, width = self.options, self.options.hidden[i]
         layers: list[Layer] = []
         if not self._activates_in_place():
-            layers.append(Activation(self.backend, options.activation, self.rows, width, self.members))
+            layers.append(Activation(self.backend, options.activation, self.rows, width))
         if options.dropout:
             in_place = options.activation not in OF_VALUE
-            layers.append(Dropout(self.backend, options.dropout, self.seeds, i, self.rows, width, in_place))
+            layers.append(Dropout(self.backend, options.dropout, self.seed, i, self.rows, width, in_place))
         return layers
 
     def _activates_in_place(self) -> bool:

@@ -1,7 +1,6 @@
 """Parameters as one flat vector with named views.
 
 Weights stand before all else, so that weight decay is one slice; an optimiser's state is one vector of the same layout.
-In the vector of a population every tensor is there for all members before the next tensor begins.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from dataclasses import dataclass
 
 from mlpaper.engine.arrays import Array
 from mlpaper.engine.backend import Backend
-from mlpaper.engine.population import Members
 
 Tensors = tuple[tuple[str, tuple[int, ...]], ...]
 """Names and shapes."""
@@ -52,7 +50,7 @@ class Layout:
 
     @property
     def weight_size(self) -> int:
-        """Number of weights of a network."""
+        """Number of weights, which are ``flat[:weight_size]``."""
         return sum(math.prod(shape) for _, shape in self.weights)
 
     def offsets(self) -> dict[str, int]:
@@ -67,23 +65,19 @@ class Layout:
 class Vector:
     """A flat vector of a layout, with a view for every tensor; in `storage` where it is given."""
 
-    def __init__(self, backend: Backend, layout: Layout, storage: Array | None = None, members: Members = ()) -> None:
-        self.layout, self.members = layout, members
-        count, offsets = math.prod(members), layout.offsets()
-        self.flat: Array = backend.zeros((count * layout.size,)) if storage is None else storage
+    def __init__(self, backend: Backend, layout: Layout, storage: Array | None = None) -> None:
+        self.layout = layout
+        self.flat: Array = backend.zeros((layout.size,)) if storage is None else storage
+        offsets = layout.offsets()
         self.views: dict[str, Array] = {
-            name: self.flat[count * offsets[name] : count * (offsets[name] + math.prod(shape))].reshape(members + shape)
+            name: self.flat[offsets[name] : offsets[name] + math.prod(shape)].reshape(shape)
             for name, shape in layout.tensors
         }
 
     @property
     def weights(self) -> Array:
         """The part of the vector that holds the weights."""
-        return self.flat[: math.prod(self.members) * self.layout.weight_size]
-
-    def member(self, number: int) -> dict[str, Array]:
-        """Views of one member's tensors; of all there are where there is no population."""
-        return {name: view[number] for name, view in self.views.items()} if self.members else self.views
+        return self.flat[: self.layout.weight_size]
 
     def __getitem__(self, name: str) -> Array:
         return self.views[name]

@@ -4,8 +4,6 @@
 *Streamed*: they stay with the host. The images of the next updates are gathered into pinned memory and sent while the
 device works on those before, into the other half of a staging area; so copies and updates overlap, and the host waits
 only when it is two parts ahead.
-
-An order is (n,), or (S, n) for a population of S, whose members each have one of their own.
 """
 
 from __future__ import annotations
@@ -32,9 +30,9 @@ class Part:
     """Some images of an order, on the device."""
 
     index: Array
-    """Numbers of the images, int64 (n,) or (S, n): where their labels are."""
+    """Numbers of the images, int64 (n,): where their labels are."""
     places: Array
-    """Where they lie among the images on the device, of the same shape."""
+    """Where they lie among the images on the device, int64 (n,)."""
 
 
 class Resident:
@@ -46,31 +44,29 @@ class Resident:
         self.images: Array = cuda.xp.asarray(images)
 
     def parts(self, order: Array, wanted: np.ndarray | None = None) -> Iterator[Part]:
-        """The images of an order in one part."""
+        """The images of an order, (n,), in one part."""
         yield Part(order, order)
 
 
 class Streamed:
-    """Images with the host, sent in parts of `rows` images, for each of the `members` of a population."""
+    """Images with the host, sent in parts of `rows` images."""
 
     name = "streamed"
 
-    def __init__(self, cuda: Cuda, images: np.ndarray, rows: int, members: int = 1) -> None:
+    def __init__(self, cuda: Cuda, images: np.ndarray, rows: int) -> None:
         self.cuda, self.source, self.rows = cuda, images, rows
-        self.half = members * rows
-        self.images: Array = cuda.xp.empty((2 * self.half, images.shape[1]), np.uint8)
-        self.place: Array = cuda.xp.arange(2 * self.half, dtype=np.int64)
-        self.staged = [cuda.pinned((self.half, images.shape[1]), np.uint8) for _ in range(2)]
+        self.images: Array = cuda.xp.empty((2 * rows, images.shape[1]), np.uint8)
+        self.place: Array = cuda.xp.arange(2 * rows, dtype=np.int64)
+        self.staged = [cuda.pinned((rows, images.shape[1]), np.uint8) for _ in range(2)]
         self.sent: list[Any] = [cuda.event() for _ in range(2)]
         self.used: list[Any] = [cuda.event() for _ in range(2)]
 
     def parts(self, order: Array, wanted: np.ndarray | None = None) -> Iterator[Part]:
-        """The images of an order a part at a time; each is good until the next is asked for.
+        """The images of an order, (n,), a part at a time; each is good until the next is asked for.
 
         `wanted` is the same order with the host, which is fetched from the device where it is not given.
         """
-        cuda, length = self.cuda, order.shape[-1]
-        count = -(-length // self.rows)
+        cuda, count = self.cuda, -(-len(order) // self.rows)
         wanted = cuda.to_host(order) if wanted is None else wanted
         for half in range(2):
             self.used[half].record(cuda.compute)  # whoever used the staging area before has queued all of it
@@ -78,21 +74,21 @@ class Streamed:
             self._send(0, wanted)
         for number in range(count):
             half, begin = number % 2, number * self.rows
-            index = order[..., begin : begin + self.rows]
+            size = min(self.rows, len(order) - begin)
             cuda.wait(cuda.compute, self.sent[half])
-            first = half * self.half
-            yield Part(index, self.place[first : first + index.size].reshape(index.shape))
+            first = half * self.rows
+            yield Part(order[begin : begin + size], self.place[first : first + size])
             self.used[half].record(cuda.compute)
             if number + 1 < count:
                 self._send(number + 1, wanted)
 
     def _send(self, number: int, wanted: np.ndarray) -> None:
         half, begin = number % 2, number * self.rows
-        index = wanted[..., begin : begin + self.rows].reshape(-1)
+        index = wanted[begin : begin + self.rows]
         staged = self.staged[half][: len(index)]
         self.sent[half].synchronize()  # the copy before the last has left this half of the pinned memory
         np.take(self.source, index, axis=0, out=staged, mode="clip")  # any other mode copies twice
-        cuda, first = self.cuda, half * self.half
+        cuda, first = self.cuda, half * self.rows
         cuda.wait(cuda.copies, self.used[half])
         cuda.send(staged, self.images[first : first + len(index)])
         self.sent[half].record(cuda.copies)
@@ -101,9 +97,7 @@ class Streamed:
 Placement = Resident | Streamed
 
 
-def place(
-    cuda: Cuda, images: np.ndarray, batch_size: int, longest: int, placement: str = "auto", members: int = 1
-) -> Placement:
+def place(cuda: Cuda, images: np.ndarray, batch_size: int, longest: int, placement: str = "auto") -> Placement:
     """Images for training with batches of `batch_size` out of orders of at most `longest`; all else is in place.
 
     Raises
@@ -112,8 +106,8 @@ def place(
         Resident images were asked for, and the device is too small for them.
     """
     rows = part_rows(batch_size, longest)
-    chosen = choose(placement, images.nbytes, 2 * members * rows * images.shape[1], cuda.memory())
-    return Resident(cuda, images) if chosen == "resident" else Streamed(cuda, images, rows, members)
+    chosen = choose(placement, images.nbytes, 2 * rows * images.shape[1], cuda.memory())
+    return Resident(cuda, images) if chosen == "resident" else Streamed(cuda, images, rows)
 
 
 def part_rows(batch_size: int, longest: int) -> int:

@@ -2,7 +2,6 @@
 //
 // Whole numbers arrive as `integer` and real ones as double, whatever REAL is, so that a call needs no table of types.
 // Sums run in one fixed order: the same inputs give the same bits, and nothing here is an atomic addition.
-// Where a block's place in the third direction counts, it is the member of a population that the block works for.
 #ifndef REAL
 #define REAL float
 #endif
@@ -14,8 +13,6 @@ typedef unsigned char pixel;
 
 #define KERNEL extern "C" __global__ void
 #define FULL 0xffffffffu
-// Moves a pointer to the member's own part of an array, which has `size` numbers for each.
-#define MEMBER(pointer, size) pointer += blockIdx.z * (integer)(size)
 #define EACH(i, n) \
     for (integer i = (integer)blockIdx.x * blockDim.x + threadIdx.x; i < (n); i += (integer)gridDim.x * blockDim.x)
 
@@ -75,8 +72,6 @@ __device__ real column_sum(real mine) {
 KERNEL sum_rows(const real *x, real *out, integer rows, integer columns, integer chunk) {
     integer column = (integer)blockIdx.x * LANES + threadIdx.x;
     integer first = blockIdx.y * chunk, last = first + chunk < rows ? first + chunk : rows;
-    MEMBER(x, rows * columns);
-    MEMBER(out, gridDim.y * columns);
     real sum = 0;
     if (column < columns)
         for (integer row = first + threadIdx.y; row < last; row += STRIPES) sum += x[row * columns + column];
@@ -87,8 +82,6 @@ KERNEL sum_rows(const real *x, real *out, integer rows, integer columns, integer
 KERNEL add_row(const real *b, real *y, integer rows, integer columns) {
     integer column = (integer)blockIdx.x * LANES + threadIdx.x;
     if (column >= columns) return;
-    MEMBER(b, columns);
-    MEMBER(y, rows * columns);
     real summand = b[column];
     for (integer row = (integer)blockIdx.y * STRIPES + threadIdx.y; row < rows; row += (integer)gridDim.y * STRIPES)
         y[row * columns + column] += summand;
@@ -105,9 +98,6 @@ __device__ real sigmoid_of(real x) { return (real)0.5 * (1 + tanh((real)0.5 * x)
     KERNEL name##_rows(const real *b, const real *skip, real *y, integer rows, integer columns) { \
         integer column = (integer)blockIdx.x * LANES + threadIdx.x; \
         if (column >= columns) return; \
-        MEMBER(b, columns); \
-        MEMBER(y, rows * columns); \
-        if (skip) MEMBER(skip, rows * columns); \
         real summand = b[column]; \
         for (integer row = (integer)blockIdx.y * STRIPES + threadIdx.y; row < rows; \
              row += (integer)gridDim.y * STRIPES) { \
@@ -120,9 +110,6 @@ __device__ real sigmoid_of(real x) { return (real)0.5 * (1 + tanh((real)0.5 * x)
     KERNEL name##_rows_backward(const real *y, real *dy, real *out, integer rows, integer columns, integer chunk) { \
         integer column = (integer)blockIdx.x * LANES + threadIdx.x; \
         integer first = blockIdx.y * chunk, last = first + chunk < rows ? first + chunk : rows; \
-        MEMBER(y, rows * columns); \
-        MEMBER(dy, rows * columns); \
-        MEMBER(out, gridDim.y * columns); \
         real sum = 0; \
         if (column < columns) \
             for (integer row = first + threadIdx.y; row < last; row += STRIPES) { \
@@ -165,10 +152,6 @@ KERNEL normalise(const real *x, const real *mean, const real *variance, double e
                  integer columns) {
     integer column = (integer)blockIdx.x * LANES + threadIdx.x;
     if (column >= columns) return;
-    MEMBER(mean, columns);
-    MEMBER(variance, columns);
-    MEMBER(normal, rows * columns);
-    MEMBER(x, rows * columns);
     real centre = mean[column], deviation = sqrt(variance[column] + (real)epsilon);
     for (integer row = (integer)blockIdx.y * STRIPES + threadIdx.y; row < rows; row += (integer)gridDim.y * STRIPES)
         normal[row * columns + column] = (x[row * columns + column] - centre) / deviation;
@@ -178,14 +161,6 @@ KERNEL batch_norm(const real *x, const real *gamma, const real *beta, double eps
                   real *statistics, integer rows, integer columns) {
     integer column = (integer)blockIdx.x * LANES + threadIdx.x;
     bool inside = column < columns;
-    real *means = statistics, *variances = statistics + gridDim.z * columns;
-    MEMBER(x, rows * columns);
-    MEMBER(gamma, columns);
-    MEMBER(beta, columns);
-    MEMBER(normal, rows * columns);
-    MEMBER(y, rows * columns);
-    MEMBER(means, columns);
-    MEMBER(variances, columns);
     real sum = 0, squares = 0;
     if (inside)
         for (integer row = threadIdx.y; row < rows; row += STRIPES) sum += x[row * columns + column];
@@ -204,8 +179,8 @@ KERNEL batch_norm(const real *x, const real *gamma, const real *beta, double eps
         y[row * columns + column] = value * factor + summand;
     }
     if (threadIdx.y == 0) {
-        means[column] = mean;
-        variances[column] = variance;
+        statistics[column] = mean;
+        statistics[columns + column] = variance;
     }
 }
 
@@ -213,13 +188,6 @@ KERNEL batch_norm_backward(const real *normal, const real *variance, const real 
                            real *dgamma, real *dbeta, real *dx, integer rows, integer columns) {
     integer column = (integer)blockIdx.x * LANES + threadIdx.x;
     bool inside = column < columns;
-    MEMBER(normal, rows * columns);
-    MEMBER(variance, columns);
-    MEMBER(gamma, columns);
-    MEMBER(dy, rows * columns);
-    MEMBER(dgamma, columns);
-    MEMBER(dbeta, columns);
-    MEMBER(dx, rows * columns);
     real sum = 0, product = 0;
     if (inside)
         for (integer row = threadIdx.y; row < rows; row += STRIPES) {
@@ -268,13 +236,11 @@ __device__ words philox(word block, counter step, word seed, word stream) {
     return {{c0, c1, c2, c3}};
 }
 
-// A row's key is `seed`, or one of `seeds` where there are any; `shared` is whether all rows have the first step.
-KERNEL random_words(word *out, integer seed, const counter *seeds, integer stream, const counter *steps, integer shared,
-                    integer rows, integer columns) {
+KERNEL random_words(word *out, integer seed, integer stream, const counter *steps, integer rows, integer columns) {
     integer blocks = columns / 4;
     EACH(i, rows * blocks) {
         integer row = i / blocks, block = i % blocks;
-        words drawn = philox(block, steps[shared ? 0 : row], seeds ? seeds[row] : seed, stream);
+        words drawn = philox(block, steps[row], seed, stream);
         for (int k = 0; k < 4; ++k) out[row * columns + 4 * block + k] = drawn.at[k];
     }
 }
@@ -293,15 +259,11 @@ KERNEL normal_rows(real *out, integer seed, integer stream, const counter *steps
     }
 }
 
-KERNEL dropout(const real *x, integer least, double factor, integer seed, const counter *seeds, integer stream,
-               const counter *step, real *mask, real *y, integer rows, integer columns) {
+KERNEL dropout(const real *x, integer least, double factor, integer seed, integer stream, const counter *step,
+               real *mask, real *y, integer rows, integer columns) {
     integer blocks = (columns + 3) / 4;
-    MEMBER(x, rows * columns);
-    MEMBER(mask, rows * columns);
-    MEMBER(y, rows * columns);
-    word key = seeds ? seeds[blockIdx.z] : seed;
     EACH(i, rows * blocks) {
-        words drawn = philox(i, *step, key, stream);
+        words drawn = philox(i, *step, seed, stream);
         integer row = i / blocks, first = i % blocks * 4;
         for (int k = 0; k < 4 && first + k < columns; ++k) {
             integer place = row * columns + first + k;
@@ -319,7 +281,7 @@ KERNEL add_noise(const real *x, const real *noise, double sigma, real *out, inte
     }
 }
 
-// ---- losses: a warp per row, of all members; `scores` receives the loss of every row, then whether it is right ------
+// ---- losses: a warp per row; `scores` receives the loss of every row, then whether it is right ----------------------
 
 __device__ real warp_sum(real value) {
     for (int distance = 16; distance; distance >>= 1) value += __shfl_xor_sync(FULL, value, distance);
@@ -428,14 +390,10 @@ __device__ double block_sum(double mine) {
 }
 
 KERNEL add_totals(const double *scores, integer rows, double *totals) {
-    const double *hits = scores + gridDim.z * rows;
-    MEMBER(scores, rows);
-    MEMBER(hits, rows);
-    MEMBER(totals, 3);
     double loss = 0, right = 0;
     for (integer row = threadIdx.x; row < rows; row += WIDE) {
         loss += scores[row];
-        right += hits[row];
+        right += scores[rows + row];
     }
     loss = block_sum(loss);
     right = block_sum(right);
@@ -447,16 +405,14 @@ KERNEL add_totals(const double *scores, integer rows, double *totals) {
 }
 
 KERNEL sum_weights(const real *weights, const integer *labels, integer rows, double *sum) {
-    MEMBER(labels, rows);
     double mine = 0;
     for (integer row = threadIdx.x; row < rows; row += WIDE) mine += weights[labels[row]];
     mine = block_sum(mine);
-    if (threadIdx.x == 0) sum[blockIdx.z] = mine;
+    if (threadIdx.x == 0) *sum = mine;
 }
 
 KERNEL divide(real *x, const double *divisor, integer n) {
-    MEMBER(x, n);
-    real by = divisor[blockIdx.z];
+    real by = *divisor;
     EACH(i, n) x[i] /= by;
 }
 
@@ -534,32 +490,24 @@ KERNEL adam(real *theta, const real *gradient, real *m, real *v, const double *r
 
 // ---- a step of training, counted on the device ---------------------------------------------------------------------
 
-// The next `count` images of every member's order, which has room for `longest`; the number of the update and its
-// learning rate move on.
-KERNEL begin_update(const integer *places, const integer *index, integer longest, const integer *labels,
-                    const integer *row, integer count, integer *batch_places, integer *batch_labels,
-                    const integer *number, const double *rates, double *rate, counter *step, const double *totals,
-                    double *before) {
-    MEMBER(places, longest);
-    MEMBER(index, longest);
-    MEMBER(batch_places, count);
-    MEMBER(batch_labels, count);
+// The next `count` images of the order; the number of the update and its learning rate move on.
+KERNEL begin_update(const integer *places, const integer *index, const integer *labels, const integer *row,
+                    integer count, integer *batch_places, integer *batch_labels, const integer *number,
+                    const double *rates, double *rate, counter *step, const double *totals, double *before) {
     EACH(i, count) {
         batch_places[i] = places[*row + i];
         batch_labels[i] = labels[index[*row + i]];
     }
     if (blockIdx.x == 0 && threadIdx.x == 0) {
-        before[blockIdx.z] = totals[3 * blockIdx.z];
-        if (blockIdx.z == 0) {
-            *step += 1;
-            *rate = rates[*number];
-        }
+        *step += 1;
+        *rate = rates[*number];
+        *before = totals[0];
     }
 }
 
-KERNEL end_update(integer *row, integer *number, double *losses, integer updates, const double *totals,
-                  const double *before, integer count, integer members) {
-    for (integer m = 0; m < members; ++m) losses[m * updates + *number] = (totals[3 * m] - before[m]) / count;
+KERNEL end_update(integer *row, integer *number, double *losses, const double *totals, const double *before,
+                  integer count) {
+    losses[*number] = (totals[0] - *before) / count;
     *row += count;
     *number += 1;
 }

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,6 @@ from mlpaper.engine.arrays import Array, Scalar
 from mlpaper.engine.cuda import Cuda
 from mlpaper.engine.ops import reference
 
-Blocks = tuple[int, int, int]
-"""Blocks of a launch in three directions, the last of which is that of a population's members."""
 SOURCE = Path(__file__).with_suffix(".cu")
 
 THREADS = 256
@@ -52,7 +49,7 @@ class Operations:
     def gather(self, images: Array, index: Array, table: Array, out: Array) -> None:
         """See `reference.gather`."""
         rows, columns = out.shape
-        self._launch("gather", (min(rows, BLOCKS), 1, 1), (THREADS, 1), images, index, table, out, rows, columns)
+        self._launch("gather", (min(rows, BLOCKS), 1), (THREADS, 1), images, index, table, out, rows, columns)
 
     def deform(
         self, x: Array, side: int, down: Array, right: Array, angle: Array, background: float, out: Array
@@ -63,8 +60,8 @@ class Operations:
     def linear(self, x: Array, w: Array, b: Array, y: Array) -> None:
         """See `reference.linear`."""
         self._cuda.product(x, w, y)
-        rows, columns = y.shape[-2:]
-        self._launch("add_row", self._tiles(y), (LANES, STRIPES), b, y, rows, columns)
+        rows, columns = y.shape
+        self._launch("add_row", self._tiles(rows, columns), (LANES, STRIPES), b, y, rows, columns)
 
     def linear_backward(self, x: Array, w: Array, dy: Array, dw: Array, db: Array, dx: Array | None) -> None:
         """See `reference.linear_backward`."""
@@ -79,9 +76,9 @@ class Operations:
                 self.add_scaled(y, skip, 1.0)
             return
         self._cuda.product(x, w, y)
-        rows, columns = y.shape[-2:]
+        rows, columns = y.shape
         name = f"{KERNELS.get(activation, activation)}_rows"
-        self._launch(name, self._tiles(y), (LANES, STRIPES), b, skip, y, rows, columns)
+        self._launch(name, self._tiles(rows, columns), (LANES, STRIPES), b, skip, y, rows, columns)
 
     def affine_backward(
         self, x: Array, w: Array, y: Array, activation: str, dy: Array, dw: Array, db: Array, dx: Array | None
@@ -144,15 +141,17 @@ class Operations:
 
     def normalise(self, x: Array, mean: Array, variance: Array, epsilon: float, normal: Array) -> None:
         """See `reference.normalise`."""
-        arguments = x, mean, variance, float(epsilon), normal, *x.shape[-2:]
-        self._launch("normalise", self._tiles(x), (LANES, STRIPES), *arguments)
+        rows, columns = x.shape
+        arguments = x, mean, variance, float(epsilon), normal, rows, columns
+        self._launch("normalise", self._tiles(rows, columns), (LANES, STRIPES), *arguments)
 
     def batch_norm(
         self, x: Array, gamma: Array, beta: Array, epsilon: float, normal: Array, y: Array, statistics: Array
     ) -> None:
         """See `reference.batch_norm`."""
-        arguments = x, gamma, beta, float(epsilon), normal, y, statistics, *x.shape[-2:]
-        self._launch("batch_norm", self._columns(x), (LANES, STRIPES), *arguments)
+        rows, columns = x.shape
+        arguments = x, gamma, beta, float(epsilon), normal, y, statistics, rows, columns
+        self._launch("batch_norm", self._tiles(1, columns), (LANES, STRIPES), *arguments)
 
     def batch_norm_backward(
         self,
@@ -166,23 +165,22 @@ class Operations:
         dx: Array,
     ) -> None:
         """See `reference.batch_norm_backward`."""
-        arguments = normal, variance, gamma, float(epsilon), dy, dgamma, dbeta, dx, *dy.shape[-2:]
-        self._launch("batch_norm_backward", self._columns(dy), (LANES, STRIPES), *arguments)
+        rows, columns = dy.shape
+        arguments = normal, variance, gamma, float(epsilon), dy, dgamma, dbeta, dx, rows, columns
+        self._launch("batch_norm_backward", self._tiles(1, columns), (LANES, STRIPES), *arguments)
 
     def follow(self, running: Array, statistics: Array, count: int, share: float) -> None:
         """See `reference.follow`."""
-        unbiased = share * count / max(count - 1, 1)
+        columns, unbiased = running.shape[1], share * count / max(count - 1, 1)
         means, variances = running
-        self._over(means.size, "follow", means, variances, statistics, float(share), unbiased, means.size)
+        self._over(columns, "follow", means, variances, statistics, float(share), unbiased, columns)
 
-    def dropout(
-        self, x: Array, probability: float, seed: Scalar, stream: int, step: Array, mask: Array, y: Array
-    ) -> None:
+    def dropout(self, x: Array, probability: float, seed: int, stream: int, step: Array, mask: Array, y: Array) -> None:
         """See `reference.dropout`."""
-        rows, columns = x.shape[-2:]
+        rows, columns = x.shape
         least, factor = int(probability * 2**32), 1 / (1 - probability)
-        arguments = x, least, factor, *_key(seed), int(stream), step, mask, y, rows, columns
-        self._over(rows * -(-columns // 4), "dropout", *arguments, members=_members(x))
+        arguments = x, least, factor, int(seed), int(stream), step, mask, y, rows, columns
+        self._over(rows * -(-columns // 4), "dropout", *arguments)
 
     def cross_entropy(self, logits: Array, labels: Array, scale: float, dlogits: Array, totals: Array) -> None:
         """See `reference.cross_entropy`."""
@@ -196,18 +194,17 @@ class Operations:
 
     def average_by_weight(self, dlogits: Array, labels: Array, weights: Array) -> None:
         """See `reference.average_by_weight`."""
-        members = _members(dlogits)
-        total, size = self._scratch("sum of weights", members), dlogits.size // members
-        self._launch("sum_weights", (1, 1, members), (WIDE, 1), weights, labels, labels.shape[-1], total)
-        self._over(size, "divide", dlogits, total, size, members=members)
+        total = self._scratch("sum of weights", 1)
+        self._launch("sum_weights", (1, 1), (WIDE, 1), weights, labels, len(labels), total)
+        self._over(dlogits.size, "divide", dlogits, total, dlogits.size)
 
     def squared_error(self, outputs: Array, labels: Array, scale: float, doutputs: Array, totals: Array) -> None:
         """See `reference.squared_error`."""
-        self._loss("squared_error", outputs, labels, (2 * scale / outputs.shape[-1],), doutputs, totals)
+        self._loss("squared_error", outputs, labels, (2 * scale / outputs.shape[1],), doutputs, totals)
 
     def absolute_error(self, outputs: Array, labels: Array, scale: float, doutputs: Array, totals: Array) -> None:
         """See `reference.absolute_error`."""
-        self._loss("absolute_error", outputs, labels, (scale / outputs.shape[-1],), doutputs, totals)
+        self._loss("absolute_error", outputs, labels, (scale / outputs.shape[1],), doutputs, totals)
 
     def log_softmax(self, logits: Array, out: Array) -> None:
         """See `reference.log_softmax`."""
@@ -226,7 +223,7 @@ class Operations:
         """See `reference.clip_norm`."""
         parts = min(PARTS, -(-x.size // WIDE))
         part = self._scratch("squares", parts)
-        self._launch("squares", (parts, 1, 1), (WIDE, 1), x, part, x.size)
+        self._launch("squares", (parts, 1), (WIDE, 1), x, part, x.size)
         self._over(x.size, "clip", x, part, parts, float(largest), x.size)
 
     def sgd(self, theta: Array, gradient: Array, learning_rate: Scalar) -> None:
@@ -260,11 +257,10 @@ class Operations:
         arguments = theta, gradient, m, v, rate, float(beta1), float(beta2), float(epsilon), count, theta.size
         self._over(theta.size, "adam", *arguments)
 
-    def random_words(self, out: Array, seed: Scalar, stream: int, steps: Array) -> None:
+    def random_words(self, out: Array, seed: int, stream: int, steps: Array) -> None:
         """See `reference.random_words`."""
         rows, columns = out.shape
-        arguments = out, *_key(seed), int(stream), steps, int(len(steps) == 1), rows, columns
-        self._over(out.size // 4, "random_words", *arguments)
+        self._over(out.size // 4, "random_words", out, int(seed), int(stream), steps, rows, columns)
 
     def normal_rows(self, out: Array, seed: int, stream: int, steps: Array) -> None:
         """See `reference.normal_rows`."""
@@ -276,28 +272,22 @@ class Operations:
         self._over(x.size, "add_noise", x, noise, float(sigma), out, x.size)
 
     def begin_update(self, *arguments: Any, count: int) -> None:
-        """The kernel of this name: the next `count` images of an order (L,) or (S, L), counted on the device."""
+        """The kernel of this name: the next `count` images of an order, counted on the device."""
         places, index, labels, row, *others = arguments
-        *members, longest = places.shape
-        arguments = places, index, longest, labels, row, count, *others
-        self._over(count, "begin_update", *arguments, members=prod(members))
+        self._over(count, "begin_update", places, index, labels, row, count, *others)
 
     def end_update(self, *arguments: Any, count: int) -> None:
-        """The kernel of this name; losses (U,) or (S, U)."""
-        row, number, losses, totals, before = arguments
-        *members, updates = losses.shape
-        arguments = row, number, losses, updates, totals, before, count, prod(members)
-        self._launch("end_update", (1, 1, 1), (1, 1), *arguments)
+        """The kernel of this name."""
+        self._launch("end_update", (1, 1), (1, 1), *arguments, count)
 
     def _loss(
         self, name: str, outputs: Array, labels: Array, options: tuple[Any, ...], doutputs: Array, totals: Array
     ) -> None:
-        members, (count, classes) = _members(outputs), outputs.shape[-2:]
-        rows = members * count
+        rows, classes = outputs.shape
         scores = self._scratch("scores", 2 * rows)
         arguments = outputs, labels, *options, doutputs, scores, rows, classes
         self._launch(name, self._warps(rows), (LANES, STRIPES), *arguments)
-        self._launch("add_totals", (1, 1, members), (WIDE, 1), scores, count, totals)
+        self._launch("add_totals", (1, 1), (WIDE, 1), scores, rows, totals)
 
     def _weights_backward(self, x: Array, w: Array, dy: Array, dw: Array, dx: Array | None) -> None:
         self._cuda.product(x, dy, dw, (True, False))
@@ -306,36 +296,29 @@ class Operations:
 
     def _column_sums(self, name: str, arrays: tuple[Array, ...], out: Array) -> None:
         """Launch a kernel that sums columns of its `arrays` over a chunk of the rows, and sum the chunks."""
-        *members, rows, columns = arrays[0].shape
+        rows, columns = arrays[0].shape
         chunks = -(-rows // CHUNK)
         sums = out
         if chunks > 1:
-            shape = (*members, chunks, columns)
-            sums = self._scratch(f"{chunks} chunks", prod(shape), self._real).reshape(shape)
-        blocks = (-(-columns // LANES), chunks, prod(members))
+            sums = self._scratch(f"{chunks} chunks", chunks * columns, self._real).reshape(chunks, columns)
+        blocks = (-(-columns // LANES), chunks)
         self._launch(name, blocks, (LANES, STRIPES), *arrays, sums, rows, columns, CHUNK)
         if chunks > 1:
             self._column_sums("sum_rows", (sums,), out)
 
-    def _over(self, count: int, name: str, *arguments: Any, members: int = 1) -> None:
-        """Launch a kernel over `count` elements, of every member."""
+    def _over(self, count: int, name: str, *arguments: Any) -> None:
+        """Launch a kernel over `count` elements."""
         blocks = min(max(-(-count // THREADS), 1), BLOCKS)
-        self._launch(name, (blocks, 1, members), (THREADS, 1), *arguments)
+        self._launch(name, (blocks, 1), (THREADS, 1), *arguments)
 
-    def _launch(self, name: str, blocks: Blocks, threads: tuple[int, int], *arguments: Any) -> None:
+    def _launch(self, name: str, blocks: tuple[int, int], threads: tuple[int, int], *arguments: Any) -> None:
         self._kernel(name)(blocks, threads, tuple(map(_argument, arguments)))
 
-    def _tiles(self, x: Array) -> Blocks:
-        """Blocks of some columns and rows of every member."""
-        rows, columns = x.shape[-2:]
-        return -(-columns // LANES), min(-(-rows // (4 * STRIPES)), BLOCKS), _members(x)
+    def _tiles(self, rows: int, columns: int) -> tuple[int, int]:
+        return -(-columns // LANES), min(-(-rows // (4 * STRIPES)), BLOCKS)
 
-    def _columns(self, x: Array) -> Blocks:
-        """Blocks of some columns and all rows of every member."""
-        return -(-x.shape[-1] // LANES), 1, _members(x)
-
-    def _warps(self, rows: int) -> Blocks:
-        return min(-(-rows // STRIPES), BLOCKS), 1, 1
+    def _warps(self, rows: int) -> tuple[int, int]:
+        return min(-(-rows // STRIPES), BLOCKS), 1
 
     def _number(self, value: Scalar, dtype: Any) -> Array:
         """An array of one, for a kernel that reads it on the device."""
@@ -347,16 +330,6 @@ class Operations:
         if key not in self._kept:
             self._kept[key] = self._cuda.xp.empty(size, dtype=dtype)
         return self._kept[key]
-
-
-def _members(x: Array) -> int:
-    """Networks that a batch (N, H) or (S, N, H) is for."""
-    return prod(x.shape[:-2])
-
-
-def _key(seed: Scalar) -> tuple[int, Array | None]:
-    """A seed for a kernel, as a number and, where there are several, as an array."""
-    return (int(seed), None) if isinstance(seed, int | np.integer) else (0, seed)
 
 
 def _argument(value: Any) -> Any:

@@ -4,9 +4,6 @@ Everything is written with NumPy's functions and operators on whatever arrays co
 calls through NumPy's dispatch protocols, so this module is also the reference on the GPU.
 
 Shapes: N samples in a batch, D inputs and H outputs of a layer, K classes, P parameters. `dy` is dL/dy.
-
-In training, the arrays of a batch and of a layer's parameters may have one more axis before those given, with an entry
-for every member of a population (`mlpaper.engine.population`); sums over a batch are then each member's own.
 """
 
 from __future__ import annotations
@@ -66,20 +63,15 @@ def deform(x: Array, side: int, down: Array, right: Array, angle: Array, backgro
 def linear(x: Array, w: Array, b: Array, y: Array) -> None:
     """``y = x w + b``. Shape: x (N, D), w (D, H), b (H,), y (N, H)."""
     np.matmul(x, w, out=y)
-    y += _row(b)
+    y += b
 
 
 def linear_backward(x: Array, w: Array, dy: Array, dw: Array, db: Array, dx: Array | None) -> None:
     """``dw = x^T dy``, ``db = sum_n dy_n``, ``dx = dy w^T``; no ``dx`` where nobody asks for it (the first layer)."""
-    np.matmul(x.swapaxes(-1, -2), dy, out=dw)
-    np.sum(dy, axis=-2, out=db)
+    np.matmul(x.T, dy, out=dw)
+    np.sum(dy, axis=0, out=db)
     if dx is not None:
-        np.matmul(dy, w.swapaxes(-1, -2), out=dx)
-
-
-def _row(vector: Array) -> Array:
-    """A vector (H,) as a row (1, H), which every row of a batch gets."""
-    return vector[..., None, :]
+        np.matmul(dy, w.T, out=dx)
 
 
 def relu(x: Array, y: Array) -> None:
@@ -202,8 +194,8 @@ def _affine_backward(
 
 def normalise(x: Array, mean: Array, variance: Array, epsilon: float, normal: Array) -> None:
     """``normal = (x - mean) / sqrt(variance + epsilon)``, per column. Shape: x and normal (N, H), the rest (H,)."""
-    np.subtract(x, _row(mean), out=normal)
-    normal /= _row(np.sqrt(variance + epsilon))
+    np.subtract(x, mean, out=normal)
+    normal /= np.sqrt(variance + epsilon)
 
 
 def batch_norm(x: Array, gamma: Array, beta: Array, epsilon: float, normal: Array, y: Array, statistics: Array) -> None:
@@ -212,12 +204,12 @@ def batch_norm(x: Array, gamma: Array, beta: Array, epsilon: float, normal: Arra
     Shape: x, normal and y (N, H); gamma and beta (H,). `statistics` (2, H) receives the batch's mean and its biased
     variance (divided by N), which is what the normalisation uses. `normal` keeps (x - mean) / std for the way back.
     """
-    np.mean(x, axis=-2, out=statistics[0])
-    np.subtract(x, _row(statistics[0]), out=normal)
-    np.mean(normal * normal, axis=-2, out=statistics[1])
-    normal /= _row(np.sqrt(statistics[1] + epsilon))
-    np.multiply(normal, _row(gamma), out=y)
-    y += _row(beta)
+    np.mean(x, axis=0, out=statistics[0])
+    np.subtract(x, statistics[0], out=normal)
+    np.mean(normal * normal, axis=0, out=statistics[1])
+    normal /= np.sqrt(statistics[1] + epsilon)
+    np.multiply(normal, gamma, out=y)
+    y += beta
 
 
 def follow(running: Array, statistics: Array, count: int, share: float) -> None:
@@ -237,25 +229,24 @@ def batch_norm_backward(
 
     The means over the batch are there because the batch's own mean and variance depend on x.
     """
-    np.sum(dy, axis=-2, out=dbeta)
-    np.sum(dy * normal, axis=-2, out=dgamma)
-    count = dy.shape[-2]
-    np.subtract(dy, _row(dbeta / count), out=dx)
-    dx -= normal * _row(dgamma / count)
-    dx *= _row(gamma / np.sqrt(variance + epsilon))
+    np.sum(dy, axis=0, out=dbeta)
+    np.sum(dy * normal, axis=0, out=dgamma)
+    count = len(dy)
+    np.subtract(dy, dbeta / count, out=dx)
+    dx -= normal * (dgamma / count)
+    dx *= gamma / np.sqrt(variance + epsilon)
 
 
-def dropout(x: Array, probability: float, seed: Scalar, stream: int, step: Array, mask: Array, y: Array) -> None:
+def dropout(x: Array, probability: float, seed: int, stream: int, step: Array, mask: Array, y: Array) -> None:
     """``mask = 0`` with `probability`, else ``1 / (1 - probability)``; ``y = x mask``; `y` may be `x`.
 
     A unit is dropped where its 32 random bits are below probability 2^32: word j of row n, each row taking a multiple
-    of four words (`random_words`). Shape: x, mask and y (N, H); step uint64 (1,), the number of the update; the seeds
-    of a population uint64 (S,).
+    of four words (`random_words`). Shape: x, mask and y (N, H); step uint64 (1,), the number of the update.
     """
-    *members, count, width = x.shape
-    words = np.empty((*members, count, -(-width // 4) * 4), dtype=np.uint32, like=x)
-    random_words(words.reshape(*(members or [1]), -1), seed, stream, step)
-    kept = words[..., :width] >= int(probability * 2**32)
+    count, width = x.shape
+    words = np.empty((count, -(-width // 4) * 4), dtype=np.uint32, like=x)
+    random_words(words.reshape(1, -1), seed, stream, step)
+    kept = words[:, :width] >= int(probability * 2**32)
     np.multiply(kept, x.dtype.type(1 / (1 - probability)), out=mask)
     np.multiply(x, mask, out=y)
 
@@ -270,27 +261,27 @@ def cross_entropy(logits: Array, labels: Array, scale: float, dlogits: Array, to
     for the mean over the batch, 1 for the sum. `totals` float64 (3,) is added to: the sum of the losses in nats, the
     number of samples whose largest logit (the first, in a tie) is the label's, and 1 while the running sum is finite.
     """
-    shifted = logits - logits.max(axis=-1, keepdims=True)
+    shifted = logits - logits.max(axis=1, keepdims=True)
     exponentials = np.exp(shifted)
-    sums = exponentials.sum(axis=-1, keepdims=True)
-    losses = np.log(sums) - np.take_along_axis(shifted, labels[..., None], axis=-1)
-    correct = logits.argmax(axis=-1) == labels
+    sums = exponentials.sum(axis=1, keepdims=True)
+    losses = np.log(sums) - np.take_along_axis(shifted, labels[:, None], axis=1)
+    correct = logits.argmax(axis=1) == labels
     np.divide(exponentials, sums, out=dlogits)
     dlogits -= _onehot(labels, dlogits)
     dlogits *= scale
-    _add_totals(losses[..., 0], correct, totals)
+    _add_totals(losses[:, 0], correct, totals)
 
 
 def _onehot(labels: Array, like: Array) -> Array:
     """1 in the column of each row's label, else 0; of the shape and type of `like`, (N, K)."""
-    return (labels[..., None] == np.arange(like.shape[-1], like=labels)).astype(like.dtype)
+    return (labels[:, None] == np.arange(like.shape[1], like=labels)).astype(like.dtype)
 
 
 def _add_totals(losses: Array, correct: Array, totals: Array) -> None:
     """Add the losses (N,) of a batch, and whether each prediction is right, to `totals`; see `cross_entropy`."""
-    totals[..., 0] += losses.sum(axis=-1, dtype=np.float64)
-    totals[..., 1] += correct.sum(axis=-1)
-    totals[..., 2] += np.isfinite(totals[..., 0])
+    totals[0] += losses.sum(dtype=np.float64)
+    totals[1] += correct.sum()
+    totals[2] += np.isfinite(totals[0])
 
 
 def weighted_cross_entropy(
@@ -304,37 +295,37 @@ def weighted_cross_entropy(
     cross_entropy(logits, labels, 1.0, dlogits, totals)
     dlogits += _onehot(labels, dlogits)
     chosen = targets[labels]
-    dlogits *= chosen.sum(axis=-1, keepdims=True)
+    dlogits *= chosen.sum(axis=1, keepdims=True)
     dlogits -= chosen
     dlogits *= scale
 
 
 def average_by_weight(dlogits: Array, labels: Array, weights: Array) -> None:
     """``dlogits <- dlogits / sum_n weights[labels[n]]``. Shape: dlogits (N, K), labels int64 (N,), weights (K,)."""
-    dlogits /= weights[labels].sum(axis=-1)[..., None, None]
+    dlogits /= weights[labels].sum()
 
 
 def squared_error(outputs: Array, labels: Array, scale: float, doutputs: Array, totals: Array) -> None:
     """``l = mean_k (z_k - y_k)^2`` with y one-hot; gradient ``2 (z - y) / K``, times `scale`. See `cross_entropy`."""
-    correct = outputs.argmax(axis=-1) == labels
+    correct = outputs.argmax(axis=1) == labels
     np.subtract(outputs, _onehot(labels, outputs), out=doutputs)
-    _add_totals((doutputs * doutputs).mean(axis=-1), correct, totals)
-    doutputs *= 2 * scale / outputs.shape[-1]
+    _add_totals((doutputs * doutputs).mean(axis=1), correct, totals)
+    doutputs *= 2 * scale / outputs.shape[1]
 
 
 def absolute_error(outputs: Array, labels: Array, scale: float, doutputs: Array, totals: Array) -> None:
     """``l = mean_k |z_k - y_k|`` with y one-hot; gradient ``sign(z - y) / K``, 0 at 0, times `scale`."""
-    correct = outputs.argmax(axis=-1) == labels
+    correct = outputs.argmax(axis=1) == labels
     np.subtract(outputs, _onehot(labels, outputs), out=doutputs)
-    _add_totals(np.abs(doutputs).mean(axis=-1), correct, totals)
+    _add_totals(np.abs(doutputs).mean(axis=1), correct, totals)
     np.sign(doutputs, out=doutputs)
-    doutputs *= scale / outputs.shape[-1]
+    doutputs *= scale / outputs.shape[1]
 
 
 def log_softmax(logits: Array, out: Array) -> None:
     """``out[n, k] = log p[n, k]``, in nats, from logits. `out` may be `logits`."""
-    np.subtract(logits, logits.max(axis=-1, keepdims=True), out=out)
-    out -= np.log(np.exp(out).sum(axis=-1, keepdims=True))
+    np.subtract(logits, logits.max(axis=1, keepdims=True), out=out)
+    out -= np.log(np.exp(out).sum(axis=1, keepdims=True))
 
 
 def add_scaled(y: Array, x: Array, factor: float) -> None:
@@ -395,7 +386,7 @@ def adam(
     theta -= learning_rate * (m / (1 - beta1**step)) / (np.sqrt(v / (1 - beta2**step)) + epsilon)
 
 
-def philox(counter: tuple[Array, ...], key: tuple[Scalar, int]) -> tuple[Array, ...]:
+def philox(counter: tuple[Array, ...], key: tuple[int, int]) -> tuple[Array, ...]:
     """Philox4x32-10 (Salmon et al. 2011): four 32-bit counter words to four random 32-bit words, held in uint64.
 
     The words are a function of counter and key alone, hence the same on every machine, device and batch size.
@@ -410,18 +401,16 @@ def philox(counter: tuple[Array, ...], key: tuple[Scalar, int]) -> tuple[Array, 
     return c0, c1, c2, c3
 
 
-def random_words(out: Array, seed: Scalar, stream: int, steps: Array) -> None:
+def random_words(out: Array, seed: int, stream: int, steps: Array) -> None:
     """Fill each row r of `out` with the words of (seed, stream, steps[r]).
 
-    Shape: out uint32 (R, W) with W a multiple of 4; steps uint64 (R,), or (1,) for the same in all rows; seed a number,
-    or uint64 (R,) with one for each row. Word 4 i + k of a row is word k of the block with counter (i, 0, step low,
-    step high) and key (seed, stream).
+    Shape: out uint32 (R, W) with W a multiple of 4; steps uint64 (R,). Word 4 i + k of a row is word k of the block
+    with counter (i, 0, step low, step high) and key (seed, stream).
     """
-    key = int(seed) if isinstance(seed, int | np.integer) else seed[:, None]
     blocks = out.shape[1] // 4
     first = np.arange(blocks, dtype=np.uint64, like=out)[None, :] + np.zeros_like(steps)[:, None]
     low, high = (steps & WORD)[:, None] + first * 0, (steps >> 32)[:, None] + first * 0
-    words = philox((first, first * 0, low, high), (key, int(stream)))
+    words = philox((first, first * 0, low, high), (int(seed), int(stream)))
     for k, word in enumerate(words):
         out[:, k::4] = word
 

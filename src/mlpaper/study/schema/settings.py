@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import Field, field_validator
 
 from mlpaper.data.mirror import parse_mirror
 from mlpaper.spec import DatasetName, Flag, Model, Part, Positive, Seed
@@ -14,10 +14,10 @@ from mlpaper.study.yaml_file import scalar
 
 
 def plain(value: Any) -> Any:
-    """A value with its texts read as YAML: after `--config`, Snakemake takes items of lists, and `true`, as text.
+    """A value with its texts read as YAML: after `--config`, Snakemake takes items of lists as text.
 
-    >>> plain(["0", "1"]), plain("true"), plain("auto")
-    ([0, 1], True, 'auto')
+    >>> plain(["0", "1"]), plain("auto")
+    ([0, 1], 'auto')
     """
     if isinstance(value, str):
         return scalar(value)
@@ -45,8 +45,6 @@ class Settings(Model):
     """Where to train: a GPU, the CPU, or for `auto` a GPU where there is one."""
     placement: Literal["auto", "resident", "streamed"] = "auto"
     """Where a GPU finds the images: in its own memory, or sent in parts; `auto` takes the first where they fit."""
-    population: Annotated[Flag, BeforeValidator(plain)] = False
-    """Whether the seeds of a run train side by side on a GPU, in one job."""
     pdf: Literal["auto", "latex", "typst", "none"] = "auto"
     """How the PDF is made: `auto` takes LaTeX where it is installed and has the characters of the texts, else Typst."""
     twin: Literal["auto", "always", "never"] = "auto"
