@@ -154,22 +154,15 @@ def train(
     """Train one run."""
     from mlpaper.digest import RULES, digest
     from mlpaper.engine import backend, devices
-    from mlpaper.engine.train import Trainer
     from mlpaper.engine.train_job import train_run
     from mlpaper.job_files import read
     from mlpaper.spec import RunSpec
 
     spec = read(spec_file, RunSpec)
-    trainer: type[Trainer] = Trainer
-    if spec.engine == "torch":
-        try:
-            from mlpaper.torch_twin import TorchTrainer as trainer
-        except ImportError as error:
-            raise MlpaperError("this run is PyTorch's, which is not installed: make twin") from error
     code = code or digest(*RULES["train" if spec.engine == "mlpaper" else "twin"])
     with devices.leased("cpu" if spec.engine == "torch" else device) as chosen:
         made = backend.select(chosen)
-        train_run(spec, pool, split_file, folder, checkpoint, code, made, checkpoint_seconds, trainer, placement)
+        train_run(spec, pool, split_file, folder, checkpoint, code, made, checkpoint_seconds, placement)
 
 
 @cli.command()

@@ -190,9 +190,9 @@ class Server:
         if self.compiling == 0:
             self._leave()
             with contextlib.suppress(Exception):  # the job that needs it will tell
-                from mlpaper.engine import program
+                from mlpaper.engine import compiled
 
-                program.compile_ahead()
+                compiled.compile_ahead()
             os._exit(0)
 
     def _leave(self, *connections: socket.socket) -> None:

@@ -16,11 +16,12 @@ import torch
 from torch.nn import functional
 
 from mlpaper.engine.arrays import Array
-from mlpaper.engine.layers import BatchNorm
-from mlpaper.engine.params import Vector
+from mlpaper.engine.backend import Backend
+from mlpaper.engine.executor import EVALUATION_ROWS, Executor, Pool, Predictions, Updates
+from mlpaper.engine.model import named_views
+from mlpaper.engine.network import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
 from mlpaper.engine.rng import Stream
-from mlpaper.engine.train import EVALUATION_ROWS, Trainer
-from mlpaper.spec import SGD, Adam, CrossEntropySpec
+from mlpaper.spec import SGD, Adam, CrossEntropySpec, RunSpec
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": functional.relu,
@@ -32,39 +33,54 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-class TorchTrainer(Trainer):
-    """A `Trainer` whose network, loss and optimiser are PyTorch's."""
+class TorchExecutor(Executor):
+    """An `Executor` whose network, loss and optimiser are PyTorch's."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.program = None  # the updates are PyTorch's
+    def __init__(
+        self, spec: RunSpec, backend: Backend, pool: Pool, train: np.ndarray, batch_size: int | None = None
+    ) -> None:
+        super().__init__(spec, backend, pool, train, batch_size)
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-        self.tensors = {
-            name: torch.nn.Parameter(torch.from_numpy(view)) for name, view in self.network.parameters.views.items()
-        }
-        self.running_statistics = torch.from_numpy(self.network.statistics)
+        views = named_views(self.model.parameters, self.network.layout)
+        self.tensors = {name: torch.nn.Parameter(torch.from_numpy(view)) for name, view in views.items()}
+        self.running_statistics = torch.from_numpy(self.model.statistics)
         self.twin_loss = _Loss(self)
         self.twin_optimizer = _Optimizer(self)
 
-    def update(self, index: Array, rate: float, totals: Array) -> None:
-        """See `Trainer.update`."""
-        self.progress.step += 1
-        x, labels = self.batches.load(index)
-        x = self.augmenter(x, self.progress.step)
-        outputs = self.forward(torch.from_numpy(x), self.progress.step)
-        targets = torch.from_numpy(np.asarray(labels))
-        self.twin_loss.count(outputs.detach(), targets, totals)
-        self.twin_optimizer.step(self.twin_loss(outputs, targets), rate, self.progress.step)
+    def train(self, order: Array, rates: np.ndarray, done: int, epoch: int) -> Updates:
+        """See `Executor.train`."""
+        totals, losses = np.zeros(3), np.full(len(rates), np.nan)
+        for number, rate in enumerate(rates.tolist()):
+            first = number * self.batch_size
+            index, step, before = order[first : first + self.batch_size], done + number + 1, totals[0]
+            outputs = self.forward(torch.from_numpy(self.training_inputs(index, epoch, first)), step)
+            targets = torch.from_numpy(self.pool.labels[index].astype(np.int64))
+            self.twin_loss.count(outputs.detach(), targets, totals)
+            self.twin_optimizer.step(self.twin_loss(outputs, targets), rate, step)
+            losses[number] = (totals[0] - before) / len(index)
+        return Updates(float(totals[0]), int(totals[1]), int(totals[2]), losses)
 
     @torch.no_grad()
-    def evaluate(self, index: Array) -> tuple[float, float]:
-        """See `Trainer.evaluate`."""
+    def evaluate(self, index: np.ndarray) -> tuple[float, float]:
+        """See `Executor.evaluate`."""
         totals = np.zeros(3)
         for begin in range(0, len(index), EVALUATION_ROWS):
-            x, labels = self.batches.load(index[begin : begin + EVALUATION_ROWS])
-            outputs = self.forward(torch.from_numpy(x), None)
-            self.twin_loss.count(outputs, torch.from_numpy(np.asarray(labels)), totals)
+            part = index[begin : begin + EVALUATION_ROWS]
+            outputs = self.forward(torch.from_numpy(self.inputs(part)), None)
+            self.twin_loss.count(outputs, torch.from_numpy(self.pool.labels[part].astype(np.int64)), totals)
         return float(totals[0]) / len(index), float(totals[1]) / len(index)
+
+    @torch.no_grad()
+    def predict(self, x: Array) -> Predictions:
+        """See `Executor.predict`."""
+        found = functional.log_softmax(self.forward(torch.from_numpy(x), None), dim=1)
+        return Predictions(found.numpy(), found.max(dim=1).values.exp().numpy())
+
+    def gradient(self, x: Array, labels: np.ndarray) -> np.ndarray:
+        """See `Executor.gradient`."""
+        self.twin_optimizer.optimizer.zero_grad()
+        self.twin_loss(self.forward(torch.from_numpy(x), 1), torch.from_numpy(labels.astype(np.int64))).backward()
+        return np.concatenate([tensor.grad.numpy().ravel() for tensor in self.tensors.values()])
 
     def forward(self, x: torch.Tensor, step: int | None) -> torch.Tensor:
         """Outputs of a batch, shape (N, K); `step` is None outside training."""
@@ -92,10 +108,10 @@ class TorchTrainer(Trainer):
         training = step is not None
         if training and len(z) == 1:  # the last batch of an epoch; PyTorch refuses it
             with torch.no_grad():
-                self.running_statistics[:, begin : begin + hidden[i]] *= 1 - BatchNorm.MOMENTUM
-                mean += BatchNorm.MOMENTUM * z[0]
+                self.running_statistics[:, begin : begin + hidden[i]] *= 1 - BATCH_NORM_MOMENTUM
+                mean += BATCH_NORM_MOMENTUM * z[0]
             return (z - z.mean(dim=0)) * gamma + beta
-        return functional.batch_norm(z, mean, variance, gamma, beta, training, BatchNorm.MOMENTUM, BatchNorm.EPSILON)
+        return functional.batch_norm(z, mean, variance, gamma, beta, training, BATCH_NORM_MOMENTUM, BATCH_NORM_EPSILON)
 
     def _mask(self, i: int, shape: torch.Size, step: int) -> torch.Tensor:
         """The engine's dropout mask of hidden layer i."""
@@ -110,9 +126,9 @@ class TorchTrainer(Trainer):
 class _Loss:
     """The loss that is differentiated, and the plain one that is reported."""
 
-    def __init__(self, trainer: TorchTrainer) -> None:
-        self.options = trainer.spec.loss
-        weights = getattr(trainer.loss, "weights", None)
+    def __init__(self, run: TorchExecutor) -> None:
+        self.options = run.spec.loss
+        weights = run.loss.weights
         self.weights = None if weights is None else torch.from_numpy(weights)
 
     def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -145,22 +161,22 @@ class _Loss:
 class _Optimizer:
     """PyTorch's optimiser, its state in the flat vectors of the engine's."""
 
-    def __init__(self, trainer: TorchTrainer) -> None:
-        self.trainer, spec = trainer, trainer.spec
+    def __init__(self, run: TorchExecutor) -> None:
+        self.run, spec = run, run.spec
         self.decay = spec.decay
         decaying = [
             tensor
-            for name, tensor in trainer.tensors.items()
+            for name, tensor in run.tensors.items()
             if spec.decay.parameters == "all" or name.endswith("weight")
         ]
         chosen = {id(tensor) for tensor in decaying}
-        others = [tensor for tensor in trainer.tensors.values() if id(tensor) not in chosen]
+        others = [tensor for tensor in run.tensors.values() if id(tensor) not in chosen]
         self.decaying = decaying
         groups = [{"params": decaying, "weight_decay": spec.decay.l2}, {"params": others, "weight_decay": 0.0}]
         self.optimizer = self._build([group for group in groups if group["params"]], spec.optimizer)
 
     def _build(self, groups: list[dict[str, Any]], options: SGD | Adam) -> torch.optim.Optimizer:
-        rate, state = options.learning_rate, self.trainer.optimizer.state
+        rate, state = options.learning_rate, self.run.optimizer.state
         if isinstance(options, SGD):
             optimizer: torch.optim.Optimizer = torch.optim.SGD(
                 groups, rate, momentum=options.momentum, nesterov=options.nesterov
@@ -177,21 +193,21 @@ class _Optimizer:
             names = {"m": "exp_avg", "v": "exp_avg_sq"}
         for ours, theirs in names.items():
             if ours in state:
-                vector = Vector(self.trainer.backend, self.trainer.network.parameters.layout, state[ours])
-                for name, tensor in self.trainer.tensors.items():
-                    optimizer.state[tensor][theirs] = torch.from_numpy(vector[name])
+                views = named_views(state[ours], self.run.network.layout)
+                for name, tensor in self.run.tensors.items():
+                    optimizer.state[tensor][theirs] = torch.from_numpy(views[name])
         return optimizer
 
     def step(self, loss: torch.Tensor, rate: float, count: int) -> None:
         """One update; `count` is its number, from 1."""
         self.optimizer.zero_grad()
         loss.backward()
-        if self.trainer.spec.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.trainer.tensors.values(), self.trainer.spec.clip_norm)
+        if self.run.spec.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.run.tensors.values(), self.run.spec.clip_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         if isinstance(self.optimizer, torch.optim.Adam):  # AdamW is one
-            for tensor in self.trainer.tensors.values():
+            for tensor in self.run.tensors.values():
                 self.optimizer.state[tensor]["step"] = torch.tensor(float(count - 1))
         if self.decay.decoupled and not isinstance(self.optimizer, torch.optim.AdamW):
             with torch.no_grad():

@@ -338,7 +338,7 @@ def outcome_of(spec: RunSpec, data: Data) -> Outcome:
     train_run(spec, pool, split, folder, folder / "checkpoint.npz", digest(*RULES["train"]))
     evaluate_run(folder, pool, split)
     run = RunFolder(spec.id, folder)
-    state = read_npz(folder / "weights.npz")["state"]
+    weights = read_npz(folder / "weights.npz")
     return Outcome(
         outcome=run.outcome["outcome"],
         epochs=run.outcome["epochs"],
@@ -349,5 +349,5 @@ def outcome_of(spec: RunSpec, data: Data) -> Outcome:
         test_cross_entropy=run.metric("test_cross_entropy"),
         validation_loss=run.metric("validation_loss"),
         images=dataset.meta["arrays"][IMAGES]["sha256"],
-        weights=hashlib.sha256(state.astype("<f4", copy=False).tobytes()).hexdigest(),
+        weights=_sha256(flat_state(weights)),
     )

@@ -1,4 +1,4 @@
-"""Augmentation: training images shifted and rotated at random, as a function of (seed, update, place in batch)."""
+"""Augmentation: training images shifted and rotated at random, as a function of (seed, epoch, place in the epoch)."""
 
 from __future__ import annotations
 
@@ -6,39 +6,37 @@ import math
 
 import numpy as np
 
-from mlpaper.engine.arrays import Array, Scalar
+from mlpaper.engine.arrays import Array
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.rng import Stream
-from mlpaper.spec import AugmentationSpec, InputSpec
+from mlpaper.errors import ConfigurationError
+from mlpaper.spec import RunSpec
 
 
 class Augmenter:
-    """Deforms batches of square images; does nothing where nothing is asked for.
+    """Deforms the stored images of an epoch before training, so that nothing after it knows of augmentation.
 
-    Parameters
-    ----------
-    inputs
-        Pixels of an image: a square number.
+    Raises
+    ------
+    ConfigurationError
+        Images of this many pixels are not square.
     """
 
-    def __init__(self, backend: Backend, options: AugmentationSpec, pixels: InputSpec, inputs: int, seed: int) -> None:
-        self.backend, self.options, self.seed = backend, options, seed
-        self.side = math.isqrt(inputs)
-        self.background = (0.0 - pixels.mean) / pixels.std
-        self.active = options.any
-        if self.active and self.side**2 != inputs:
-            raise ValueError(f"augmentation needs square images, not {inputs} pixels")
+    def __init__(self, backend: Backend, spec: RunSpec, pixels: int) -> None:
+        self.backend, self.options, self.seed = backend, spec.augmentation, spec.seed
+        self.active, self.side = spec.augmentation.any, math.isqrt(pixels)
+        if self.active and self.side**2 != pixels:
+            raise ConfigurationError(f"augmentation: needs square images; these have {pixels} pixels")
 
-    def __call__(self, x: Array, step: Scalar) -> Array:
-        """The deformed images of update `step`, shape (N, D); `x` itself where there is no augmentation."""
-        if not self.active:
-            return x
-        words = self.backend.empty((1, 4 * len(x)), np.uint32)
-        self.backend.ops.random_words(words, self.seed, Stream.AUGMENTATION, self.backend.counter(step))
-        words = words.reshape(len(x), 4)
+    def __call__(self, images: Array, index: Array, epoch: int, first: int, out: Array) -> None:
+        """Deform the images `index`, which are those from place `first` on in the order of an epoch.
+
+        Shape: images uint8 (M, D); index int64 (N,); out uint8 (N, D).
+        """
+        words = self.backend.empty((len(index), 4), np.uint32)
+        steps = np.arange(first, first + len(index), dtype=np.uint64) + np.uint64(epoch << 32)
+        self.backend.ops.random_words(words, self.seed, Stream.AUGMENTATION, self.backend.to_device(steps))
         span = 2 * self.options.shift + 1
         down, right = (words[:, k].astype(np.int64) % span - self.options.shift for k in (0, 1))
         angle = (words[:, 2] / 2.0**31 - 1) * math.radians(self.options.rotation)
-        out = self.backend.empty(x.shape)
-        self.backend.ops.deform(x, self.side, down, right, angle, self.background, out)
-        return out
+        self.backend.ops.deform(images, index, self.side, down, right, angle, out)

@@ -23,13 +23,14 @@ log = logging.getLogger(__name__)
 
 def save(path: Path, trainer: Trainer, identity: str) -> None:
     """Write the state of `trainer` between two epochs. `identity` names run, code and data."""
-    to_host = trainer.backend.to_host
+    executor = trainer.executor
+    to_host = executor.backend.to_host
     arrays = {
         "identity": np.array(identity),
         "progress": np.array(json.dumps(asdict(trainer.progress))),
-        "network": to_host(trainer.network.state),
+        "network": to_host(executor.model.state),
     }
-    arrays |= {f"optimizer.{name}": to_host(vector) for name, vector in trainer.optimizer.state.items()}
+    arrays |= {f"optimizer.{name}": to_host(vector) for name, vector in executor.optimizer.state.items()}
     if trainer.best_state is not None:
         arrays["best"] = to_host(trainer.best_state)
     write_npz(path, arrays)
@@ -43,13 +44,14 @@ def load(path: Path, trainer: Trainer, identity: str) -> None:
     CheckpointError
         The file is truncated, is not a checkpoint, or belongs to another run or other code.
     """
+    executor = trainer.executor
     try:
         arrays = read_npz(path)
         if str(arrays["identity"]) != identity:
             raise CheckpointError(f"{path} belongs to another run, to other code or to other data")
         plain = json.loads(str(arrays["progress"]))
-        wanted = {"network": trainer.network.state}
-        wanted |= {f"optimizer.{name}": vector for name, vector in trainer.optimizer.state.items()}
+        wanted = {"network": executor.model.state}
+        wanted |= {f"optimizer.{name}": vector for name, vector in executor.optimizer.state.items()}
         found = {name: arrays[name] for name in wanted}
         best = arrays.get("best")
         history = [EpochRecord(**record) for record in plain.pop("history")]
@@ -60,13 +62,13 @@ def load(path: Path, trainer: Trainer, identity: str) -> None:
     ) as error:  # fmt: skip
         raise CheckpointError(f"{path} is not a whole checkpoint ({error})") from error
     pairs = [(found[name], vector) for name, vector in wanted.items()]
-    pairs += [] if best is None else [(best, trainer.network.state)]
+    pairs += [] if best is None else [(best, executor.model.state)]
     if any(mine.shape != theirs.shape or mine.dtype != theirs.dtype for mine, theirs in pairs):
         raise CheckpointError(f"{path} does not fit the network")
     trainer.progress = progress
     for name, vector in wanted.items():
-        vector[...] = trainer.backend.to_device(found[name])
-    trainer.best_state = None if best is None else trainer.backend.to_device(best)
+        vector[...] = executor.backend.to_device(found[name])
+    trainer.best_state = None if best is None else executor.backend.to_device(best)
 
 
 def resume(path: Path, trainer: Trainer, identity: str) -> bool:

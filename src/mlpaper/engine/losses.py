@@ -1,4 +1,4 @@
-"""Losses: from outputs and labels to the gradient of the outputs, with running totals of what is reported.
+"""The loss of a run: which one, against which targets, and its gradient in readable operations.
 
 `reduction` decides the gradient alone: of the mean loss of a batch, or of its sum. This is the one place where the size
 of a batch enters the gradients. What is reported is a plain mean over samples either way, without class weights and
@@ -7,81 +7,61 @@ label smoothing, so that runs can be compared.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 
-from mlpaper import spec
 from mlpaper.engine.arrays import Array
 from mlpaper.engine.backend import Backend
 from mlpaper.errors import ConfigurationError
+from mlpaper.spec import CrossEntropySpec, LossSpec
 
 
-class Loss(Protocol):
-    """What training asks of a loss."""
+class Loss:
+    """A loss for networks with K classes.
 
-    def gradient(self, outputs: Array, labels: Array, totals: Array) -> Array:
-        """Gradient of the loss with respect to the outputs, shape (N, K); adds to `totals`.
+    With class weights w and label smoothing s, in the convention of PyTorch, label y has the targets ``(1 - s) w_y``
+    for its own class and ``s w_k / K`` more for every class k. The mean over a batch divides by the sum of ``w_y``.
 
-        `totals` float64 (3,): sum of losses, number of correct predictions, number of batches while the sum was
-        finite.
-        """
+    Parameters
+    ----------
+    class_counts
+        Training images of every class, (K,).
 
-
-class PlainLoss:
-    """A loss against the label, by its name in the operations: `cross_entropy`, `squared_error`, `absolute_error`."""
-
-    def __init__(self, backend: Backend, name: str, reduction: str, rows: int, classes: int) -> None:
-        self.function = getattr(backend.ops, name)
-        self.reduction = reduction
-        self.doutputs = backend.empty((rows, classes))
-
-    def gradient(self, outputs: Array, labels: Array, totals: Array) -> Array:
-        """See `Loss.gradient`."""
-        doutputs = self.doutputs[: len(labels)]
-        scale = 1.0 / len(labels) if self.reduction == "mean" else 1.0
-        self.function(outputs, labels, scale, doutputs, totals)
-        return doutputs
-
-
-class WeightedCrossEntropy:
-    """Cross-entropy with class weights and label smoothing, in the convention of PyTorch.
-
-    With weights w and smoothing s, label y has the targets ``(1 - s) w_y`` for its own class and ``s w_k / K`` more
-    for every class k. The mean over a batch divides by the sum of ``w_y`` over its labels.
-    """
-
-    def __init__(
-        self, backend: Backend, weights: np.ndarray, smoothing: float, reduction: str, rows: int, classes: int
-    ) -> None:
-        self.backend, self.reduction = backend, reduction
-        targets = (1 - smoothing) * np.diag(weights) + smoothing * weights / classes
-        self.targets = backend.to_device(targets.astype(backend.dtype))
-        self.weights = backend.to_device(weights.astype(backend.dtype))
-        self.dlogits = backend.empty((rows, classes))
-
-    def gradient(self, outputs: Array, labels: Array, totals: Array) -> Array:
-        """See `Loss.gradient`."""
-        dlogits = self.dlogits[: len(labels)]
-        self.backend.ops.weighted_cross_entropy(outputs, labels, self.targets, 1.0, dlogits, totals)
-        if self.reduction == "mean":
-            self.backend.ops.average_by_weight(dlogits, labels, self.weights)
-        return dlogits
-
-
-def build(backend: Backend, options: spec.LossSpec, rows: int, class_counts: np.ndarray) -> Loss:
-    """The loss that `options` describes; `class_counts` (K,) are those of the training images.
+    Attributes
+    ----------
+    targets
+        Targets of every label (K, K), or None: then a label's target is one-hot.
+    weights
+        Class weights (K,), or None.
 
     Raises
     ------
     ConfigurationError
         There are not as many class weights as classes.
     """
-    classes = len(class_counts)
-    if isinstance(options, spec.CrossEntropySpec) and (options.class_weights or options.label_smoothing):
-        weights = _class_weights(options.class_weights, class_counts)
-        return WeightedCrossEntropy(backend, weights, options.label_smoothing, options.reduction, rows, classes)
-    return PlainLoss(backend, options.name, options.reduction, rows, classes)
+
+    def __init__(self, backend: Backend, options: LossSpec, class_counts: np.ndarray) -> None:
+        self.backend, self.name, self.mean = backend, options.name, options.reduction == "mean"
+        self.targets: Array | None = None
+        self.weights: Array | None = None
+        if isinstance(options, CrossEntropySpec) and (options.class_weights or options.label_smoothing):
+            self.name = "weighted_cross_entropy"
+            weights, smoothing = _class_weights(options.class_weights, class_counts), options.label_smoothing
+            targets = (1 - smoothing) * np.diag(weights) + smoothing * weights / len(weights)
+            self.targets = backend.to_device(targets.astype(backend.dtype))
+            self.weights = backend.to_device(weights.astype(backend.dtype))
+
+    def gradient(self, outputs: Array, labels: Array, doutputs: Array, totals: Array) -> None:
+        """Gradient of the loss with respect to the outputs (N, K), into `doutputs`; adds to `totals`.
+
+        `totals` float64 (3,): sum of losses, number of correct predictions, number of batches while the sum was finite.
+        """
+        ops, scale = self.backend.ops, 1.0 / len(labels) if self.mean else 1.0
+        if self.targets is not None:
+            ops.weighted_cross_entropy(outputs, labels, self.targets, 1.0, doutputs, totals)
+            if self.mean:
+                ops.average_by_weight(doutputs, labels, self.weights)
+        else:
+            getattr(ops, self.name)(outputs, labels, scale, doutputs, totals)
 
 
 def _class_weights(chosen: str | tuple[float, ...] | None, counts: np.ndarray) -> np.ndarray:

@@ -43,6 +43,10 @@ class Resident:
     def __init__(self, cuda: Cuda, images: np.ndarray) -> None:
         self.images: Array = cuda.xp.asarray(images)
 
+    def longest(self, order: int) -> int:
+        """Images in the longest part of an order of this length."""
+        return order
+
     def parts(self, order: Array, wanted: np.ndarray | None = None) -> Iterator[Part]:
         """The images of an order, (n,), in one part."""
         yield Part(order, order)

@@ -15,6 +15,7 @@ from mlpaper.data.split import Split
 from mlpaper.engine import backend as backends
 from mlpaper.engine import checkpoint
 from mlpaper.engine.backend import Backend
+from mlpaper.engine.executor import Pool, executor_for
 from mlpaper.engine.train import EpochRecord, Progress, Trainer
 from mlpaper.files import sha256, write_json, write_npz, write_parquet
 from mlpaper.machine import machine, versions
@@ -32,7 +33,6 @@ def train_run(
     code_digest: str,
     backend: Backend | None = None,
     checkpoint_seconds: float = 30.0,
-    trainer_type: type[Trainer] = Trainer,
     placement: str = "auto",
 ) -> None:
     """Train `spec` and write ``weights.npz``, ``history.parquet``, ``run.json`` and ``spec.json`` into `folder`.
@@ -45,9 +45,9 @@ def train_run(
     """
     dataset, split = Dataset.open(pool), Split.read(split_file)
     backend = backend or backends.select("cpu")
-    trainer = trainer_type(
-        spec, backend, dataset.images, dataset.labels, split.train, split.validation, len(dataset.classes), placement
-    )
+    pool_of_images = Pool(dataset.images, dataset.labels, len(dataset.classes))
+    executor = executor_for(spec, backend, pool_of_images, split.train, placement=placement)
+    trainer = Trainer(spec, executor, split.train, split.validation)
     identity = " ".join((spec.id, backend.name, code_digest, sha256(pool / "meta.json"), sha256(split_file)))
     if checkpoint.resume(checkpoint_file, trainer, identity):
         log.info("continuing after epoch %d", len(trainer.progress.history))
@@ -59,7 +59,7 @@ def train_run(
         saver(trainer)
 
     progress = trainer.run(after_epoch)
-    write_npz(folder / "weights.npz", {"state": backend.to_host(trainer.network.state)})
+    write_npz(folder / "weights.npz", executor.model.tensors())
     names = list(EpochRecord.__dataclass_fields__)
     write_parquet(
         folder / "history.parquet", {name: [getattr(row, name) for row in progress.history] for name in names}
@@ -74,7 +74,8 @@ def train_run(
 
 
 def _outcome(spec: RunSpec, trainer: Trainer, code_digest: str) -> dict[str, object]:
-    progress, cuda = trainer.progress, trainer.backend.cuda
+    progress, executor = trainer.progress, trainer.executor
+    cuda = executor.backend.cuda
     return {
         "id": spec.id,
         "outcome": progress.outcome,
@@ -82,11 +83,10 @@ def _outcome(spec: RunSpec, trainer: Trainer, code_digest: str) -> dict[str, obj
         "epochs": len(progress.history),
         "kept_epoch": progress.best_epoch if trainer.best_state is not None else len(progress.history) - 1,
         "steps": progress.step,
-        "parameters": trainer.network.parameters.layout.size,
-        "layout": [[name, list(shape)] for name, shape in trainer.network.parameters.layout.tensors],
+        "parameters": executor.network.layout.size,
         "seconds": sum(record.seconds for record in progress.history),
-        "device": trainer.backend.name,
-        "placement": trainer.placement,
+        "device": executor.backend.name,
+        "placement": executor.placement,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "device_memory_bytes": None if cuda is None else cuda.reserved(),
         "code_digest": code_digest,

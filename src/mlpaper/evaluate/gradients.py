@@ -13,6 +13,7 @@ A run of the engine `torch` has weights of the same layout, from the same initia
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,12 @@ import numpy as np
 from mlpaper.data.dataset import Dataset
 from mlpaper.data.split import Split
 from mlpaper.engine import backend as backends
-from mlpaper.engine import losses
-from mlpaper.engine.arrays import Array
-from mlpaper.engine.batches import Batches
-from mlpaper.engine.losses import Loss
-from mlpaper.engine.network import Network
+from mlpaper.engine.executor import Executor
+from mlpaper.engine.model import Model, named_views
+from mlpaper.engine.network import Layout, Network
 from mlpaper.engine.rng import permutation
-from mlpaper.evaluate.predict import load_run
-from mlpaper.files import read_npz, write_parquet
+from mlpaper.evaluate.predict import load_executor, load_run
+from mlpaper.files import write_parquet
 from mlpaper.spec import RunSpec
 
 IMAGES = 2048
@@ -38,53 +37,47 @@ MOMENTS = ("initialisation", "trained")
 COLUMNS = {"moment": np.str_, "layer": np.int64, "inputs": np.int64, "outputs": np.int64, "norm": np.float64}
 """Columns of `gradients.parquet` and their types; layer 0 is the weight matrix next to the pixels."""
 
-TRAINING = 1
-"""Any update: batch norm uses the batch."""
-
 
 def gradients_of_run(run: Path, pool: Path, split_file: Path) -> None:
     """Write ``gradients.parquet`` into the folder `run`; after training, the norms of a diverged run are NaN."""
     dataset, split = Dataset.open(pool), Split.read(split_file)
     spec, outcome = load_run(run)
-    backend = backends.select("reference", np.float64)
+    backend = backends.select("cpu", np.float64)
     sample = split.train[backend.to_host(permutation(backend, len(split.train), spec.seed, 0))[:IMAGES]]
-    options = spec.network.model_copy(update={"dropout": 0.0})
-    network = Network(backend, options, dataset.images.shape[1], len(dataset.classes), len(sample))
-    loss = _mean_loss(spec, network, np.bincount(dataset.labels[split.train], minlength=len(dataset.classes)))
-    x, labels = Batches(backend, dataset.images, dataset.labels, spec.input, len(sample)).load(sample)
-    states = [initial_state(spec, network)]
-    if outcome["outcome"] != "diverged":
-        states.append(read_npz(run / "weights.npz")["state"])
-    norms: list[list[float]] = []
-    for state in states:
-        network.state[...] = backend.to_device(state)
-        norms.append(weight_gradient_norms(network, loss, x, labels))
-    write_parquet(run / "gradients.parquet", _columns(network, norms))
+    executor = load_executor(run, _measured(spec), dataset, split.train, backend, len(sample))
+    trained = executor.model.state.copy()
+    moments = [initial_state(spec, executor.network)] + [trained] * (outcome["outcome"] != "diverged")
+    norms = [weight_gradient_norms(executor, state, sample) for state in moments]
+    write_parquet(run / "gradients.parquet", _columns(executor.network.layout, norms))
+
+
+def _measured(spec: RunSpec) -> RunSpec:
+    """The run with its loss as a mean, and without dropout."""
+    network = spec.network.model_copy(update={"dropout": 0.0})
+    return spec.model_copy(update={"network": network, "loss": spec.loss.model_copy(update={"reduction": "mean"})})
 
 
 def initial_state(spec: RunSpec, network: Network) -> np.ndarray:
-    """State of a network like `network` before the first update of the run `spec`, float32."""
-    backend = backends.select("reference")
-    initial = Network(backend, network.options, network.widths[0], network.widths[-1], 1, spec.seed)
-    return backend.to_host(initial.state)
+    """State of the model before the first update, float32."""
+    state: np.ndarray = Model(backends.select("cpu"), network, spec.seed).state
+    return state
 
 
-def weight_gradient_norms(network: Network, loss: Loss, x: Array, labels: Array) -> list[float]:
-    """L2 norm of the gradient with respect to every weight matrix, input side first, over one batch."""
-    backend = network.backend
-    outputs = network.forward(x, TRAINING)
-    network.backward(loss.gradient(outputs, labels, backend.zeros((3,), np.float64)))
-    names = [name for name, _ in network.gradients.layout.weights]
-    return [float(np.linalg.norm(backend.to_host(network.gradients[name]))) for name in names]
+def weight_gradient_norms(executor: Executor, state: np.ndarray, sample: np.ndarray) -> list[float]:
+    """L2 norm of the gradient with respect to every weight matrix, input side first, over one batch.
+
+    Squares are summed exactly (`math.fsum`), so that no processor has an order of its own.
+    """
+    executor.model.state[...] = state
+    gradient = executor.gradient(executor.inputs(sample), executor.pool.labels[sample])
+    views = named_views(gradient, executor.network.layout)
+    weights = (view for name, view in views.items() if name.endswith("weight"))
+    return [math.sqrt(math.fsum((view * view).ravel().tolist())) for view in weights]
 
 
-def _mean_loss(spec: RunSpec, network: Network, class_counts: np.ndarray) -> Loss:
-    return losses.build(network.backend, spec.loss.model_copy(update={"reduction": "mean"}), network.rows, class_counts)
-
-
-def _columns(network: Network, norms: list[list[float]]) -> dict[str, np.ndarray]:
+def _columns(layout: Layout, norms: list[list[float]]) -> dict[str, np.ndarray]:
     """A row per moment and weight matrix; where a moment has no norms they are NaN."""
-    shapes = [shape for _, shape in network.gradients.layout.weights]
+    shapes = [shape for name, shape in layout.shapes.items() if name.endswith("weight")]
     nothing = [float("nan")] * len(shapes)
     rows: list[tuple[Any, ...]] = [
         (moment, layer, *shape, norm)

@@ -11,13 +11,10 @@ from mlpaper.data.dataset import Dataset
 from mlpaper.data.split import Split
 from mlpaper.engine import backend as backends
 from mlpaper.engine.backend import Backend
-from mlpaper.engine.batches import Batches
-from mlpaper.engine.train import EVALUATION_ROWS
-from mlpaper.evaluate.predict import calibrated, calibration_columns, evaluation, load_network, load_run, predict
+from mlpaper.evaluate.predict import calibrated, calibration_columns, evaluation, load_executor, load_run, predict
 from mlpaper.evaluate.robustness import COLUMNS, robustness
 from mlpaper.evaluate.scores import confusion_matrix
 from mlpaper.files import read_parquet, write_json, write_npz, write_parquet
-from mlpaper.spec import InputSpec
 
 
 def evaluate_run(run: Path, pool: Path, split_file: Path) -> None:
@@ -27,10 +24,7 @@ def evaluate_run(run: Path, pool: Path, split_file: Path) -> None:
     """
     dataset, split = Dataset.open(pool), Split.read(split_file)
     spec, outcome = load_run(run)
-    backend = backends.select("reference")  # the images are seen once: loading compiled operations takes longer
-    network = load_network(run, spec, dataset, backend)
-    batches = Batches(backend, dataset.images, dataset.labels, spec.input, EVALUATION_ROWS)
-    columns = predict(network, batches, split.test)
+    columns = predict(load_executor(run, spec, dataset, split.train, backends.select("cpu")), split.test)
     bins = calibrated(columns)
     rows = 0 if outcome["outcome"] == "diverged" else None
     write_parquet(run / "predictions.parquet", columns)
@@ -58,10 +52,8 @@ def robustness_of_run(
     spec, outcome = load_run(run)
     columns: dict[str, list[float]] = {name: [] for name in COLUMNS}
     if outcome["outcome"] != "diverged":
-        backend = backend or backends.select("cpu")
-        network = load_network(run, spec, dataset, backend)
-        pixels = Batches(backend, dataset.images, dataset.labels, InputSpec(), EVALUATION_ROWS)
-        columns = robustness(network, pixels, spec.input, split.test, sigmas, noise_seeds)
+        executor = load_executor(run, spec, dataset, split.train, backend or backends.select("cpu"))
+        columns = robustness(executor, split.test, sigmas, noise_seeds)
     write_parquet(
         run / "robustness.parquet", {name: np.asarray(column, COLUMNS[name]) for name, column in columns.items()}
     )

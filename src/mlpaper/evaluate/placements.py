@@ -18,6 +18,7 @@ import numpy as np
 from mlpaper.data.dataset import Dataset
 from mlpaper.data.split import Split
 from mlpaper.engine.backend import Backend
+from mlpaper.engine.executor import Pool, executor_for
 from mlpaper.engine.placement import PLACEMENTS
 from mlpaper.engine.train import Trainer
 from mlpaper.files import write_parquet
@@ -53,23 +54,20 @@ def placements_of_run(
         assert backend.cuda is not None
         backend.cuda.release()  # what the row before held must not count for this one
         whole_epochs = spec.model_copy(update={"batch_size": batch_size, "updates": None})
-        trainer = Trainer(
-            whole_epochs, backend, dataset.images, dataset.labels, split.train, split.validation,
-            len(dataset.classes), placement,
-        )  # fmt: skip
+        pool_of_images = Pool(dataset.images, dataset.labels, len(dataset.classes))
+        executor = executor_for(whole_epochs, backend, pool_of_images, split.train, placement=placement)
+        trainer = Trainer(whole_epochs, executor, split.train, split.validation)
         timed_epoch(trainer)
         seconds = median(timed_epoch(trainer) for _ in range(EPOCHS))
         rows.append((placement, batch_size, seconds, backend.cuda.reserved() / 2**20, len(split.train)))
         log.info("%s, batches of %d: %.3f s per epoch, %.0f MiB on the device", *rows[-1][:4])
-        del trainer
+        del trainer, executor
     columns = zip(*rows, strict=True) if rows else ((),) * len(COLUMNS)
     write_parquet(output, {n: np.asarray(c, COLUMNS[n]) for n, c in zip(COLUMNS, columns, strict=True)})
 
 
 def timed_epoch(trainer: Trainer) -> float:
     """Seconds of one pass of updates over the training images."""
-    backend, begun = trainer.backend, time.perf_counter()
-    totals = backend.zeros((3,), np.float64)
-    trainer.updates(trainer.order(), trainer.learning_rates(trainer.steps_per_epoch), totals)
-    backend.to_host(totals)
+    begun = time.perf_counter()
+    trainer.executor.train(trainer.order(), trainer.learning_rates(trainer.steps_per_epoch), 0, 0)
     return time.perf_counter() - begun

@@ -9,9 +9,7 @@ import numpy as np
 
 from mlpaper.data.dataset import Dataset
 from mlpaper.engine.backend import Backend
-from mlpaper.engine.batches import Batches
-from mlpaper.engine.network import Network
-from mlpaper.engine.train import EVALUATION_ROWS
+from mlpaper.engine.executor import EVALUATION_ROWS, Executor, Pool, executor_for
 from mlpaper.evaluate.scores import Calibration, accuracy, calibration, class_scores, confusion_matrix, macro_f1
 from mlpaper.files import read_json, read_npz
 from mlpaper.spec import RunSpec
@@ -22,40 +20,43 @@ def load_run(folder: Path) -> tuple[RunSpec, dict[str, Any]]:
     return RunSpec.model_validate(read_json(folder / "spec.json")), read_json(folder / "run.json")
 
 
-def load_network(folder: Path, spec: RunSpec, dataset: Dataset, backend: Backend) -> Network:
-    """The trained network of the run in `folder`, ready for batches of `EVALUATION_ROWS`."""
-    network = Network(backend, spec.network, dataset.images.shape[1], len(dataset.classes), EVALUATION_ROWS)
-    network.state[...] = backend.to_device(read_npz(folder / "weights.npz")["state"])
-    return network
+def load_executor(
+    folder: Path, spec: RunSpec, dataset: Dataset, train: np.ndarray, backend: Backend, batch_size: int = 1
+) -> Executor:
+    """The engine with the trained network of the run in `folder`, whatever trained it.
+
+    Raises
+    ------
+    DataError
+        ``weights.npz`` does not fit the network, or was written by an older version.
+    """
+    pool = Pool(dataset.images, dataset.labels, len(dataset.classes))
+    executor = executor_for(spec.model_copy(update={"engine": "mlpaper"}), backend, pool, train, batch_size)
+    weights = folder / "weights.npz"
+    executor.model.load(read_npz(weights), str(weights))
+    return executor
 
 
-def predict(network: Network, batches: Batches, index: np.ndarray) -> dict[str, np.ndarray]:
+def predict(executor: Executor, index: np.ndarray) -> dict[str, np.ndarray]:
     """Columns of `predictions.parquet` for the images `index`.
 
     `prediction` is the class of the largest logit (the first, in a tie), `confidence` its probability, and
     `log_probability` that of the label, in nats.
     """
-    count = len(index)
     columns: dict[str, np.ndarray] = {
         "index": index.astype(np.int64),
-        "label": np.empty(count, dtype=np.int16),
-        "prediction": np.empty(count, dtype=np.int16),
-        "confidence": np.empty(count, dtype=np.float32),
-        "log_probability": np.empty(count, dtype=np.float32),
+        "label": executor.pool.labels[index].astype(np.int16),
+        "prediction": np.empty(len(index), np.int16),
+        "confidence": np.empty(len(index), np.float32),
+        "log_probability": np.empty(len(index), np.float32),
     }
-    backend = network.backend
-    for begin in range(0, count, EVALUATION_ROWS):
+    for begin in range(0, len(index), EVALUATION_ROWS):
         part = slice(begin, begin + EVALUATION_ROWS)
-        x, labels = batches.load(backend.to_device(index[part]))
-        log_probabilities = network.forward(x)
-        backend.ops.log_softmax(log_probabilities, log_probabilities)
-        host, host_labels = backend.to_host(log_probabilities), backend.to_host(labels)
-        rows = np.arange(len(host))
-        best = host.argmax(axis=1)
-        columns["label"][part] = host_labels
-        columns["prediction"][part] = best
-        columns["confidence"][part] = np.exp(host[rows, best])
-        columns["log_probability"][part] = host[rows, host_labels]
+        found = executor.predict(executor.inputs(index[part]))
+        columns["prediction"][part] = found.log_probabilities.argmax(axis=1)
+        columns["confidence"][part] = found.confidence
+        rows = np.arange(len(found.confidence))
+        columns["log_probability"][part] = found.log_probabilities[rows, columns["label"][part]]
     return columns
 
 

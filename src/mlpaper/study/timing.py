@@ -62,24 +62,20 @@ def kind(spec: RunSpec, batch: int) -> RunSpec:
 @cache
 def _cost(spec: RunSpec) -> Cost:
     from mlpaper.engine import backend
-    from mlpaper.engine.train import Trainer
+    from mlpaper.engine.executor import Pool, executor_for
     from mlpaper.evaluate.robustness import robustness
 
-    made: type[Trainer] = Trainer
-    if spec.engine == "torch":
-        from mlpaper.torch_twin import TorchTrainer as made
     batch, classes = int(spec.batch_size), len(get_source(spec.dataset.name).classes)
     weights = sum(a * b for a, b in pairwise([PIXELS, *spec.network.hidden, classes]))
     most = max(ROWS, int(OPERATIONS / (3 * weights)))
     rows, validated, levels = min(batch, most), min(most, 8 * ROWS), [0.1] * 6
     updates, everything, rng = -(-ROWS // rows), np.arange(POOL), np.random.default_rng(0)
-    trainer = made(
-        spec.model_copy(update={"batch_size": rows}), backend.select("cpu"), made_up(INK[spec.dataset.name], POOL),
-        everything % classes, everything, everything[:1], classes,
-    )  # fmt: skip
-    update = _seconds(lambda: trainer.updates(rng.integers(0, POOL, updates * rows), np.zeros(updates), np.zeros(3)))
-    validation = _seconds(lambda: trainer.evaluate(rng.integers(0, POOL, validated)))
-    test = _seconds(lambda: robustness(trainer.network, trainer.batches, spec.input, everything[:ROWS], levels, 1))
+    pool = Pool(made_up(INK[spec.dataset.name], POOL), everything % classes, classes)
+    executor = executor_for(spec, backend.select("cpu"), pool, everything, rows)
+    tested = executor_for(spec.model_copy(update={"engine": "mlpaper"}), backend.select("cpu"), pool, everything, 1)
+    update = _seconds(lambda: executor.train(rng.integers(0, POOL, updates * rows), np.zeros(updates), 0, 0))
+    validation = _seconds(lambda: executor.evaluate(rng.integers(0, POOL, validated)))
+    test = _seconds(lambda: robustness(tested, everything[:ROWS], levels, 1))
     return Cost(update / updates * batch / rows, validation / validated, test / (ROWS * len(levels)))
 
 

@@ -1,4 +1,4 @@
-// Kernels of the operations in gpu.py; what each computes stands in reference.py.
+// Kernels of the operations in gpu.py; reference.py says what each computes.
 //
 // Whole numbers arrive as `integer` and real ones as double, whatever REAL is, so that a call needs no table of types.
 // Sums run in one fixed order: the same inputs give the same bits, and nothing here is an atomic addition.
@@ -25,30 +25,22 @@ KERNEL gather(const pixel *images, const integer *index, const real *table, real
     }
 }
 
-// The place of a pixel is computed as written in the reference, rounding for rounding: its floor decides what is read.
-#if defined(__CUDACC_RTC__) || defined(__CUDACC__)
-#define TIMES(a, b) __dmul_rn(a, b)
-#else
-#define TIMES(a, b) ((a) * (b))
-#endif
-
-KERNEL deform(const real *x, integer side, const integer *down, const integer *right, const double *angle,
-              double background, real *out, integer images) {
+KERNEL deform(const pixel *images, const integer *index, integer side, const integer *down, const integer *right,
+              const double *angle, pixel *out, integer rows) {
     double centre = (side - 1) / 2.0;
-    EACH(i, images * side * side) {
+    EACH(i, rows * side * side) {
         integer n = i / (side * side), row = i / side % side, column = i % side;
+        const pixel *image = images + index[n] * side * side;
         double y = (row - centre) - down[n], z = (column - centre) - right[n];
         double cosine = cos(angle[n]), sine = sin(angle[n]);
-        double from_y = TIMES(cosine, y) + TIMES(sine, z) + centre, from_z = TIMES(cosine, z) - TIMES(sine, y) + centre;
+        double from_y = cosine * y + sine * z + centre, from_z = cosine * z - sine * y + centre;
         integer top = (integer)floor(from_y), left = (integer)floor(from_z);
         double total = 0;
         for (integer r = top; r < top + 2; ++r)
-            for (integer c = left; c < left + 2; ++c) {
-                bool inside = r >= 0 && r < side && c >= 0 && c < side;
-                double value = inside ? (double)x[(n * side + r) * side + c] : background;
-                total += (1 - fabs(from_y - r)) * (1 - fabs(from_z - c)) * value;
-            }
-        out[i] = total;
+            for (integer c = left; c < left + 2; ++c)
+                if (r >= 0 && r < side && c >= 0 && c < side)
+                    total += (1 - fabs(from_y - r)) * (1 - fabs(from_z - c)) * image[r * side + c];
+        out[i] = (pixel)rint(total);
     }
 }
 
@@ -92,56 +84,56 @@ KERNEL add_row(const real *b, real *y, integer rows, integer columns) {
 __device__ real erf_of(real x) { return erf(x * (real)0.70710678118654752); }
 __device__ real sigmoid_of(real x) { return (real)0.5 * (1 + tanh((real)0.5 * x)); }
 
-// Adds bias and skip to a product and activates it, `name`_rows; and the way back with the column sums of one chunk of
-// the rows, `name`_rows_backward. Blocks as in sum_rows.
-#define IN_PLACE(name, value, derivative) \
-    KERNEL name##_rows(const real *b, const real *skip, real *y, integer rows, integer columns) { \
+// An activation y = f(x) and its derivative, where `x` is what the layer keeps: the output, or the input. Two kernels for
+// a layer, with blocks as in sum_rows: `name`_rows adds bias and skip to a product z, and activates it, where y may be z;
+// `name`_rows_backward takes the derivative into dy, and sums the columns of one chunk of the rows. And two for arrays of
+// any shape.
+#define ACTIVATION(name, value, derivative) \
+    KERNEL name##_rows(const real *b, const real *skip, real *z, real *y, integer rows, integer columns) { \
         integer column = (integer)blockIdx.x * LANES + threadIdx.x; \
         if (column >= columns) return; \
         real summand = b[column]; \
         for (integer row = (integer)blockIdx.y * STRIPES + threadIdx.y; row < rows; \
              row += (integer)gridDim.y * STRIPES) { \
             integer i = row * columns + column; \
-            real x = y[i] + summand; \
+            real x = z[i] + summand; \
             if (skip) x += skip[i]; \
+            z[i] = x; \
             y[i] = value; \
         } \
     } \
-    KERNEL name##_rows_backward(const real *y, real *dy, real *out, integer rows, integer columns, integer chunk) { \
+    KERNEL name##_rows_backward(const real *kept, real *dy, real *out, integer rows, integer columns, integer chunk) { \
         integer column = (integer)blockIdx.x * LANES + threadIdx.x; \
         integer first = blockIdx.y * chunk, last = first + chunk < rows ? first + chunk : rows; \
         real sum = 0; \
         if (column < columns) \
             for (integer row = first + threadIdx.y; row < last; row += STRIPES) { \
                 integer i = row * columns + column; \
-                real x = y[i], gradient = dy[i] * (derivative); \
+                real x = kept[i], gradient = dy[i] * (derivative); \
                 dy[i] = gradient; \
                 sum += gradient; \
             } \
         sum = column_sum(sum); \
         if (threadIdx.y == 0 && column < columns) out[blockIdx.y * columns + column] = sum; \
     } \
-    ACTIVATION(name, value, derivative)
-
-#define ACTIVATION(name, value, derivative) \
-    KERNEL name(const real *from, real *to, integer n) { \
+    KERNEL name##_each(const real *from, real *to, integer n) { \
         EACH(i, n) { \
             real x = from[i]; \
             to[i] = value; \
         } \
     } \
-    KERNEL name##_backward(const real *kept, const real *dy, real *dx, integer n) { \
+    KERNEL name##_each_backward(const real *kept, const real *dy, real *dx, integer n) { \
         EACH(i, n) { \
             real x = kept[i]; \
             dx[i] = dy[i] * (derivative); \
         } \
     }
 
-// In a derivative `x` is what the layer kept: the output, or for the last two the input. NaN passes.
-IN_PLACE(relu, x < 0 ? (real)0 : x, x > 0 ? (real)1 : (real)0)
-IN_PLACE(leaky_relu, x > 0 ? x : (real)0.01 * x, x > 0 ? (real)1 : (real)0.01)
-IN_PLACE(sigmoid, sigmoid_of(x), x * (1 - x))
-IN_PLACE(tanh_activation, tanh(x), 1 - x * x)
+// What each keeps stands in activations.py. NaN passes.
+ACTIVATION(relu, x < 0 ? (real)0 : x, x > 0 ? (real)1 : (real)0)
+ACTIVATION(leaky_relu, x > 0 ? x : (real)0.01 * x, x > 0 ? (real)1 : (real)0.01)
+ACTIVATION(sigmoid, sigmoid_of(x), x * (1 - x))
+ACTIVATION(tanh, tanh(x), 1 - x * x)
 ACTIVATION(gelu, x * ((real)0.5 * (1 + erf_of(x))),
            (real)0.5 * (1 + erf_of(x)) + x * ((real)0.39894228040143268 * exp((real)-0.5 * x * x)))
 ACTIVATION(silu, x * sigmoid_of(x), sigmoid_of(x) * (1 + x * (1 - sigmoid_of(x))))

@@ -1,189 +1,280 @@
-"""The inner loops of the CPU, compiled by numba: what `cpu` calls by itself, and `engine.loop` as a part of its own.
+"""The element-wise loops of the CPU, compiled by numba as parts of `loop`.
 
-They are single-threaded: the pipeline runs one job per core. They allocate nothing and raise nothing, since the
-compiled loop is kept and started without numba (`ops.native`).
+They are single-threaded, since the pipeline runs one job per core. They neither allocate nor raise, since the compiled
+loop is started without numba (`ops.native`). Comparisons are written so that NaN stays NaN. Loops that may work in
+place always do: a loop over two arrays that might overlap is not vectorised.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from mlpaper.engine.ops import scalar
-from mlpaper.engine.ops.compiled import compiled
-from mlpaper.engine.ops.reference import NORMAL_DENSITY, PHILOX_MULTIPLIERS, PHILOX_WEYL, SQRT_HALF
+from mlpaper.engine.ops.activations import ACTIVATIONS as READABLE
+from mlpaper.engine.ops.activations import NORMAL_DENSITY, SQRT_HALF
+from mlpaper.engine.ops.compiled import compiled, inlined, part
+from mlpaper.engine.ops.reference import PHILOX_MULTIPLIERS, PHILOX_WEYL
+
+# ---- activations ------------------------------------------------------------------------------------------------------
 
 
-@compiled
-def gather(images, index, table, out):  # type: ignore[no-untyped-def]
-    for i in range(index.shape[0]):
-        row = images[index[i]]
-        for j in range(row.shape[0]):
-            out[i, j] = table[row[j]]
+def _relu(x, real):  # type: ignore[no-untyped-def]
+    return real(0) if x < real(0) else x
 
 
-@compiled
-def add_row(b, y):  # type: ignore[no-untyped-def]
+def _relu_backward(y, dy, real):  # type: ignore[no-untyped-def]
+    return dy if y > real(0) else real(0)
+
+
+def _leaky_relu(x, real):  # type: ignore[no-untyped-def]
+    return x if x > real(0) else real(0.01) * x
+
+
+def _leaky_relu_backward(y, dy, real):  # type: ignore[no-untyped-def]
+    return dy if y > real(0) else real(0.01) * dy
+
+
+def _sigmoid(x, real):  # type: ignore[no-untyped-def]
+    return real(1) / (real(1) + scalar.exp(-x))
+
+
+def _sigmoid_backward(y, dy, real):  # type: ignore[no-untyped-def]
+    return dy * (y * (real(1) - y))
+
+
+def _tanh(x, real):  # type: ignore[no-untyped-def]
+    return scalar.tanh(x)
+
+
+def _tanh_backward(y, dy, real):  # type: ignore[no-untyped-def]
+    return dy * (real(1) - y * y)
+
+
+def _gelu(x, real):  # type: ignore[no-untyped-def]
+    return real(0.5) * x * (real(1) + scalar.erf(real(SQRT_HALF) * x))
+
+
+def _gelu_backward(x, dy, real):  # type: ignore[no-untyped-def]
+    distribution = real(0.5) * (real(1) + scalar.erf(real(SQRT_HALF) * x))
+    return dy * (distribution + x * real(NORMAL_DENSITY) * scalar.exp(-real(0.5) * x * x))
+
+
+def _silu(x, real):  # type: ignore[no-untyped-def]
+    return x / (real(1) + scalar.exp(-x))
+
+
+def _silu_backward(x, dy, real):  # type: ignore[no-untyped-def]
+    s = real(1) / (real(1) + scalar.exp(-x))
+    return dy * s * (real(1) + x * (real(1) - s))
+
+
+ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "relu": (_relu, _relu_backward),
+    "leaky_relu": (_leaky_relu, _leaky_relu_backward),
+    "sigmoid": (_sigmoid, _sigmoid_backward),
+    "tanh": (_tanh, _tanh_backward),
+    "gelu": (_gelu, _gelu_backward),
+    "silu": (_silu, _silu_backward),
+}
+"""f(x), and dL/dx from what is kept and dL/dy, of one number each; see `activations`."""
+
+
+def _forward(name: str) -> Any:
+    """The loop ``y = f(x)``; where the output is kept, `y` is `x`."""
+    value = inlined(ACTIVATIONS[name][0])
+    if READABLE[name].kept == "output":
+
+        def loop(x, y):  # type: ignore[no-untyped-def]
+            for i in range(y.shape[0]):
+                y[i] = value(y[i], y.dtype.type)
+    else:
+
+        def loop(x, y):  # type: ignore[no-untyped-def]
+            for i in range(y.shape[0]):
+                y[i] = value(x[i], y.dtype.type)
+
+    return part(loop)
+
+
+def _backward(name: str) -> Any:
+    """The loop ``dy <- dy f'``."""
+    slope = inlined(ACTIVATIONS[name][1])
+
+    def loop(kept, dy):  # type: ignore[no-untyped-def]
+        for i in range(dy.shape[0]):
+            dy[i] = slope(kept[i], dy[i], dy.dtype.type)
+
+    return part(loop)
+
+
+def _choice(loops: list[Any]) -> Any:
+    """A function of (kind, x, y) that calls the loop whose number is `kind`."""
+    *others, call = (_numbered(number, loop) for number, loop in enumerate(loops))
+    for one in reversed(others):
+        call = _either(one, call)
+    return call
+
+
+def _numbered(number: int, loop: Any) -> Any:
+    def call(kind, x, y):  # type: ignore[no-untyped-def]
+        if kind == number:
+            loop(x, y)
+        return kind == number
+
+    return part(call)
+
+
+def _either(one: Any, other: Any) -> Any:
+    def call(kind, x, y):  # type: ignore[no-untyped-def]
+        return one(kind, x, y) or other(kind, x, y)
+
+    return part(call)
+
+
+activate = _choice([_forward(name) for name in READABLE])
+"""``y = f(x)`` of flat arrays, for the activation of a number."""
+activate_backward = _choice([_backward(name) for name in READABLE])
+"""``dy <- dy f'(kept)`` of flat arrays."""
+
+# ---- batches: flat arrays, or matrices (N, H) --------------------------------------------------------------------------
+
+
+@part
+def clear(y):  # type: ignore[no-untyped-def]
     for i in range(y.shape[0]):
-        for j in range(y.shape[1]):
-            y[i, j] += b[j]
+        y[i] = 0
 
 
-@compiled
-def sum_rows(x, out):  # type: ignore[no-untyped-def]
-    for j in range(out.shape[0]):
-        out[j] = 0
+@part
+def copy(y, x):  # type: ignore[no-untyped-def]
+    for i in range(y.shape[0]):
+        y[i] = x[i]
+
+
+@part
+def add(y, x):  # type: ignore[no-untyped-def]
+    for i in range(y.shape[0]):
+        y[i] += x[i]
+
+
+@part
+def add_scaled(y, x, factor):  # type: ignore[no-untyped-def]
+    for i in range(y.shape[0]):
+        y[i] += factor * x[i]
+
+
+@part
+def scale(x, factor):  # type: ignore[no-untyped-def]
+    for i in range(x.shape[0]):
+        x[i] *= factor
+
+
+@part
+def add_rows(x, out):  # type: ignore[no-untyped-def]
+    """``out += sum_n x_n``."""
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
             out[j] += x[i, j]
 
 
-@compiled
-def sum_rows_of_relu(y, dy, out):  # type: ignore[no-untyped-def]
-    """`relu_backward` and `sum_rows` of what comes out, for matrices, in one go."""
-    zero = y.dtype.type(0)
-    for j in range(out.shape[0]):
-        out[j] = 0
-    for i in range(y.shape[0]):
-        for j in range(y.shape[1]):
-            value = dy[i, j] if y[i, j] > zero else zero
-            dy[i, j] = value
-            out[j] += value
+@part
+def add_rows_and_products(dy, x, sums, products):  # type: ignore[no-untyped-def]
+    """``sums += sum_n dy_n``, ``products += sum_n dy_n x_n``."""
+    for i in range(dy.shape[0]):
+        for j in range(dy.shape[1]):
+            sums[j] += dy[i, j]
+            products[j] += dy[i, j] * x[i, j]
 
 
-# Activations work on flat arrays. Comparisons are written so that NaN passes. What can work in place does so, and only
-# so: a compiler that must reckon with two arrays being one makes slow code.
-
-
-@compiled
-def relu(y):  # type: ignore[no-untyped-def]
-    zero = y.dtype.type(0)
-    for i in range(y.shape[0]):
-        y[i] = zero if y[i] < zero else y[i]
-
-
-@compiled
-def relu_backward(y, dy):  # type: ignore[no-untyped-def]
-    zero = y.dtype.type(0)
-    for i in range(y.shape[0]):
-        dy[i] = dy[i] if y[i] > zero else zero
-
-
-@compiled
-def leaky_relu(y):  # type: ignore[no-untyped-def]
-    zero, slope = y.dtype.type(0), y.dtype.type(0.01)
-    for i in range(y.shape[0]):
-        y[i] = y[i] if y[i] > zero else slope * y[i]
-
-
-@compiled
-def leaky_relu_backward(y, dy):  # type: ignore[no-untyped-def]
-    zero, slope = y.dtype.type(0), y.dtype.type(0.01)
-    for i in range(y.shape[0]):
-        dy[i] = dy[i] if y[i] > zero else slope * dy[i]
-
-
-@compiled
-def sigmoid(y):  # type: ignore[no-untyped-def]
-    one = y.dtype.type(1)
-    for i in range(y.shape[0]):
-        y[i] = one / (one + scalar.exp(-y[i]))
-
-
-@compiled
-def sigmoid_backward(y, dy):  # type: ignore[no-untyped-def]
-    one = y.dtype.type(1)
-    for i in range(y.shape[0]):
-        dy[i] *= y[i] * (one - y[i])
-
-
-@compiled
-def tanh(y):  # type: ignore[no-untyped-def]
-    for i in range(y.shape[0]):
-        y[i] = scalar.tanh(y[i])
-
-
-@compiled
-def tanh_backward(y, dy):  # type: ignore[no-untyped-def]
-    one = y.dtype.type(1)
-    for i in range(y.shape[0]):
-        dy[i] *= one - y[i] * y[i]
-
-
-@compiled
-def gelu(x, y):  # type: ignore[no-untyped-def]
-    one, half, root = x.dtype.type(1), x.dtype.type(0.5), x.dtype.type(SQRT_HALF)
-    for i in range(x.shape[0]):
-        y[i] = half * x[i] * (one + scalar.erf(root * x[i]))
-
-
-@compiled
-def gelu_backward(x, dy, dx):  # type: ignore[no-untyped-def]
-    one, half, root = x.dtype.type(1), x.dtype.type(0.5), x.dtype.type(SQRT_HALF)
-    density = x.dtype.type(NORMAL_DENSITY)
-    for i in range(x.shape[0]):
-        slope = half * (one + scalar.erf(root * x[i])) + x[i] * density * scalar.exp(-half * x[i] * x[i])
-        dx[i] = dy[i] * slope
-
-
-@compiled
-def silu(x, y):  # type: ignore[no-untyped-def]
-    one = x.dtype.type(1)
-    for i in range(x.shape[0]):
-        y[i] = x[i] / (one + scalar.exp(-x[i]))
-
-
-@compiled
-def silu_backward(x, dy, dx):  # type: ignore[no-untyped-def]
-    one = x.dtype.type(1)
-    for i in range(x.shape[0]):
-        s = one / (one + scalar.exp(-x[i]))
-        dx[i] = dy[i] * s * (one + x[i] * (one - s))
-
-
-@compiled
-def batch_norm(x, gamma, beta, epsilon, normal, y, mean, variance, inverse):  # type: ignore[no-untyped-def]
-    """See `reference.batch_norm`; `inverse` is space for a row."""
-    one, width = x.dtype.type(1), x.shape[1]
-    share = one / x.dtype.type(x.shape[0])
-    sum_rows(x, mean)
-    for j in range(width):
+@part
+def moments(x, mean, variance):  # type: ignore[no-untyped-def]
+    """Mean and biased variance (divided by N) of every column."""
+    share = x.dtype.type(1) / x.dtype.type(x.shape[0])
+    clear(mean)
+    add_rows(x, mean)
+    for j in range(x.shape[1]):
         mean[j] *= share
         variance[j] = 0
     for i in range(x.shape[0]):
-        for j in range(width):
+        for j in range(x.shape[1]):
             away = x[i, j] - mean[j]
             variance[j] += away * away
-    for j in range(width):
+    for j in range(x.shape[1]):
         variance[j] *= share
-        inverse[j] = one / math.sqrt(variance[j] + epsilon)
-    for i in range(x.shape[0]):
+
+
+@part
+def deviation(mean, variance, epsilon, shift, factor):  # type: ignore[no-untyped-def]
+    """What `normalise` takes: the mean, and one over the standard deviation."""
+    for j in range(len(mean)):
+        shift[j] = mean[j]
+        factor[j] = shift.dtype.type(1) / math.sqrt(variance[j] + epsilon)
+
+
+@part
+def follow(running, mean, variance, count, share):  # type: ignore[no-untyped-def]
+    """See `reference.Ops.follow`."""
+    real = running.dtype.type
+    stay, go, unbiased = real(1 - share), real(share), real(share * count / max(count - 1, 1))
+    for j in range(running.shape[1]):
+        running[0, j] = stay * running[0, j] + go * mean[j]
+        running[1, j] = stay * running[1, j] + unbiased * variance[j]
+
+
+@part
+def normalise(z, shift, factor, gamma, beta, s):  # type: ignore[no-untyped-def]
+    """``z <- (z - shift) factor``, ``s = z gamma + beta``."""
+    for i in range(z.shape[0]):
+        for j in range(z.shape[1]):
+            z[i, j] = (z[i, j] - shift[j]) * factor[j]
+            s[i, j] = z[i, j] * gamma[j] + beta[j]
+
+
+@part
+def batch_norm_backward(normal, ds, factor, share, dgamma, dbeta, dz):  # type: ignore[no-untyped-def]
+    """See `reference.Ops.batch_norm_backward`; `factor` is gamma / std, `share` is 1 / N."""
+    for i in range(ds.shape[0]):
+        for j in range(ds.shape[1]):
+            dz[i, j] = factor[j] * (ds[i, j] - share * dbeta[j] - normal[i, j] * (share * dgamma[j]))
+
+
+@part
+def dropout(y, mask, position, words, probability, seed, stream, step):  # type: ignore[no-untyped-def]
+    """`reference.Ops.dropout` in place; `mask` is 1 where a unit is kept.
+
+    Row n was row ``position[n]`` of the batch as drawn, and has that row's words.
+    """
+    width, real = y.shape[1], y.dtype.type
+    blocks = (width + 3) // 4
+    least, factor = np.uint32(probability * 4294967296.0), real(1 / (1 - probability))
+    low, high = step & MASK, step >> SHIFT
+    for n in range(y.shape[0]):
+        for q in range(blocks):
+            a, b, c, d = philox(np.uint64(position[n] * blocks + q), ZERO, low, high, seed, stream)
+            words[4 * q], words[4 * q + 1], words[4 * q + 2], words[4 * q + 3] = a, b, c, d
         for j in range(width):
-            normal[i, j] = (x[i, j] - mean[j]) * inverse[j]
-            y[i, j] = normal[i, j] * gamma[j] + beta[j]
+            mask[n, j] = words[j] >= least
+            y[n, j] = y[n, j] * factor if words[j] >= least else real(0)
 
 
-@compiled
-def batch_norm_backward(normal, variance, gamma, epsilon, dy, dgamma, dbeta, dx, factor):  # type: ignore[no-untyped-def]
-    """See `reference.batch_norm_backward`; `factor` is space for a row."""
-    one, width = dy.dtype.type(1), dy.shape[1]
-    share = one / dy.dtype.type(dy.shape[0])
-    for j in range(width):
-        dgamma[j] = dbeta[j] = 0
-        factor[j] = gamma[j] / math.sqrt(variance[j] + epsilon)
+@part
+def dropout_backward(dy, mask, probability):  # type: ignore[no-untyped-def]
+    real = dy.dtype.type
+    factor = real(1 / (1 - probability))
     for i in range(dy.shape[0]):
-        for j in range(width):
-            dbeta[j] += dy[i, j]
-            dgamma[j] += dy[i, j] * normal[i, j]
-    for i in range(dy.shape[0]):
-        for j in range(width):
-            dx[i, j] = factor[j] * (dy[i, j] - share * dbeta[j] - normal[i, j] * (share * dgamma[j]))
+        dy[i] = dy[i] * factor if mask[i] != 0 else real(0)
 
 
-@compiled
+# ---- losses: `scale` multiplies the gradient; `totals` as in `losses.Loss.gradient` ------------------------------------
+
+
+@part
 def exponentials(row, largest, out):  # type: ignore[no-untyped-def]
-    """``out = scalar.exp(row - largest)``; returns the sum, taken in four parts that do not wait for each other."""
+    """``out = exp(row - largest)``; returns the sum, taken in four parts that do not wait for each other."""
     for k in range(row.shape[0]):
         out[k] = scalar.exp(row[k] - largest)
     a = b = c = d = largest - largest  # zero of the array's type, or NaN
@@ -198,32 +289,52 @@ def exponentials(row, largest, out):  # type: ignore[no-untyped-def]
     return (a + b) + (c + d)
 
 
-@compiled
+@part
+def largest_of(row):  # type: ignore[no-untyped-def]
+    """The largest number of a row and its place, the first in a tie."""
+    largest, place = row[0], 0
+    for k in range(1, row.shape[0]):
+        if row[k] > largest:
+            largest, place = row[k], k
+    return largest, place
+
+
+@part
+def log_softmax(logits, out, confidence):  # type: ignore[no-untyped-def]
+    """See `reference.Ops.log_softmax`; `confidence` (N,) receives the probability of the largest."""
+    for i in range(logits.shape[0]):
+        largest, _ = largest_of(logits[i])
+        total = exponentials(logits[i], largest, out[i])
+        log_total, confidence[i] = logits.dtype.type(scalar.log(np.float64(total))), logits.dtype.type(1) / total
+        for k in range(logits.shape[1]):
+            out[i, k] = (logits[i, k] - largest) - log_total
+
+
+@part
 def cross_entropy(logits, labels, scale, dlogits, totals):  # type: ignore[no-untyped-def]
-    loss_sum = 0.0
-    correct = 0
+    loss_sum, correct = 0.0, 0
     for i in range(logits.shape[0]):
         row, drow, label = logits[i], dlogits[i], labels[i]
-        largest = row[0]
-        argmax = 0
-        for k in range(1, row.shape[0]):
-            if row[k] > largest:
-                largest = row[k]
-                argmax = k
-        correct += argmax == label
+        largest, place = largest_of(row)
+        correct += place == label
         own = row[label] - largest
         total = exponentials(row, largest, drow)
-        loss_sum += math.log(total) - own
+        loss_sum += scalar.log(np.float64(total)) - own
         factor = scale / total
         for k in range(row.shape[0]):
             drow[k] *= factor
         drow[label] -= scale
+    _add_totals(loss_sum, correct, totals)
+
+
+@part
+def _add_totals(loss_sum, correct, totals):  # type: ignore[no-untyped-def]
     totals[0] += loss_sum
     totals[1] += correct
     totals[2] += math.isfinite(totals[0])
 
 
-@compiled
+@part
 def weighted_cross_entropy(logits, labels, targets, scale, dlogits, totals):  # type: ignore[no-untyped-def]
     one = logits.dtype.type(1)
     cross_entropy(logits, labels, one, dlogits, totals)
@@ -237,42 +348,35 @@ def weighted_cross_entropy(logits, labels, targets, scale, dlogits, totals):  # 
             dlogits[i, k] = scale * (total * dlogits[i, k] - targets[label, k])
 
 
-@compiled
+@part
 def against_one_hot(outputs, labels, doutputs):  # type: ignore[no-untyped-def]
-    """``doutputs = outputs - onehot(labels)``; how many labels have the largest output, the first in a tie."""
+    """``doutputs = outputs - onehot(labels)``; returns how many predictions are right."""
     correct = 0
     for i in range(outputs.shape[0]):
-        argmax = 0
-        for k in range(outputs.shape[1]):
-            doutputs[i, k] = outputs[i, k]
-            if outputs[i, k] > outputs[i, argmax]:
-                argmax = k
+        _, place = largest_of(outputs[i])
+        copy(doutputs[i], outputs[i])
         doutputs[i, labels[i]] -= 1
-        correct += argmax == labels[i]
+        correct += place == labels[i]
     return correct
 
 
-@compiled
+@part
 def squared_error(outputs, labels, scale, doutputs, totals):  # type: ignore[no-untyped-def]
-    totals[1] += against_one_hot(outputs, labels, doutputs)
-    factor = 2 * scale / outputs.dtype.type(outputs.shape[1])
-    factor = outputs.dtype.type(factor)
-    loss_sum = 0.0
+    correct, loss_sum = against_one_hot(outputs, labels, doutputs), 0.0
+    factor = outputs.dtype.type(2 * scale / outputs.dtype.type(outputs.shape[1]))
     for i in range(outputs.shape[0]):
         squares = 0.0
         for k in range(outputs.shape[1]):
             squares += doutputs[i, k] * doutputs[i, k]
             doutputs[i, k] *= factor
         loss_sum += squares / outputs.shape[1]
-    totals[0] += loss_sum
-    totals[2] += math.isfinite(totals[0])
+    _add_totals(loss_sum, correct, totals)
 
 
-@compiled
+@part
 def absolute_error(outputs, labels, scale, doutputs, totals):  # type: ignore[no-untyped-def]
-    totals[1] += against_one_hot(outputs, labels, doutputs)
+    correct, loss_sum = against_one_hot(outputs, labels, doutputs), 0.0
     factor = scale / outputs.dtype.type(outputs.shape[1])
-    loss_sum = 0.0
     for i in range(outputs.shape[0]):
         distance = 0.0
         for k in range(outputs.shape[1]):
@@ -280,23 +384,13 @@ def absolute_error(outputs, labels, scale, doutputs, totals):  # type: ignore[no
             distance += abs(difference)
             doutputs[i, k] = factor if difference > 0 else -factor if difference < 0 else 0 * difference
         loss_sum += distance / outputs.shape[1]
-    totals[0] += loss_sum
-    totals[2] += math.isfinite(totals[0])
+    _add_totals(loss_sum, correct, totals)
 
 
-@compiled
-def add_scaled(y, x, factor):  # type: ignore[no-untyped-def]
-    for i in range(y.shape[0]):
-        y[i] += factor * x[i]
+# ---- optimisers: flat arrays -------------------------------------------------------------------------------------------
 
 
-@compiled
-def scale(x, factor):  # type: ignore[no-untyped-def]
-    for i in range(x.shape[0]):
-        x[i] *= factor
-
-
-@compiled
+@part
 def clip_norm(x, largest):  # type: ignore[no-untyped-def]
     squares = 0.0
     for i in range(x.shape[0]):
@@ -306,25 +400,37 @@ def clip_norm(x, largest):  # type: ignore[no-untyped-def]
         scale(x, x.dtype.type(ratio))
 
 
-@compiled
+@part
 def momentum(theta, gradient, velocity, learning_rate, mu):  # type: ignore[no-untyped-def]
     for i in range(theta.shape[0]):
         velocity[i] = mu * velocity[i] + gradient[i]
         theta[i] -= learning_rate * velocity[i]
 
 
-@compiled
+@part
 def nesterov(theta, gradient, velocity, learning_rate, mu):  # type: ignore[no-untyped-def]
     for i in range(theta.shape[0]):
         velocity[i] = mu * velocity[i] + gradient[i]
         theta[i] -= learning_rate * (gradient[i] + mu * velocity[i])
 
 
-@compiled
+@part
+def power(base, exponent):  # type: ignore[no-untyped-def]
+    """``base ** exponent`` for a whole exponent from 0 on, by repeated squaring: the same bits with any C library."""
+    result = 1.0
+    while exponent != 0:
+        if exponent & 1:
+            result *= base
+        exponent >>= 1
+        base *= base
+    return result
+
+
+@part
 def adam(theta, gradient, m, v, learning_rate, beta1, beta2, epsilon, step):  # type: ignore[no-untyped-def]
     real = theta.dtype.type
-    rate = real(learning_rate / (1 - beta1**step))
-    correction = real(1 / (1 - beta2**step))
+    rate = real(learning_rate / (1 - power(beta1, step)))
+    correction = real(1 / (1 - power(beta2, step)))
     b1, rest1, b2, rest2, e = real(beta1), real(1 - beta1), real(beta2), real(1 - beta2), real(epsilon)
     for i in range(theta.shape[0]):
         g = gradient[i]
@@ -333,6 +439,8 @@ def adam(theta, gradient, m, v, learning_rate, beta1, beta2, epsilon, step):  # 
         theta[i] -= rate * m[i] / (math.sqrt(v[i] * correction) + e)
 
 
+# ---- random numbers ---------------------------------------------------------------------------------------------------
+
 M0, M1 = (np.uint64(value) for value in PHILOX_MULTIPLIERS)
 W0, W1 = (np.uint64(value) for value in PHILOX_WEYL)
 MASK = np.uint64(0xFFFFFFFF)
@@ -340,8 +448,9 @@ SHIFT = np.uint64(32)
 ZERO = np.uint64(0)
 
 
-@compiled
+@part
 def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
+    """See `reference.philox`."""
     for _ in range(10):
         p0 = c0 * M0
         p1 = c2 * M1
@@ -351,11 +460,22 @@ def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     return c0, c1, c2, c3
 
 
-@compiled
+@part
 def normal_pair(a, b):  # type: ignore[no-untyped-def]
+    """Two standard normal numbers from two words, by Box and Muller."""
     radius = math.sqrt(-2.0 * math.log((np.float64(a) + 1.0) / 4294967296.0))
     angle = np.float64(b) * (2.0 * math.pi / 4294967296.0)
     return radius * math.cos(angle), radius * math.sin(angle)
+
+
+# ---- what `cpu` calls by itself -----------------------------------------------------------------------------------------
+
+
+@compiled
+def gather(images, index, table, out):  # type: ignore[no-untyped-def]
+    for i in range(index.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = table[images[index[i], j]]
 
 
 @compiled
@@ -373,3 +493,21 @@ def add_noise(x, noise, sigma, out):  # type: ignore[no-untyped-def]
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
             out[i, j] = min(max(x[i, j] + sigma * noise[i, j], 0), 1)
+
+
+@compiled
+def deform(images, index, side, down, right, cosine, sine, out):  # type: ignore[no-untyped-def]
+    """See `reference.Ops.deform`."""
+    centre = (side - 1) / 2
+    for n in range(index.shape[0]):
+        for i in range(side):
+            for j in range(side):
+                y, z = i - centre - down[n], j - centre - right[n]
+                from_y, from_z = cosine[n] * y + sine[n] * z + centre, cosine[n] * z - sine[n] * y + centre
+                top, left, total = math.floor(from_y), math.floor(from_z), 0.0
+                for r in (top, top + 1):
+                    for c in (left, left + 1):
+                        if 0 <= r < side and 0 <= c < side:
+                            share = (1 - abs(from_y - r)) * (1 - abs(from_z - c))
+                            total += share * images[index[n], int(r) * side + int(c)]
+                out[n, i * side + j] = np.uint8(round(total))

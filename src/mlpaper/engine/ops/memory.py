@@ -13,8 +13,10 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.np.arrayobj import populate_array
 
 from mlpaper.engine.ops.compiled import inlined, intrinsic
+from mlpaper.engine.ops.interface import ELEMENTS, Memory, element_type
 
 _I64 = ir.IntType(64)
 carray: Any = numba.carray  # type: ignore[attr-defined]
@@ -95,18 +97,33 @@ def put(context, array, index, value):  # type: ignore[no-untyped-def]
     return types.void(array, types.int64, value), emit
 
 
-def pointer_to(dtype: Any) -> Any:
-    """A function of compiled code: an address as a pointer to elements of a type."""
-    element = numba.from_dtype(np.dtype(dtype))
+def unpacker(real: np.dtype[Any]) -> Any:
+    """A function of compiled code: a pointer to `interface.addresses` as the `interface.Memory` that it describes."""
+    kinds = [
+        types.Array(numba.from_dtype(element_type(name, real)), ELEMENTS[name][1], "C") for name in Memory._fields
+    ]
+    memory = types.NamedTuple(kinds, Memory)
 
     @intrinsic
-    def pointer(context, place):  # type: ignore[no-untyped-def]
+    def unpack(context, addresses):  # type: ignore[no-untyped-def]
         def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
-            return builder.inttoptr(values[0], context.get_value_type(signature.return_type))
+            def number(row, column):  # type: ignore[no-untyped-def]
+                return builder.load(builder.gep(values[0], [_I64(3 * row + column)]))
 
-        return types.CPointer(element)(types.int64), emit
+            arrays = []
+            for row, kind in enumerate(kinds):
+                array = context.make_array(kind)(context, builder)
+                size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+                shape = [number(row, 1 + axis) for axis in range(kind.ndim)]
+                strides = [_I64(size)] if kind.ndim == 1 else [builder.mul(shape[1], _I64(size)), _I64(size)]
+                data = builder.inttoptr(number(row, 0), array.data.type)
+                populate_array(array, data, shape, strides, _I64(size), meminfo=None)
+                arrays.append(array._getvalue())
+            return context.make_tuple(builder, memory, arrays)
 
-    return pointer
+        return memory(addresses), emit
+
+    return unpack
 
 
 @intrinsic

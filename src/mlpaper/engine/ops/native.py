@@ -49,7 +49,7 @@ def folder() -> Path:
     settings = sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_") and item[0] not in _NEUTRAL)
     digest = hashlib.sha256(repr((version("numba"), version("llvmlite"), target, settings)).encode())
     here = Path(__file__).parent
-    for source in (*sorted(here.glob("*.py")), here.parent / "instructions.py", here.parent / "loop.py"):
+    for source in (*sorted(here.glob("*.py")), here.parent / "network.py"):
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
     root = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("mlpaper")
     return Path(root) / f"compiled-{digest.hexdigest()[:16]}"
@@ -193,15 +193,3 @@ def _start(code: bytes, name: str) -> int:
     if not address:
         raise RuntimeError(f"there is no function {name} in its compiled code")
     return address
-
-
-def address_of_gemm(dtype: np.dtype[Any]) -> int:
-    """Where the matrix product of SciPy's BLAS lies in memory, for numbers of a type; see `blas.gemm`."""
-    from scipy.linalg import cython_blas
-
-    function = cython_blas.__pyx_capi__["sgemm" if dtype == np.float32 else "dgemm"]
-    python = ctypes.pythonapi
-    python.PyCapsule_GetName.restype, python.PyCapsule_GetName.argtypes = ctypes.c_char_p, [ctypes.py_object]
-    python.PyCapsule_GetPointer.restype = ctypes.c_void_p
-    python.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
-    return int(python.PyCapsule_GetPointer(function, python.PyCapsule_GetName(function)))

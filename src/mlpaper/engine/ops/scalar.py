@@ -69,6 +69,11 @@ def erf(x: Any) -> Any:
     raise NotImplementedError("only in compiled code")
 
 
+def log(x: Any) -> Any:
+    """Natural logarithm of a double-precision number above 0, the same bits everywhere (C libraries differ)."""
+    raise NotImplementedError("only in compiled code")
+
+
 @overload(exp)
 def _exp(x):  # type: ignore[no-untyped-def]
     if x is not types.float32:
@@ -118,3 +123,33 @@ def _erf(x):  # type: ignore[no-untyped-def]
         return over / ((((p * z + q) * z + r) * z + s) * z + t)
 
     return single
+
+
+_LOG = (
+    6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01, 2.222219843214978396e-01,
+    1.818357216161805012e-01, 1.531383769920937332e-01, 1.479819860511658591e-01,
+)  # fmt: skip
+_DOUBLE_LN2_HIGH, _DOUBLE_LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
+
+
+@overload(log)
+def _log(x):  # type: ignore[no-untyped-def]
+    """FreeBSD's msun (e_log.c): ``x = 2^k (1 + f)``, and a polynomial in ``s = f / (2 + f)``; below 1 ulp."""
+    a, b, c, d, e, f7, g = _LOG
+
+    def double(x):  # type: ignore[no-untyped-def]
+        if not x < np.inf:
+            return x
+        bits = np.float64(x).view(np.int64)
+        k = (bits >> 52) - 1023
+        f = np.int64((bits & 0xFFFFFFFFFFFFF) | 0x3FF0000000000000).view(np.float64)
+        if f > 1.4142135623730951:
+            f, k = 0.5 * f, k + 1
+        f -= 1.0
+        s = f / (2.0 + f)
+        z = s * s
+        r = z * (a + z * (b + z * (c + z * (d + z * (e + z * (f7 + z * g))))))
+        half = 0.5 * f * f
+        return k * _DOUBLE_LN2_HIGH - ((half - (s * (half + r) + k * _DOUBLE_LN2_LOW)) - f)
+
+    return double

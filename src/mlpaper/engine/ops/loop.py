@@ -1,0 +1,337 @@
+"""The compiled loop over the batches of an epoch.
+
+It is compiled once for all networks, since a network is data: a table of steps (`engine.network`). It calls kernels
+(`ops.kernels`) and products (`ops.product`, `ops.pixels`). Processing a batch neither allocates nor raises.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+
+from mlpaper.engine.network import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, NONE
+from mlpaper.engine.ops import kernels
+from mlpaper.engine.ops.compiled import OPTIONS, inlined, part
+from mlpaper.engine.ops.denormals import flush_denormals, restore
+from mlpaper.engine.ops.interface import (
+    CROSS_ENTROPY,
+    DESCENT,
+    GRADIENT,
+    MOMENTUM,
+    NESTEROV,
+    SQUARED_ERROR,
+    TRAIN,
+    WEIGHTED_CROSS_ENTROPY,
+)
+from mlpaper.engine.ops.memory import carray, matrix, unpacker
+from mlpaper.engine.ops.pixels import Batch, multiply_images, multiply_pixels
+from mlpaper.engine.ops.product import ONE, Scratch, multiply
+from mlpaper.engine.ops.product import NONE as NO_STEP
+from mlpaper.engine.ops.tiling import ROWS
+
+CHUNK = 4096
+"""Values that element-wise passes take at a time: all passes over a chunk find it in the first-level cache."""
+
+
+@inlined
+def _scratch(m):  # type: ignore[no-untyped-def]
+    return Scratch(m.work, m.block, m.packed, m.places, m.counts)
+
+
+# ---- forwards ---------------------------------------------------------------------------------------------------------
+
+
+@inlined
+def _forward(m, rows, begin, count, step):  # type: ignore[no-untyped-def]
+    """Values of all steps for the `count` images from `begin` on; `step` 0 is evaluation."""
+    for c in range(len(m.steps)):
+        it = m.steps[c]
+        _affine(m, it, rows, begin, count)
+        if it.gamma != NONE:
+            _statistics(m, it, rows, count, step)
+        if it.activation != NONE and (it.relu == 0 or it.mask != NONE):
+            _elementwise(m, it, rows, count, step)
+
+
+@inlined
+def _affine(m, it, rows, begin, count):  # type: ignore[no-untyped-def]
+    """``z = x W + b``, and ReLU where nothing comes in between."""
+    d, h, z_at, real = it.inputs, it.outputs, it.z * rows, m.theta.dtype.type
+    least, background = real(0) if it.relu == 1 else real(-np.inf), m.settings[0].background
+    if it.x == NONE and len(m.inputs) == 0:
+        bias = m.theta[it.b : it.b + h]
+        if background != 0:
+            _shifted_bias(matrix(m.theta, it.w, d, h), bias, real(background), m.row[:h])
+            bias = m.row[:h]
+        batch = Batch(m.images, m.index[:count], m.table)
+        multiply_images(batch, h, (m.theta, it.w), (bias, NO_STEP), least, (m.values, z_at), _scratch(m))
+    else:
+        x, skip = (m.values, it.x * rows, d, ONE), it.sparse_input == 1 and count > 1
+        if it.x == NONE:
+            x, skip = (m.inputs, begin * d, d, ONE), True
+        w, b = (m.theta, it.w, h, ONE), (m.theta, it.b, NO_STEP)
+        multiply(count, h, d, x, w, b, real(1), least, (m.values, z_at, h), skip, _scratch(m))
+
+
+@part
+def _shifted_bias(w, b, background, out):  # type: ignore[no-untyped-def]
+    """``x W + b = (x - background) W + out``."""
+    kernels.clear(out)
+    kernels.add_rows(w, out)
+    for j in range(len(out)):
+        out[j] = b[j] + background * out[j]
+
+
+@inlined
+def _statistics(m, it, rows, count, step):  # type: ignore[no-untyped-def]
+    """Batch norm as a subtrahend and a factor per column, the two rows of `row`; training follows the batch's."""
+    h, real = it.outputs, m.theta.dtype.type
+    shift, factor = m.row[:h], m.row[h : 2 * h]
+    running, epsilon = m.statistics[:, it.column : it.column + h], real(BATCH_NORM_EPSILON)
+    if step == 0:
+        kernels.deviation(running[0], running[1], epsilon, shift, factor)
+    else:
+        mean, variance = m.means[it.column : it.column + h], m.variances[it.column : it.column + h]
+        kernels.moments(matrix(m.values, it.z * rows, count, h), mean, variance)
+        kernels.deviation(mean, variance, epsilon, shift, factor)
+        kernels.follow(running, mean, variance, count, BATCH_NORM_MOMENTUM)
+
+
+@inlined
+def _elementwise(m, it, rows, count, step):  # type: ignore[no-untyped-def]
+    """Everything after ``z = x W + b``, chunk by chunk: batch norm, skip, activation, dropout."""
+    h, settings = it.outputs, m.settings[0]
+    height = max(1, CHUNK // h)
+    for n in range(0, count, height):
+        size = min(height, count - n) * h
+        z_at, s_at, a_at, y_at = it.z * rows + n * h, it.s * rows + n * h, it.a * rows + n * h, it.y * rows + n * h
+        s, a = m.values[s_at : s_at + size], m.values[a_at : a_at + size]
+        if it.gamma != NONE:
+            gamma, beta = m.theta[it.gamma : it.gamma + h], m.theta[it.beta : it.beta + h]
+            z2, s2 = matrix(m.values, z_at, size // h, h), matrix(m.values, s_at, size // h, h)
+            kernels.normalise(z2, m.row[:h], m.row[h : 2 * h], gamma, beta, s2)
+        if it.skip != NONE:
+            skip_at = it.skip * rows + n * h
+            kernels.add(s, m.values[skip_at : skip_at + size])
+        if it.relu == 0:
+            kernels.activate(it.activation, s, a)
+        if it.y != it.a:
+            kernels.copy(m.values[y_at : y_at + size], a)
+        if it.mask != NONE and step != 0:
+            y2, mask = matrix(m.values, y_at, size // h, h), matrix(m.masks, it.mask * rows + n * h, size // h, h)
+            position, stream = m.position[n : n + size // h], np.uint64(it.stream)
+            kernels.dropout(y2, mask, position, m.words, settings.dropout, settings.seed, stream, np.uint64(step))
+
+
+# ---- backwards --------------------------------------------------------------------------------------------------------
+
+
+@inlined
+def _backward(m, rows, begin, count, mode, rate):  # type: ignore[no-untyped-def]
+    """Gradients of all parameters, from that of the outputs; where `direct`, the weights after the update instead."""
+    real = m.theta.dtype.type
+    direct = m.settings[0].direct == 1 and mode == TRAIN
+    target, alpha = (m.theta, real(-rate)) if direct else (m.gradient, real(1))
+    for c in range(len(m.steps) - 1, -1, -1):
+        it = m.steps[c]
+        _elementwise_backward(m, it, rows, count)
+        _affine_backward(m, it, rows, begin, count, direct, target, alpha)
+
+
+@inlined
+def _elementwise_backward(m, it, rows, count):  # type: ignore[no-untyped-def]
+    """From the gradient of y to those of z, b, gamma and beta, chunk by chunk."""
+    h = it.outputs
+    height = max(1, CHUNK // h)
+    db = m.gradient[it.b : it.b + h]
+    kernels.clear(db)
+    if it.gamma != NONE:
+        kernels.clear(m.gradient[it.gamma : it.gamma + h])
+        kernels.clear(m.gradient[it.beta : it.beta + h])
+    for n in range(0, count, height):
+        size = min(height, count - n) * h
+        y_at, a_at, kept_at = it.y * rows + n * h, it.a * rows + n * h, it.kept * rows + n * h
+        ds, ds2 = m.gradients[a_at : a_at + size], matrix(m.gradients, a_at, size // h, h)
+        if it.y != it.a:
+            kernels.copy(ds, m.gradients[y_at : y_at + size])
+        if it.mask != NONE:
+            mask_at = it.mask * rows + n * h
+            kernels.dropout_backward(ds, m.masks[mask_at : mask_at + size], m.settings[0].dropout)
+        if it.activation != NONE:
+            kernels.activate_backward(it.activation, m.values[kept_at : kept_at + size], ds)
+        if it.gamma == NONE:
+            kernels.add_rows(ds2, db)
+        else:
+            normal, dgamma = matrix(m.values, it.z * rows + n * h, size // h, h), m.gradient[it.gamma : it.gamma + h]
+            kernels.add_rows_and_products(ds2, normal, m.gradient[it.beta : it.beta + h], dgamma)
+    if it.gamma != NONE:
+        _batch_norm_backward(m, it, rows, count, height, db)
+
+
+@inlined
+def _batch_norm_backward(m, it, rows, count, height, db):  # type: ignore[no-untyped-def]
+    """From the gradient of s to that of z, and of b."""
+    h, real = it.outputs, m.theta.dtype.type
+    dbeta, dgamma = m.gradient[it.beta : it.beta + h], m.gradient[it.gamma : it.gamma + h]
+    factor, variance = m.row[:h], m.variances[it.column : it.column + h]
+    for j in range(h):
+        factor[j] = m.theta[it.gamma + j] / np.sqrt(variance[j] + real(BATCH_NORM_EPSILON))
+    share = real(1) / real(count)
+    for n in range(0, count, height):
+        size = min(height, count - n)
+        z_at, a_at = it.z * rows + n * h, it.a * rows + n * h
+        normal, ds = matrix(m.values, z_at, size, h), matrix(m.gradients, a_at, size, h)
+        dz = matrix(m.gradients, z_at, size, h)
+        kernels.batch_norm_backward(normal, ds, factor, share, dgamma, dbeta, dz)
+        kernels.add_rows(dz, db)
+
+
+@inlined
+def _affine_backward(m, it, rows, begin, count, direct, target, alpha):  # type: ignore[no-untyped-def]
+    """Gradients of x and W from that of z."""
+    d, h, real = it.inputs, it.outputs, m.theta.dtype.type
+    dz_at = (it.z if it.gamma != NONE else it.a) * rows
+    lowest, background = real(-np.inf), m.settings[0].background
+    dz = (m.gradients, dz_at, h, ONE)
+    if it.x == NONE and len(m.inputs) == 0:
+        start = m.zeros
+        if background != 0:
+            start = m.row
+            for j in range(h):
+                start[j] = real(background) * m.gradient[it.b + j]
+        batch = Batch(m.images, m.index[:count], m.table)
+        multiply_pixels(
+            batch, h, (m.gradients, dz_at), (start, NO_STEP), direct, alpha, (target, it.w), _scratch(m)
+        )
+    else:
+        x = (m.inputs, begin * d, ONE, d)
+        if it.x != NONE:
+            x = (m.values, it.x * rows, ONE, d)
+            start = (m.zeros, NO_STEP, NO_STEP)
+            if it.skip_gradient != NONE:
+                start = (m.gradients, it.skip_gradient * rows, d)
+            skip, dx = it.sparse_gradient == 1 and count > 1, (m.gradients, it.x * rows, d)
+            multiply(count, d, h, dz, (m.theta, it.w, ONE, h), start, real(1), lowest, dx, skip, _scratch(m))
+        start = (m.theta, it.w, h) if direct else (m.zeros, NO_STEP, NO_STEP)
+        multiply(d, h, count, x, dz, start, alpha, lowest, (target, it.w, h), False, _scratch(m))
+
+
+# ---- loss and update --------------------------------------------------------------------------------------------------
+
+
+@inlined
+def _loss_gradient(m, outputs, labels, doutputs, totals):  # type: ignore[no-untyped-def]
+    """See `losses.Loss.gradient`."""
+    settings, real = m.settings[0], outputs.dtype.type
+    scale = real(1 / len(labels)) if settings.mean == 1 else real(1)
+    if settings.loss == CROSS_ENTROPY:
+        kernels.cross_entropy(outputs, labels, scale, doutputs, totals)
+    elif settings.loss == WEIGHTED_CROSS_ENTROPY:
+        if settings.mean == 1:
+            total = real(0)
+            for n in range(len(labels)):
+                total += m.class_weights[labels[n]]
+            scale = real(1) / total
+        kernels.weighted_cross_entropy(outputs, labels, m.targets, scale, doutputs, totals)
+    elif settings.loss == SQUARED_ERROR:
+        kernels.squared_error(outputs, labels, scale, doutputs, totals)
+    else:
+        kernels.absolute_error(outputs, labels, scale, doutputs, totals)
+
+
+@inlined
+def _update(m, rate, step):  # type: ignore[no-untyped-def]
+    """See `optim.Optimizer.step`."""
+    settings, theta, gradient = m.settings[0], m.theta, m.gradient
+    real, decaying = theta.dtype.type, settings.decaying
+    if settings.direct == 1:
+        kernels.add_scaled(theta[settings.weights :], gradient[settings.weights :], real(-rate))
+        return
+    if settings.clip > 0:
+        kernels.clip_norm(gradient, settings.clip)
+    if settings.l2 > 0:
+        kernels.add_scaled(gradient[:decaying], theta[:decaying], real(settings.l2))
+    if settings.decoupled > 0:
+        kernels.scale(theta[:decaying], real(1 - rate * settings.decoupled))
+    if settings.rule == DESCENT:
+        kernels.add_scaled(theta, gradient, real(-rate))
+    elif settings.rule == MOMENTUM:
+        kernels.momentum(theta, gradient, m.first, real(rate), real(settings.mu))
+    elif settings.rule == NESTEROV:
+        kernels.nesterov(theta, gradient, m.first, real(rate), real(settings.mu))
+    else:
+        beta1, beta2 = settings.beta1, settings.beta2
+        kernels.adam(theta, gradient, m.first, m.second, rate, beta1, beta2, settings.epsilon, step)
+
+
+# ---- the loop ---------------------------------------------------------------------------------------------------------
+
+
+@part
+def _sort(m, batch):  # type: ignore[no-untyped-def]
+    """The images of a batch in the order of their labels: sets `index`, `position` and `chosen`.
+
+    Images of one class are background in the same pixels and leave the same units at 0, so a tile of them has fewer
+    terms. A batch of one tile gains nothing, and inputs stay as they are.
+    """
+    if len(batch) <= ROWS or len(m.inputs) > 0:
+        for n in range(len(batch)):
+            m.index[n], m.position[n], m.chosen[n] = batch[n], n, m.labels[batch[n]]
+        return
+    ends = m.ends
+    for k in range(len(ends)):
+        ends[k] = 0
+    for n in range(len(batch)):
+        ends[m.labels[batch[n]]] += 1
+    for k in range(1, len(ends)):
+        ends[k] += ends[k - 1]
+    for n in range(len(batch) - 1, -1, -1):
+        label = m.labels[batch[n]]
+        ends[label] -= 1
+        m.index[ends[label]], m.position[ends[label]], m.chosen[ends[label]] = batch[n], n, label
+
+
+@inlined
+def _run(m, rows, order, batch, mode, done, rates, losses, totals):  # type: ignore[no-untyped-def]
+    """Batch after batch of the images `order`, after `done` updates: updates, evaluation, or one gradient."""
+    before = flush_denormals()
+    last = m.steps[len(m.steps) - 1]
+    at, classes = last.y * rows, last.outputs
+    for u in range((len(order) + batch - 1) // batch):
+        begin = u * batch
+        count, step = min(batch, len(order) - begin), done + u + 1 if mode == TRAIN else 1 if mode == GRADIENT else 0
+        _sort(m, order[begin : begin + count])
+        _forward(m, rows, begin, count, step)
+        outputs, doutputs = matrix(m.values, at, count, classes), matrix(m.gradients, at, count, classes)
+        if len(m.outputs) > 0:
+            kernels.log_softmax(outputs, m.outputs[begin : begin + count], m.confidence[begin : begin + count])
+        sum_before = totals[0]
+        _loss_gradient(m, outputs, m.chosen[:count], doutputs, totals)
+        if step > 0:
+            rate = rates[u]
+            losses[u] = (totals[0] - sum_before) / count
+            _backward(m, rows, begin, count, mode, rate)
+            if mode == TRAIN:
+                _update(m, rate, step)
+    restore(before)
+
+
+def make(real: Any) -> Any:
+    """Compile the loop for parameters of the type `real`, as a function of C: numba's `CFunc`.
+
+    It takes what `_run` takes: arrays as pointers to their first element, the length of `order` besides, and the memory
+    as its `interface.addresses`.
+    """
+    unpack = unpacker(np.dtype(real))
+
+    def loop(addresses, rows, order, count, batch, mode, done, rates, losses, totals):  # type: ignore[no-untyped-def]
+        updates = (count + batch - 1) // batch
+        images, steps = carray(order, count), carray(rates, updates)
+        _run(unpack(addresses), rows, images, batch, mode, done, steps, carray(losses, updates), carray(totals, 3))
+
+    i64, integers, doubles = types.int64, types.CPointer(types.int64), types.CPointer(types.float64)
+    signature = types.void(integers, i64, integers, i64, i64, i64, i64, doubles, doubles, doubles)
+    return numba.cfunc(signature, **OPTIONS)(loop)
