@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 from emulated_cuda import EmulatedCuda
-from small_runs import CLASSES, spec_of
+from small_runs import CLASSES, make_trainer, spec_of
 
 from mlpaper.engine import backend
 from mlpaper.engine.cuda import Cuda
@@ -51,6 +51,6 @@ def trainer_of(images: tuple[np.ndarray, np.ndarray]) -> Callable[..., Trainer]:
     def make(device: str = "cpu", dtype: type = np.float32, **fields: object) -> Trainer:
         spec = spec_of(**fields)
         index = np.arange(600)
-        return Trainer(spec, backend.select(device, dtype), *images, index[:400], index[400:], CLASSES)
+        return make_trainer(spec, backend.select(device, dtype), *images, index[:400], index[400:])
 
     return make

@@ -97,12 +97,12 @@ def test_a_resumed_trainer_is_where_it_was(trainer_of, tmp_path: Path) -> None:
     first.best_state = first.best_state + 1  # told apart from the weights themselves
     checkpoint.save(tmp_path / "c.npz", first, "run code")
     second = trainer_of(**fields)
-    loss_before = first.evaluate(np.arange(600))
+    loss_before = first.executor.evaluate(np.arange(600))
     assert checkpoint.resume(tmp_path / "c.npz", second, "run code")
-    assert second.evaluate(np.arange(600)) == loss_before
+    assert second.executor.evaluate(np.arange(600)) == loss_before
     np.testing.assert_array_equal(second.best_state, first.best_state)
     second.run()
-    np.testing.assert_array_equal(second.network.parameters.flat, whole.network.parameters.flat)
+    np.testing.assert_array_equal(second.executor.model.parameters, whole.executor.model.parameters)
 
 
 def test_bad_checkpoints_are_refused_and_set_aside(trainer_of, tmp_path: Path, caplog) -> None:
@@ -133,12 +133,12 @@ def test_bad_checkpoints_are_refused_and_set_aside(trainer_of, tmp_path: Path, c
     for harm in (truncated, damaged, foreign, misfit, pickled, empty):
         harm()
         fresh = trainer_of()
-        before = np.copy(fresh.network.parameters.flat)
+        before = np.copy(fresh.executor.model.parameters)
         with pytest.raises(CheckpointError, match=r"c\.npz"):
             checkpoint.load(path, fresh, "run code")
         assert not checkpoint.resume(path, fresh, "run code"), harm.__name__
         assert not path.exists()
         assert path.with_suffix(".refused").exists()
         assert "training starts again" in caplog.text
-        np.testing.assert_array_equal(fresh.network.parameters.flat, before)
+        np.testing.assert_array_equal(fresh.executor.model.parameters, before)
         assert fresh.progress.history == []

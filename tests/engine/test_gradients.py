@@ -1,105 +1,104 @@
 """Analytic gradients against central differences in float64, in random directions, away from kinks.
 
-Layers one by one, then networks, then losses. What comes from above is always random: the gradient of a softmax with
-ones above it is zero, whatever the code does.
+Operations one by one, then networks, then losses. What comes from above is always random: the gradient of a softmax
+with ones above it is zero, whatever the code does.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from gradient_check import directional_error
 
-from mlpaper.engine import backend, losses
-from mlpaper.engine.layers import Activation, BatchNorm, Dense, Dropout, Layer, Residual
-from mlpaper.engine.network import Network
-from mlpaper.spec import AbsoluteErrorSpec, CrossEntropySpec, NetworkSpec, SquaredErrorSpec
-
-STEP = 1
-"""Any update: batch norm uses the batch, and dropout the same mask at every call."""
+from mlpaper.engine import backend
+from mlpaper.engine.executor import Pool, executor_for
+from mlpaper.engine.model import named_views
+from mlpaper.engine.ops.activations import ACTIVATIONS
+from mlpaper.engine.ops.reference import Ops
+from mlpaper.spec import NetworkSpec, RunSpec
 
 DEVICES = ["cpu", "reference"]
-ACTIVATIONS = ["relu", "leaky_relu", "sigmoid", "tanh", "gelu", "silu"]
-WIDTH = 6
+ROWS, WIDTH, OUTPUTS = 13, 6, 4
+OPS = Ops()
+RNG = np.random.default_rng(5)
+
+Arrays = dict[str, np.ndarray]
+Function = Callable[[Arrays], np.ndarray]
+"""The output of an operation, from its inputs by name."""
+Gradient = Callable[[Arrays, np.ndarray, np.ndarray], Arrays]
+"""The gradients of its inputs by name, from inputs, output y and dL/dy."""
 
 
-class Parts:
-    """Makes layers with random parameters, and keeps these parameters and their gradients by name."""
+def _affine(activation: str) -> tuple[Function, Gradient]:
+    def forward(at: Arrays) -> np.ndarray:
+        z = np.empty((ROWS, OUTPUTS))
+        y = np.empty((ROWS, OUTPUTS)) if activation else z
+        OPS.affine(at["x"], at["w"], at["b"], at["skip"], activation, z, y)
+        return y
 
-    def __init__(self, device: str) -> None:
-        self.backend = backend.select(device, np.float64)
-        self.rng = np.random.default_rng(5)
-        self.tensors: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    def backward(at: Arrays, y: np.ndarray, dy: np.ndarray) -> Arrays:
+        dw, db, dx = (np.empty_like(at[key]) for key in ("w", "b", "x"))
+        kept = y
+        if activation and ACTIVATIONS[activation].kept == "input":
+            kept = at["x"] @ at["w"] + at["b"] + at["skip"]
+        OPS.affine_backward(at["x"], at["w"], kept, activation, dy, dw, db, dx)
+        return {"w": dw, "b": db, "x": dx, "skip": dy}
 
-    def pair(self, name: str, *shape: int) -> tuple[np.ndarray, np.ndarray]:
-        self.tensors[name] = self.rng.normal(size=shape), np.full(shape, np.nan)
-        return self.tensors[name]
-
-    def dense(self, name: str = "", outputs: int = WIDTH, first: bool = False) -> Dense:
-        (w, dw), (b, db) = self.pair(f"{name}weight", WIDTH, outputs), self.pair(f"{name}bias", outputs)
-        return Dense(self.backend, w, b, dw, db, 20, first)
-
-    def batch_norm(self) -> BatchNorm:
-        (gamma, dgamma), (beta, dbeta) = self.pair("gamma", WIDTH), self.pair("beta", WIDTH)
-        return BatchNorm(self.backend, gamma, beta, dgamma, dbeta, np.ones((2, WIDTH)), 20)
-
-    def activation(self, name: str) -> Activation:
-        return Activation(self.backend, name, 20, WIDTH)
-
-    def dropout(self) -> Dropout:
-        return Dropout(self.backend, 0.4, seed=3, number=1, rows=20, width=WIDTH)
+    return forward, backward
 
 
-LAYERS = {
-    "dense": lambda parts: parts.dense(outputs=4),
-    "batch norm": lambda parts: parts.batch_norm(),
-    "dropout": lambda parts: parts.dropout(),
-    **{name: lambda parts, name=name: parts.activation(name) for name in ACTIVATIONS},
-    "residual of one layer": lambda parts: Residual([parts.dense()], parts.activation("relu")),
-    "residual of two layers": lambda parts: Residual(
-        [parts.dense("first "), parts.activation("silu"), parts.dropout(), parts.dense("second "), parts.batch_norm()],
-        parts.activation("gelu"),
-    ),
+def _activation(name: str) -> tuple[Function, Gradient]:
+    def forward(at: Arrays) -> np.ndarray:
+        y = np.empty_like(at["x"])
+        OPS.activate(name, at["x"], y)
+        return y
+
+    def backward(at: Arrays, y: np.ndarray, dy: np.ndarray) -> Arrays:
+        dx = np.empty_like(dy)
+        OPS.activate_backward(name, y if ACTIVATIONS[name].kept == "output" else at["x"], dy, dx)
+        return {"x": dx}
+
+    return forward, backward
+
+
+def _batch_norm() -> tuple[Function, Gradient]:
+    kept: Arrays = {"normal": np.empty((ROWS, WIDTH)), "statistics": np.empty((2, WIDTH))}
+
+    def forward(at: Arrays) -> np.ndarray:
+        y = np.empty((ROWS, WIDTH))
+        OPS.batch_norm(at["x"], at["gamma"], at["beta"], 1e-5, kept["normal"], y, kept["statistics"])
+        return y
+
+    def backward(at: Arrays, y: np.ndarray, dy: np.ndarray) -> Arrays:
+        dgamma, dbeta, dx = np.empty(WIDTH), np.empty(WIDTH), np.empty((ROWS, WIDTH))
+        OPS.batch_norm_backward(kept["normal"], kept["statistics"][1], at["gamma"], 1e-5, dy, dgamma, dbeta, dx)
+        return {"gamma": dgamma, "beta": dbeta, "x": dx}
+
+    return forward, backward
+
+
+SHAPES = {
+    "x": (ROWS, WIDTH), "w": (WIDTH, OUTPUTS), "b": (OUTPUTS,), "skip": (ROWS, OUTPUTS), "gamma": (WIDTH,),
+    "beta": (WIDTH,),
+}  # fmt: skip
+OPERATIONS = {
+    **{f"affine, {name or 'linear'}": (_affine(name), ("x", "w", "b", "skip")) for name in ("", *ACTIVATIONS)},
+    **{name: (_activation(name), ("x",)) for name in ACTIVATIONS},
+    "batch norm": (_batch_norm(), ("x", "gamma", "beta")),
 }
-"""How to make one layer of every kind."""
 
 
-@pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("device", DEVICES)
-def test_layers(name: str, device: str) -> None:
-    parts = Parts(device)
-    layer: Layer = LAYERS[name](parts)
-    x = parts.rng.normal(size=(13, WIDTH))  # fewer rows than the buffers have
-    dy = parts.rng.normal(size=layer.forward(x.copy(), STEP).shape)
-    start = {name: tensor.copy() for name, (tensor, _) in parts.tensors.items()}
-
-    def value() -> float:
-        return float(np.sum(layer.forward(x.copy(), STEP) * dy))  # a copy, as some layers work in place
-
-    value()
-    gradients = {"input": np.copy(layer.backward(dy.copy()))}
-    gradients |= {name: gradient.copy() for name, (_, gradient) in parts.tensors.items()}
-    for tensor, gradient in gradients.items():
-        where = x if tensor == "input" else parts.tensors[tensor][0]
-        if tensor == "second bias":  # the batch's mean takes it away
-            np.testing.assert_allclose(gradient, 0, atol=1e-12)
-            continue
-        assert np.abs(gradient).max() > 0.1, f"{tensor}: a gradient of zero proves nothing"
-        assert directional_error(value, where, gradient, parts.rng) < 1e-6, tensor
-    for tensor, before in start.items():
-        np.testing.assert_array_equal(parts.tensors[tensor][0], before)
-
-
-@pytest.mark.parametrize("device", DEVICES)
-def test_the_first_layer_has_the_same_gradients_and_none_of_its_input(device: str) -> None:
-    x, dy = np.random.default_rng(0).normal(size=(2, 13, WIDTH))
-    made = []
-    for first in (False, True):
-        parts = Parts(device)
-        layer = parts.dense(first=first)
-        layer.forward(x, STEP)
-        assert (layer.backward(dy.copy()) is None) == first
-        made.append(parts.tensors)
-    for name, (_, gradient) in made[0].items():
-        np.testing.assert_array_equal(gradient, made[1][name][1])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations(name: str) -> None:
+    (forward, backward), inputs = OPERATIONS[name]
+    at = {key: RNG.normal(size=SHAPES[key]) for key in inputs}
+    y = forward(at)
+    dy = RNG.normal(size=y.shape)
+    gradients = {key: np.copy(gradient) for key, gradient in backward(at, y, dy.copy()).items()}
+    assert gradients.keys() == at.keys()
+    for key, gradient in gradients.items():
+        assert np.abs(gradient).max() > 0.1, f"{key}: a gradient of zero proves nothing"
+        assert directional_error(lambda: float(np.sum(forward(at) * dy)), at[key], gradient, RNG) < 1e-6, key
 
 
 def test_the_checker_sees_what_is_wrong() -> None:
@@ -118,26 +117,31 @@ def test_the_checker_sees_what_is_wrong() -> None:
 
 
 NETWORKS = {
-    "linear": NetworkSpec(hidden=()),
-    "one hidden layer": NetworkSpec(hidden=(7,)),
-    "three hidden layers": NetworkSpec(hidden=(6, 5, 4)),
-    "batch norm": NetworkSpec(hidden=(9, 6), batch_norm=True),
-    "dropout": NetworkSpec(hidden=(9, 6), dropout=0.3),
-    "residual blocks of one layer": NetworkSpec(hidden=(6,) * 4, residual=1),
-    "residual blocks of two layers": NetworkSpec(hidden=(6,) * 5, residual=2, activation="tanh"),
-    "everything": NetworkSpec(hidden=(8,) * 5, residual=2, activation="silu", batch_norm=True, dropout=0.2),
-    "residual blocks with dropout": NetworkSpec(hidden=(6,) * 5, residual=2, activation="sigmoid", dropout=0.3),
+    "linear": {"hidden": []},
+    "one hidden layer": {"hidden": [7]},
+    "three hidden layers": {"hidden": [6, 5, 4]},
+    "batch norm": {"hidden": [9, 6], "batch_norm": True},
+    "dropout": {"hidden": [9, 6], "dropout": 0.3},
+    "residual blocks of one layer": {"hidden": [6] * 4, "residual": 1},
+    "residual blocks of two layers": {"hidden": [6] * 5, "residual": 2, "activation": "tanh"},
+    "everything": {"hidden": [8] * 5, "residual": 2, "activation": "silu", "batch_norm": True, "dropout": 0.2},
+    "residual blocks with dropout": {"hidden": [6] * 5, "residual": 2, "activation": "sigmoid", "dropout": 0.3},
 }
-NETWORKS |= {name: NetworkSpec(hidden=(7, 5), activation=name) for name in ACTIVATIONS[1:]}
-NETWORKS |= {f"{name}, dropout": NetworkSpec(hidden=(7, 5), activation=name, dropout=0.3) for name in ACTIVATIONS}
+NETWORKS |= {name: {"hidden": [7, 5], "activation": name} for name in ACTIVATIONS}
+NETWORKS |= {f"{name}, dropout": {"hidden": [7, 5], "activation": name, "dropout": 0.3} for name in ACTIVATIONS}
+NETWORKS |= {
+    f"{name}, batch norm": {"hidden": [7, 5], "activation": name, "batch_norm": True, "dropout": 0.1}
+    for name in ACTIVATIONS
+}
 
+CROSS_ENTROPY = {"name": "cross_entropy"}
 LOSSES = {
-    "mean": CrossEntropySpec(),
-    "sum": CrossEntropySpec(reduction="sum"),
-    "smoothed": CrossEntropySpec(label_smoothing=0.2),
-    "weighted": CrossEntropySpec(class_weights=(0.5, 2.0, 1.0, 0.1), label_smoothing=0.1),
-    "squared error": SquaredErrorSpec(),
-    "absolute error": AbsoluteErrorSpec(reduction="sum"),
+    "mean": CROSS_ENTROPY,
+    "sum": CROSS_ENTROPY | {"reduction": "sum"},
+    "smoothed": CROSS_ENTROPY | {"label_smoothing": 0.2},
+    "weighted": CROSS_ENTROPY | {"class_weights": [0.5, 2.0, 1.0, 0.1], "label_smoothing": 0.1},
+    "squared error": {"name": "squared_error"},
+    "absolute error": {"name": "absolute_error", "reduction": "sum"},
 }
 
 
@@ -157,37 +161,55 @@ def objective(options, outputs: np.ndarray, labels: np.ndarray) -> float:
     return each.sum() / (norm if options.reduction == "mean" else 1)
 
 
-def check(network_options: NetworkSpec, loss_options, device: str) -> None:
+def check(network: dict, loss: dict, device: str) -> None:
+    """The gradient of a batch; the objective is computed from the outputs of the readable executor."""
     rng = np.random.default_rng(3)
-    float64 = backend.select(device, np.float64)
-    network = Network(float64, network_options, inputs=8, classes=4, rows=16)
-    loss = losses.build(float64, loss_options, 16, np.ones(4, dtype=np.int64))
-    network.parameters.flat[...] += 0.3 * rng.normal(size=network.parameters.flat.shape)
-    x, labels = rng.normal(size=(16, 8)), rng.integers(0, 4, 16)
-    network.backward(loss.gradient(network.forward(x, STEP), labels, np.zeros(3)))
+    spec = RunSpec.model_validate({"dataset": {"name": "digits"}, "network": network, "loss": loss, "batch_size": 16})
+    pool = Pool(np.zeros((16, 8), np.uint8), rng.integers(0, 4, 16), 4)
+    run, readable = (
+        executor_for(spec, backend.select(name, np.float64), pool, np.arange(16)) for name in (device, "reference")
+    )
+    theta = run.model.parameters
+    theta += 0.3 * rng.normal(size=theta.shape)
+    x = rng.normal(size=(16, 8))
+    flat = np.copy(run.gradient(x, pool.labels))
 
     def value() -> float:
-        return objective(loss_options, network.forward(x, STEP), labels)
+        readable.model.state[...] = run.model.state
+        return objective(spec.loss, readable.forward(x, 1), pool.labels)
 
-    gradients = network.gradients.flat.copy()
-    assert directional_error(value, network.parameters.flat, gradients, rng) < 1e-6
-    for name in network.gradients.views:  # every tensor by itself: a wrong bias cannot hide behind large weights
-        gradient = network.gradients[name].copy()
-        behind_batch_norm = name.endswith("bias") and name.replace("bias", "gamma") in network.gradients.views
-        if behind_batch_norm:
+    assert directional_error(value, theta, flat, rng) < 1e-6
+    gradients, tensors = (named_views(vector, run.network.layout) for vector in (flat, theta))
+    for name, gradient in gradients.items():  # one by one: a wrong bias cannot hide behind large weights
+        if name.endswith("bias") and name.replace("bias", "gamma") in gradients:
             np.testing.assert_allclose(gradient, 0, atol=1e-12)  # the batch's mean takes any shift away
             continue
-        assert directional_error(value, network.parameters[name], gradient, rng) < 1e-6, name
+        assert directional_error(value, tensors[name], gradient, rng) < 1e-6, name
         assert np.abs(gradient).max() > 1e-5, f"{name}: a gradient of zero proves nothing"
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("device", DEVICES)
 def test_networks(name: str, device: str) -> None:
-    check(NETWORKS[name], CrossEntropySpec(), device)
+    check(NETWORKS[name], CROSS_ENTROPY, device)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("device", DEVICES)
 def test_losses(name: str, device: str) -> None:
-    check(NetworkSpec(hidden=(7,), activation="tanh"), LOSSES[name], device)
+    check({"hidden": [7], "activation": "tanh"}, LOSSES[name], device)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_gradient_from_images_is_that_of_their_inputs(device: str) -> None:
+    """An update without momentum moves the weights by the gradient, which products with stored images give."""
+    rng = np.random.default_rng(0)
+    pool = Pool(rng.integers(0, 256, (40, 12), np.uint8), rng.integers(0, 4, 40), 4)
+    for pixels in ({}, {"mean": 0.3, "std": 0.5}):
+        values = {"dataset": {"name": "digits"}, "network": {"hidden": [7]}, "batch_size": 40, "input": pixels}
+        spec = RunSpec.model_validate(values | {"optimizer": {"name": "sgd"}})
+        run = executor_for(spec, backend.select(device, np.float64), pool, np.arange(40))
+        before, order = run.model.parameters.copy(), rng.permutation(40)
+        gradient = np.copy(run.gradient(run.inputs(order), pool.labels[order]))
+        run.train(order, np.ones(1), 0, 0)
+        np.testing.assert_allclose(before - run.model.parameters, gradient, rtol=1e-9, atol=1e-12)

@@ -24,9 +24,9 @@ MASK = {"network": {"hidden": [20, 13], "dropout": 0.3, "batch_norm": True}, "op
 
 
 def _assert_same_run(trainer: Trainer, readable: Trainer, tolerance: float) -> None:
-    host = trainer.backend.to_host
-    pairs = [(host(trainer.network.state), readable.network.state)]
-    pairs += [(host(vector), readable.optimizer.state[name]) for name, vector in trainer.optimizer.state.items()]
+    host = trainer.executor.backend.to_host
+    pairs = [(host(trainer.executor.model.state), readable.executor.model.state)]
+    pairs += [(host(vector), readable.executor.optimizer.state[name]) for name, vector in trainer.executor.optimizer.state.items()]
     for ours, theirs in pairs:
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
     np.testing.assert_allclose(trainer.progress.steps, readable.progress.steps, rtol=tolerance, atol=tolerance)
@@ -71,9 +71,9 @@ def test_streamed_images_are_those_of_the_order(
         cuda = EmulatedCuda(copies_first=copies_first)
         trainer = trainer_on(backend.on(cuda), {"batch_size": batch_size, "epochs": 3}, place)
         trainer.run()
-        assert trainer.placement == place
+        assert trainer.executor.placement == place
         runs.append(
-            (cuda.to_host(trainer.network.state).tobytes(), [r.validation_loss for r in trainer.progress.history])
+            (cuda.to_host(trainer.executor.model.state).tobytes(), [r.validation_loss for r in trainer.progress.history])
         )
     assert runs[0] == runs[1]
 
@@ -93,12 +93,12 @@ def test_a_stream_that_forgets_to_wait_is_found_out(emulated: EmulatedCuda, monk
     monkeypatch.setattr(placement, "PART", 80)
     expected = trainer_on(backend.on(EmulatedCuda()), {}, "streamed")
     expected.run()
-    wanted = expected.backend.to_host(expected.network.state)
+    wanted = expected.executor.backend.to_host(expected.executor.model.state)
     monkeypatch.setattr(EmulatedCuda, "wait", lambda self, stream, event: None)
     for copies_first in (False, True):
         careless = trainer_on(backend.on(EmulatedCuda(copies_first=copies_first)), {}, "streamed")
         careless.run()
-        assert not np.array_equal(careless.backend.to_host(careless.network.state), wanted)
+        assert not np.array_equal(careless.executor.backend.to_host(careless.executor.model.state), wanted)
     assert emulated.waits == 0
 
 
@@ -126,7 +126,7 @@ def test_a_gpu_run_that_was_saved_continues_with_the_same_bits(emulated: Emulate
     checkpoint.save(path, first, "test")
     checkpoint.load(path, second, "test")
     second.run()
-    assert emulated.to_host(second.network.state).tobytes() == emulated.to_host(whole.network.state).tobytes()
+    assert emulated.to_host(second.executor.model.state).tobytes() == emulated.to_host(whole.executor.model.state).tobytes()
     assert [r.train_loss for r in second.progress.history] == [r.train_loss for r in whole.progress.history]
 
 
@@ -135,7 +135,7 @@ def test_a_gpu_run_that_diverges_says_at_which_update(emulated: EmulatedCuda) ->
     for made in (backend.on(emulated), backend.select("cpu")):
         spec = spec_of(optimizer={"name": "sgd", "learning_rate": 1e30}, epochs=2)
         index = np.arange(600)
-        trainer = Trainer(spec, made, IMAGES[:600], LABELS[:600] % CLASSES, index[:400], index[400:], CLASSES)
+        trainer = make_trainer(spec, made, IMAGES[:600], LABELS[:600] % CLASSES, index[:400], index[400:], CLASSES)
         assert trainer.run().outcome == "diverged"
         steps.append(trainer.progress.diverged_at_step)
     assert steps[0] == steps[1]
@@ -152,7 +152,7 @@ def test_early_stopping_brings_back_the_best_weights_of_a_gpu_run(emulated: Emul
         trainer.run()
     ours, theirs = runs
     assert len(ours.progress.history) == len(theirs.progress.history) < 12
-    np.testing.assert_allclose(emulated.to_host(ours.network.state), theirs.network.state, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(emulated.to_host(ours.executor.model.state), theirs.executor.model.state, rtol=1e-6, atol=1e-9)
 
 
 def test_a_device_too_small_for_the_images_gets_them_in_parts_or_says_so() -> None:

@@ -58,7 +58,7 @@ def test_mnist_is_learnt_as_pytorch_learns_it(
     for kind in (Trainer, TorchTrainer):
         trainer = kind(spec, backend.select("cpu"), images, mnist.labels, split.train, split.validation, 10)
         trainer.run()
-        trained.append((trainer.progress.history, trainer.evaluate(split.test)))
+        trained.append((trainer.progress.history, trainer.executor.evaluate(split.test)))
     (ours, our_test), (theirs, their_test) = trained
     assert len(ours) == len(theirs) == spec.epochs
     figures = {

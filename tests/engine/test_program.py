@@ -1,4 +1,4 @@
-"""The compiled loop against the readable layers, and the products it is made of against NumPy."""
+"""The compiled executor against the readable one, and the products it is made of against NumPy."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
+from small_runs import make_trainer
 
 from mlpaper.engine import backend
 from mlpaper.engine.ops import pixels, product
 from mlpaper.engine.ops.tiling import DEPTH, EIGHT, ROWS
 from mlpaper.engine.ops.tiling import IMAGES as BLOCK
-from mlpaper.engine.program import aligned
+from mlpaper.engine.compiled import CompiledExecutor, aligned
+from mlpaper.engine.readable import ReadableExecutor
 from mlpaper.engine.train import Trainer
 from mlpaper.spec import RunSpec
 
@@ -85,23 +87,23 @@ def trainer_on(made: backend.Backend, values: dict, placement: str = "auto") -> 
     defaults = {"dataset": {"name": "digits"}, "network": {"hidden": [20, 13]}, "batch_size": 37, "epochs": 2}
     spec = RunSpec.model_validate(defaults | {"optimizer": ADAM, "record_steps": True} | values)
     train, validation = np.arange(650), np.arange(650, 700)
-    return Trainer(spec, made, IMAGES, LABELS, train, validation, 10, placement)
+    return make_trainer(spec, made, IMAGES, LABELS, train, validation, 10, placement)
 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 2e-4)])
-def test_the_compiled_loop_does_what_the_layers_do(case: str, dtype: type, tolerance: float) -> None:
+def test_the_compiled_loop_does_what_the_readable_executor_does(case: str, dtype: type, tolerance: float) -> None:
     """Weights, statistics, optimiser state, history and losses of the steps, after two epochs."""
     compiled, readable = (_trainer(device, dtype, CASES[case]) for device in ("cpu", "reference"))
-    assert compiled.program is not None
-    assert readable.program is None
+    assert isinstance(compiled.executor, CompiledExecutor)
+    assert isinstance(readable.executor, ReadableExecutor)
     for trainer in (compiled, readable):
         trainer.run()
-    scale = np.abs(readable.network.state).max()
-    np.testing.assert_allclose(compiled.network.state, readable.network.state, rtol=0, atol=tolerance * scale)
-    for name, vector in readable.optimizer.state.items():
+    scale = np.abs(readable.executor.model.state).max()
+    np.testing.assert_allclose(compiled.executor.model.state, readable.executor.model.state, rtol=0, atol=tolerance * scale)
+    for name, vector in readable.executor.optimizer.state.items():
         atol = tolerance * np.abs(vector).max()
-        np.testing.assert_allclose(compiled.optimizer.state[name], vector, rtol=0, atol=atol)
+        np.testing.assert_allclose(compiled.executor.optimizer.state[name], vector, rtol=0, atol=atol)
     np.testing.assert_allclose(compiled.progress.steps, readable.progress.steps, rtol=tolerance, atol=tolerance)
     for mine, other in zip(compiled.progress.history, readable.progress.history, strict=True):
         assert (mine.epoch, mine.step, mine.lr) == (other.epoch, other.step, other.lr)
@@ -214,6 +216,6 @@ def test_evaluation_does_not_depend_on_the_company() -> None:
     """Every image's loss is the same number alone, in a batch, and among all."""
     trainer = _trainer("cpu", np.float32, {"network": {"hidden": [150, 131]}})
     trainer.epoch()
-    together = trainer.evaluate(np.arange(600))[0]
-    alone = [trainer.evaluate(np.array([i]))[0] for i in range(600)]
+    together = trainer.executor.evaluate(np.arange(600))[0]
+    alone = [trainer.executor.evaluate(np.array([i]))[0] for i in range(600)]
     assert np.mean(alone) == pytest.approx(together, rel=1e-12)

@@ -122,7 +122,7 @@ def test_duplicating_a_batch_leaves_the_mean_gradient_unchanged(
     gradients = []
     for repeated in (index, np.tile(index, copies)):
         trainer = trainer_of(device, np.float64, network=network, loss=options, seed=seed)
-        trainer.update(repeated, 0.1, np.zeros(3))
+        update(trainer, repeated, 0.1)
         gradients.append(np.copy(trainer.network.gradients.flat))
     factor = copies if options.reduction == "sum" else 1
     np.testing.assert_allclose(gradients[1], factor * gradients[0], rtol=1e-9, atol=1e-11)
@@ -300,15 +300,15 @@ def telltale(device: str, train: int, **fields: object) -> tuple[Trainer, np.nda
     places = np.random.default_rng(train).permutation(pool)
     spec = spec_of(network={"hidden": [CLASSES]}, **fields)
     images = 255 * np.eye(pool, dtype=np.uint8)
-    trainer = Trainer(spec, backend.select(device), images, labels, places[:train], places[train:], CLASSES)
-    trainer.network.parameters["0.weight"][...] = 0.5
-    trainer.network.parameters["1.weight"][...] = np.eye(CLASSES)
+    trainer = make_trainer(spec, backend.select(device), images, labels, places[:train], places[train:], CLASSES)
+    parameters(trainer)["0.weight"][...] = 0.5
+    parameters(trainer)["1.weight"][...] = np.eye(CLASSES)
     return trainer, places[:train]
 
 
 def uses(trainer: Trainer) -> np.ndarray:
     """Sum over the uses of every image of the pool of rate (over N)."""
-    weights = trainer.network.parameters["0.weight"].astype(np.float64)
+    weights = parameters(trainer)["0.weight"].astype(np.float64)
     own = weights[np.arange(len(weights)), np.arange(len(weights)) % CLASSES]
     return (own - 0.5) / (1 - 1 / CLASSES)
 
@@ -361,7 +361,7 @@ def test_a_full_batch_is_one_batch_of_all(device: str, excess: int, seed: int) -
         trainer, _ = telltale(device, 30, batch_size=batch_size, epochs=3, seed=seed)
         trainer.run()
         assert [record.step for record in trainer.progress.history] == [1, 2, 3]
-        states.append(np.copy(trainer.network.state))
+        states.append(np.copy(trainer.executor.model.state))
     np.testing.assert_array_equal(states[1], states[0])
     np.testing.assert_array_equal(states[2], states[0])
 
@@ -382,18 +382,18 @@ def test_evaluation_changes_nothing_at_any_point(
     index = np.random.default_rng(seed).choice(600, count, replace=False)
 
     def everything(trainer: Trainer) -> list[np.ndarray]:
-        return [np.copy(trainer.network.state), *map(np.copy, trainer.optimizer.state.values())]
+        return [np.copy(trainer.executor.model.state), *map(np.copy, trainer.executor.optimizer.state.values())]
 
     for action in [*when, "evaluate", "update"]:
         if action == "evaluate":
             before, progress = everything(evaluated), repr(evaluated.progress)
-            assert evaluated.evaluate(index) == evaluated.evaluate(index)
+            assert evaluated.executor.evaluate(index) == evaluated.executor.evaluate(index)
             assert repr(evaluated.progress) == progress
             for mine, theirs in zip(everything(evaluated), before, strict=True):
                 np.testing.assert_array_equal(mine, theirs)
             continue
         for trainer in (evaluated, other):
-            _ = trainer.epoch() if action == "epoch" else trainer.update(index[:64], 0.01, np.zeros(3))
+            _ = trainer.epoch() if action == "epoch" else update(trainer, index[:64], 0.01)
     for mine, theirs in zip(everything(evaluated), everything(other), strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
@@ -415,7 +415,7 @@ def test_every_epoch_and_seed_has_its_own_order(device: str) -> None:
     orders.append(np.arange(40))
     for first, second in itertools.combinations(orders, 2):
         assert np.mean(first == second) < 0.2
-    drawn = [permutation(trainer.backend, 40, 1, epoch) for epoch in (0, 1)]
+    drawn = [permutation(trainer.executor.backend, 40, 1, epoch) for epoch in (0, 1)]
     np.testing.assert_array_equal(orders[2:4], drawn)
 
 
@@ -463,12 +463,12 @@ def test_any_run_is_the_same_on_every_backend(
     for device in sorted(FLOAT64):
         spec = spec_of(**fields | {"epochs": 2})
         made = backend.select(device, dtype)
-        trainer = Trainer(spec, made, np.ascontiguousarray(pixels[:, :16]), labels, index[:80], index[80:], CLASSES)
+        trainer = make_trainer(spec, made, np.ascontiguousarray(pixels[:, :16]), labels, index[:80], index[80:], CLASSES)
         trainer.run()
         assert trainer.progress.outcome == "finished"
         runs.append(trainer)
     ours, theirs = runs
-    np.testing.assert_allclose(ours.network.state, theirs.network.state, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(ours.executor.model.state, theirs.executor.model.state, rtol=tolerance, atol=tolerance)
     assert ours.progress.step == theirs.progress.step
     for mine, other in zip(ours.progress.history, theirs.progress.history, strict=True):
         assert (mine.epoch, mine.step) == (other.epoch, other.step)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from small_runs import update
+
 from mlpaper.engine.schedules import learning_rate
 from mlpaper.engine.train import Trainer
 from mlpaper.spec import ExponentialSchedule, LinearSchedule
@@ -14,7 +16,7 @@ TrainerOf = Callable[..., Trainer]
 
 
 def _weights(trainer: Trainer) -> np.ndarray:
-    return np.copy(trainer.network.parameters.flat)
+    return np.copy(trainer.executor.model.parameters)
 
 
 def test_optimisers_by_hand(trainer_of: TrainerOf) -> None:
@@ -24,8 +26,9 @@ def test_optimisers_by_hand(trainer_of: TrainerOf) -> None:
         trainer = trainer_of(dtype=np.float64, optimizer=options)
         theta, m, v = _weights(trainer), 0.0, 0.0
         for t in (1, 2, 3, 4):
-            trainer.update(np.arange(64), 0.05, np.zeros(3))
-            g = np.copy(trainer.network.gradients.flat)
+            executor = trainer.executor
+            g = np.copy(executor.gradient(executor.inputs(np.arange(64)), executor.pool.labels[:64]))
+            update(trainer, np.arange(64), 0.05)
             if options["name"] == "adam":
                 m, v = 0.8 * m + 0.2 * g, 0.95 * v + 0.05 * g**2
                 theta = theta - 0.05 * (m / (1 - 0.8**t)) / (np.sqrt(v / (1 - 0.95**t)) + 1e-3)
@@ -49,15 +52,16 @@ def test_everything_stays_float32(trainer_of: TrainerOf) -> None:
     """`float32 * np.sqrt(...)` is float64 in NumPy 2; one such product would double every buffer behind it."""
     trainer = trainer_of(optimizer={"name": "sgd", "momentum": 0.9}, decay={"l2": 0.1})
     trainer.run()
-    vectors = [trainer.network.parameters.flat, trainer.network.gradients.flat, *trainer.optimizer.state.values()]
+    executor = trainer.executor
+    vectors = [executor.model.state, *executor.optimizer.state.values(), executor.inputs(np.arange(3))]
     assert {vector.dtype for vector in vectors} == {np.dtype(np.float32)}
-    assert trainer.network.forward(trainer.batches.load(np.arange(3))[0]).dtype == np.float32
+    assert executor.predict(vectors[-1]).log_probabilities.dtype == np.float32
 
 
 def test_running_means_are_over_samples(trainer_of: TrainerOf) -> None:
     """With a learning rate of almost zero the running mean of an epoch is the loss of the initial weights."""
     trainer = trainer_of(optimizer={"name": "sgd", "learning_rate": 1e-12}, batch_size=96)
-    loss, accuracy = trainer.evaluate(np.arange(400))
+    loss, accuracy = trainer.executor.evaluate(np.arange(400))
     trainer.epoch()
     record = trainer.progress.history[0]
     assert math.isclose(record.train_loss, loss, rel_tol=1e-5)
@@ -98,7 +102,7 @@ def test_early_stopping(
         weights.append(_weights(trainer))
         return next(remaining), 0.5
 
-    trainer.evaluate = evaluate  # type: ignore[method-assign]
+    trainer.executor.evaluate = evaluate  # type: ignore[method-assign]
     progress = trainer.run()
     assert progress.outcome == ("finished" if stops_after is None else "stopped_early")
     assert len(progress.history) == (stops_after or 8)
@@ -109,7 +113,7 @@ def test_early_stopping(
 def test_early_stopping_on_accuracy_waits_for_larger_values(trainer_of: TrainerOf) -> None:
     trainer = trainer_of(epochs=8, early_stopping={"monitor": "validation_accuracy", "patience": 1})
     accuracies = iter([0.5, 0.6, 0.6])
-    trainer.evaluate = lambda index: (1.0, next(accuracies))  # type: ignore[method-assign]
+    trainer.executor.evaluate = lambda index: (1.0, next(accuracies))  # type: ignore[method-assign]
     assert trainer.run().best_epoch == 1
     assert len(trainer.progress.history) == 3
 
@@ -124,9 +128,9 @@ def test_schedules_run_on_for_the_whole_training(trainer_of: TrainerOf) -> None:
 
 def test_evaluation_sees_every_image_of_many_batches(trainer_of: TrainerOf, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = trainer_of()
-    whole = trainer.evaluate(np.arange(600))
-    monkeypatch.setattr("mlpaper.engine.train.EVALUATION_ROWS", 97)
-    assert trainer.evaluate(np.arange(600)) == pytest.approx(whole, rel=1e-6)
+    whole = trainer.executor.evaluate(np.arange(600))
+    monkeypatch.setattr("mlpaper.engine.readable.EVALUATION_ROWS", 97)
+    assert trainer.executor.evaluate(np.arange(600)) == pytest.approx(whole, rel=1e-6)
 
 
 def test_every_step_is_recorded_where_asked(trainer_of: TrainerOf) -> None:
@@ -146,12 +150,12 @@ def test_a_restored_run_keeps_the_epoch_that_it_says(trainer_of: TrainerOf) -> N
     progress = trainer.run()
     best = progress.history[progress.best_epoch]
     assert progress.best_epoch < len(progress.history) - 1, "the best epoch must not be the last for this to prove much"
-    assert trainer.evaluate(np.arange(400, 600)) == (best.validation_loss, best.validation_accuracy)
+    assert trainer.executor.evaluate(np.arange(400, 600)) == (best.validation_loss, best.validation_accuracy)
 
 
 def test_a_validation_loss_that_is_not_a_number_is_a_divergence(trainer_of: TrainerOf) -> None:
     trainer = trainer_of()
-    trainer.evaluate = lambda index: (math.nan, 0.0)  # type: ignore[method-assign]
+    trainer.executor.evaluate = lambda index: (math.nan, 0.0)  # type: ignore[method-assign]
     assert trainer.run().outcome == "diverged"
 
 

@@ -10,7 +10,7 @@ import pytest
 from small_runs import CLASSES, spec_of
 
 from mlpaper.engine import backend
-from mlpaper.engine.ops import reference
+from mlpaper.engine.ops.reference import Ops
 from mlpaper.engine.train import Trainer
 from mlpaper.engine.train_job import train_run
 from mlpaper.files import read_npz
@@ -87,14 +87,14 @@ def test_nothing_becomes_float64(images: Images, monkeypatch: pytest.MonkeyPatch
     """`float32 * np.sqrt(...)` is float64 in NumPy 2, also where the result goes into a float32 array."""
     monkeypatch.setattr(Watched, "widened", [])
     index = np.arange(600)
-    watched = WatchedBackend("reference", reference, np.dtype(np.float32))
-    trainer = Trainer(spec_of(**WIDENING[name]), watched, *images, index[:400], index[400:], CLASSES)
+    watched = WatchedBackend("reference", Ops(), np.dtype(np.float32))
+    trainer = make_trainer(spec_of(**WIDENING[name]), watched, *images, index[:400], index[400:], CLASSES)
     trainer.epoch()
     assert Watched.widened == []
-    state = [trainer.network.state, trainer.network.gradients.flat, *trainer.optimizer.state.values()]
+    state = [trainer.executor.model.state, trainer.network.gradients.flat, *trainer.executor.optimizer.state.values()]
     assert {vector.dtype for vector in state} == {np.dtype(np.float32)}
     assert trainer.network.forward(trainer.batches.load(index[:3])[0]).dtype == np.float32
-    trainer.network.state[...] *= np.sqrt(2 / 784)
+    trainer.executor.model.state[...] *= np.sqrt(2 / 784)
     assert Watched.widened == ["multiply"], "the trap itself must be seen"
 
 
@@ -114,7 +114,7 @@ def test_the_host_waits_as_often_for_many_batches_as_for_one(images: Images) -> 
     for batch_size in ("full", 4):
         chosen = backend.select("cpu")
         counting = CountingBackend(chosen.name, chosen.ops, chosen.dtype)
-        trainer = Trainer(spec_of(batch_size=batch_size), counting, *images, index[:400], index[400:], CLASSES)
+        trainer = make_trainer(spec_of(batch_size=batch_size), counting, *images, index[:400], index[400:], CLASSES)
         trainer.epoch()
         counts.append(len(counting.asked))
     assert counts[0] == counts[1] <= 2
@@ -152,10 +152,10 @@ def test_dropout_is_for_training_only(trainer_of: TrainerOf, device: str) -> Non
     """The validation of an epoch, and any evaluation, is that of the same weights without dropout."""
     with_dropout, without = (trainer_of(device, network={"hidden": [16], "dropout": p}) for p in (0.5, 0.0))
     with_dropout.epoch()
-    without.network.state[...] = with_dropout.network.state
+    without.executor.model.state[...] = with_dropout.executor.model.state
     record = with_dropout.progress.history[0]
-    expected = without.evaluate(np.arange(400, 600))
-    assert with_dropout.evaluate(np.arange(400, 600)) == expected
+    expected = without.executor.evaluate(np.arange(400, 600))
+    assert with_dropout.executor.evaluate(np.arange(400, 600)) == expected
     assert (record.validation_loss, record.validation_accuracy) == pytest.approx(expected, rel=1e-6)
     without.epoch()
     assert without.progress.history[0].train_loss < record.train_loss, "there was dropout in training"
@@ -166,9 +166,9 @@ def test_deformations_are_for_training_only(images: Images, device: str) -> None
     pixels, index, losses = np.ascontiguousarray(images[0][:, :16]), np.arange(600), []
     for augmentation in ({}, {"shift": 1, "rotation": 20}):
         spec, chosen = spec_of(augmentation=augmentation), backend.select(device)
-        trainer = Trainer(spec, chosen, pixels, images[1], index[:400], index[400:], CLASSES)
+        trainer = make_trainer(spec, chosen, pixels, images[1], index[:400], index[400:], CLASSES)
         trainer.program = None  # an augmented run has none, and compiled code sums in another order
-        losses.append(trainer.evaluate(index))
+        losses.append(trainer.executor.evaluate(index))
         trainer.epoch()
         losses.append(trainer.progress.history[0].train_loss)
     assert losses[0] == losses[2]

@@ -79,11 +79,11 @@ def _agree(spec: RunSpec, images: tuple[np.ndarray, np.ndarray]) -> None:
     index = np.arange(600)
     arguments = (spec, backend.select("cpu", np.float64), *images, index[:449], index[449:], CLASSES)
     ours, theirs = Trainer(*arguments), TorchTrainer(*arguments)
-    np.testing.assert_array_equal(ours.network.state, theirs.network.state)
+    np.testing.assert_array_equal(ours.executor.model.state, theirs.executor.model.state)
     for trainer in (ours, theirs):
         trainer.run()
     assert ours.progress.step == theirs.progress.step == 10
-    np.testing.assert_allclose(ours.network.state, theirs.network.state, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(ours.executor.model.state, theirs.executor.model.state, rtol=1e-9, atol=1e-11)
     for mine, other in zip(ours.progress.history, theirs.progress.history, strict=True):
         assert mine.train_loss == pytest.approx(other.train_loss, rel=1e-9)
         assert mine.validation_loss == pytest.approx(other.validation_loss, rel=1e-9)
@@ -95,6 +95,6 @@ def test_the_twin_learns_by_itself(trainer_of: Callable[..., Trainer], images: t
     spec = spec_of(optimizer={"name": "adam", "learning_rate": 0.02}, epochs=10)
     index = np.arange(600)
     twin = TorchTrainer(spec, backend.select("cpu"), *images, index[:400], index[400:], CLASSES)
-    before = np.copy(twin.network.state)
+    before = np.copy(twin.executor.model.state)
     assert twin.run().history[-1].validation_accuracy > 0.9
-    assert np.abs(twin.network.state - before).max() > 0.05
+    assert np.abs(twin.executor.model.state - before).max() > 0.05
