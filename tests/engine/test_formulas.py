@@ -9,10 +9,12 @@ import written_formulas
 from written_formulas import assignments, evaluate
 
 from mlpaper import spec
-from mlpaper.engine.ops import reference
+from mlpaper.engine.ops.activations import ACTIVATIONS
+from mlpaper.engine.ops.reference import Ops
 from mlpaper.engine.schedules import learning_rate
 
 RNG = np.random.default_rng(4)
+OPS = Ops()
 
 
 def real(*shape: int) -> np.ndarray:
@@ -25,50 +27,47 @@ def test_formulas_are_read_as_they_should_be() -> None:
 
 @pytest.mark.parametrize("name", ["relu", "sigmoid", "tanh", "gelu", "silu"])
 def test_activations(name: str) -> None:
-    x, y = real(50), np.empty(50)
-    getattr(reference, name)(x, y)
-    ((target, formula),) = assignments(getattr(reference, name).__doc__)
+    x, value = real(50), ACTIVATIONS[name].value
+    ((target, formula),) = assignments(value.__doc__)
     assert target == "y"
-    np.testing.assert_allclose(y, evaluate(formula, {"x": x}), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(value(x), evaluate(formula, {"x": x}), rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "tanh", "gelu", "silu"])
 def test_derivatives(name: str) -> None:
-    x, y, dy, dx = real(50), np.empty(50), real(50), np.empty(50)
-    getattr(reference, name)(x, y)
-    getattr(reference, f"{name}_backward")(x if name in ("gelu", "silu") else y, dy, dx)
-    formulas = dict(assignments(getattr(reference, f"{name}_backward").__doc__))
-    names = {"x": x, "y": y, "dy": dy}
-    names |= {other: evaluate(formula, names) for other, formula in formulas.items() if other != "dx"}
-    np.testing.assert_allclose(dx, evaluate(formulas["dx"], names), rtol=1e-12, atol=1e-15)
+    x, activation = real(50), ACTIVATIONS[name]
+    y = activation.value(x)
+    formulas = dict(assignments(activation.slope.__doc__))
+    names = {"x": x, "y": y}
+    names |= {other: evaluate(formula, names) for other, formula in formulas.items() if other != "slope"}
+    slope = activation.slope(y if activation.kept == "output" else x)
+    np.testing.assert_allclose(slope, evaluate(formulas["slope"], names), rtol=1e-12, atol=1e-15)
 
 
-@pytest.mark.parametrize("name", ["leaky_relu", "leaky_relu_backward"])
-def test_leaky_relu(name: str) -> None:
+def test_leaky_relu() -> None:
     """One formula where x, or y, is positive, and another elsewhere."""
-    x, dy, result = real(50), real(50), np.empty(50)
-    getattr(reference, name)(*([x] if name == "leaky_relu" else [x, dy]), result)
-    text = getattr(reference, name).__doc__
-    (positive,), (other,) = re.findall(r"= (\w+)`` where", text), re.findall(r"else ``(.+?)``", text)
-    expected = [evaluate(formula, {"x": x, "dy": dy}) for formula in (positive, other)]
-    np.testing.assert_allclose(result, np.where(x > 0, *expected), rtol=1e-12)
+    x, activation = real(50), ACTIVATIONS["leaky_relu"]
+    for function in (activation.value, activation.slope):
+        formulas = re.findall(r"(?:= |else ``)([^`=]+)``", function.__doc__)
+        expected = [evaluate(formula, {"x": x}) for formula in formulas]
+        np.testing.assert_allclose(function(x), np.where(x > 0, *expected), rtol=1e-12)
 
 
 def test_batch_norm() -> None:
     x, dy, gamma, beta = real(9, 4), real(9, 4), real(4), real(4)
     normal, y, dx, statistics, dgamma, dbeta = (np.empty(s) for s in ((9, 4), (9, 4), (9, 4), (2, 4), 4, 4))
-    reference.batch_norm(x, gamma, beta, 1e-5, normal, y, statistics)
-    reference.batch_norm_backward(normal, statistics[1], gamma, 1e-5, dy, dgamma, dbeta, dx)
+    OPS.batch_norm(x, gamma, beta, 1e-5, normal, y, statistics)
+    OPS.batch_norm_backward(normal, statistics[1], gamma, 1e-5, dy, dgamma, dbeta, dx)
     std = np.sqrt(x.var(axis=0) + 1e-5)
     names = {"x": x, "mean": x.mean(axis=0), "std": std, "gamma": gamma, "beta": beta}
-    ((_, formula),) = assignments(reference.batch_norm.__doc__)
+    ((_, formula),) = assignments(OPS.batch_norm.__doc__)
     np.testing.assert_allclose(y, evaluate(formula, names), rtol=1e-12)
-    backward = dict(assignments(reference.batch_norm_backward.__doc__))
+    backward = dict(assignments(OPS.batch_norm_backward.__doc__))
     names = {"dy": dy, "n": normal, "gamma": gamma, "std": std}
     for target, value in {"dx": dx, "dgamma": dgamma, "dbeta": dbeta}.items():
         np.testing.assert_allclose(value, evaluate(backward[target], names), rtol=1e-9, atol=1e-12)
-    ((_, formula),) = assignments(reference.normalise.__doc__)
-    reference.normalise(x, gamma, beta**2, 1e-5, normal)
+    ((_, formula),) = assignments(OPS.normalise.__doc__)
+    OPS.normalise(x, gamma, beta**2, 1e-5, normal)
     names = {"x": x, "mean": gamma, "variance": beta**2, "epsilon": 1e-5}
     np.testing.assert_allclose(normal, evaluate(formula, names), rtol=1e-12)
 
@@ -79,8 +78,8 @@ def test_losses(name: str) -> None:
     outputs, labels, targets = real(8, 5), RNG.integers(0, 5, 8), RNG.random((5, 5))
     gradient, totals = np.empty((8, 5)), np.zeros(3)
     more = [targets] if name == "weighted_cross_entropy" else []
-    getattr(reference, name)(outputs, labels, *more, 1.0, gradient, totals)
-    text = " ".join(getattr(reference, name).__doc__.split())
+    getattr(OPS, name)(outputs, labels, *more, 1.0, gradient, totals)
+    text = " ".join(getattr(OPS, name).__doc__.split())
     (loss,) = re.findall(r"``(?:l|-log p\[label\]) = (.+?)``|objective of a sample is ``(.+?)``", text)
     (slope,) = re.findall(r"gradient(?: is)? ``(.+?)``", text)
     formula, total = max(loss), 0.0
@@ -110,8 +109,8 @@ def test_optimisers(name: str) -> None:
     states = {"sgd": [], "momentum": [v], "nesterov": [v], "adam": [m, v]}[name]
     scalars = {"sgd": [], "adam": [0.8, 0.95, 1e-3, 4]}.get(name, [0.8])
     updated, *new_states = [np.copy(a) for a in (theta, *states)]
-    getattr(reference, name)(updated, g.copy(), *new_states, 0.1, *scalars)
-    for target, formula in assignments(getattr(reference, name).__doc__):
+    getattr(OPS, name)(updated, g.copy(), *new_states, 0.1, *scalars)
+    for target, formula in assignments(getattr(OPS, name).__doc__):
         names = names | {target: evaluate(formula, names)}
     np.testing.assert_allclose(updated, names["theta"], rtol=1e-12)
 
@@ -119,7 +118,7 @@ def test_optimisers(name: str) -> None:
 def test_the_specification_states_the_same_update() -> None:
     theta, g, v = real(20), real(20), real(20)
     velocity, plain, nesterov = re.findall(r"(\w+) <- ([^,.]+)", spec.SGD.__doc__)
-    for formulas, operation in (((velocity, plain), reference.momentum), ((velocity, nesterov), reference.nesterov)):
+    for formulas, operation in (((velocity, plain), OPS.momentum), ((velocity, nesterov), OPS.nesterov)):
         names = {"theta": theta, "g": g, "v": v, "learning_rate": 0.1, "momentum": 0.8}
         for target, formula in formulas:
             names[target] = evaluate(formula, names)
@@ -133,14 +132,14 @@ def test_elementwise_operations() -> None:
     names = {"x": x, "y": y, "factor": 0.3, "sigma": 0.5, "noise": noise}
     names |= {"theta": theta, "learning_rate": 0.1, "decay": 0.2}
     expected = {
-        name: evaluate(assignments(getattr(reference, name).__doc__)[0][1], names)
+        name: evaluate(assignments(getattr(OPS, name).__doc__)[0][1], names)
         for name in ("add_scaled", "shrink", "add_noise")
     }
-    reference.add_noise(x, noise, 0.5, out)
+    OPS.add_noise(x, noise, 0.5, out)
     np.testing.assert_allclose(out, expected["add_noise"], rtol=1e-12)
-    reference.add_scaled(y, x, 0.3)
+    OPS.add_scaled(y, x, 0.3)
     np.testing.assert_allclose(y, expected["add_scaled"], rtol=1e-12)
-    reference.shrink(theta, 0.1, 0.2)
+    OPS.shrink(theta, 0.1, 0.2)
     np.testing.assert_allclose(theta, expected["shrink"], rtol=1e-12)
 
 

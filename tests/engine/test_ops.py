@@ -1,7 +1,6 @@
 """Fast operations against the readable reference, and the reference against known answers."""
 
 import inspect
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -9,25 +8,21 @@ from emulated_cuda import EmulatedCuda
 
 from mlpaper.engine.batches import pixel_table
 from mlpaper.engine.cuda import Cuda
-from mlpaper.engine.ops import cpu, reference
-from mlpaper.engine.ops.gpu import SOURCE, Operations
+from mlpaper.engine.ops.activations import ACTIVATIONS
+from mlpaper.engine.ops.cpu import CpuOps
+from mlpaper.engine.ops.gpu import SOURCE, GpuOps
+from mlpaper.engine.ops.reference import Ops, philox
 from mlpaper.spec import InputSpec
 
 RNG = np.random.default_rng(1)
-OPERATIONS = sorted(
-    name
-    for name, member in vars(reference).items()
-    if inspect.isfunction(member) and member.__module__ == reference.__name__ and not name.startswith("_")
-)
+REFERENCE, CPU = Ops(), CpuOps()
+OPERATIONS = [name for name in vars(Ops) if not name.startswith("_")]
 
 
+@pytest.mark.parametrize("faster", [CpuOps, GpuOps])
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_override_has_the_signature_of_the_reference(name: str) -> None:
-    signature = inspect.signature(getattr(reference, name))
-    assert inspect.signature(getattr(cpu, name)) == signature
-    if name in vars(Operations):
-        of_gpu = inspect.signature(getattr(Operations, name))
-        assert list(of_gpu.parameters.values())[1:] == list(signature.parameters.values())
+def test_every_override_has_the_signature_of_the_reference(name: str, faster: type[Ops]) -> None:
+    assert inspect.signature(getattr(faster, name)) == inspect.signature(getattr(Ops, name))
 
 
 def _real(*shape: int) -> np.ndarray:
@@ -35,7 +30,10 @@ def _real(*shape: int) -> np.ndarray:
 
 
 def _cases() -> dict[str, list]:
-    """Arguments of every operation; arrays are copied for each implementation, and all are compared afterwards."""
+    """Arguments of every operation; arrays are copied for each implementation, and all are compared afterwards.
+
+    A case is named by its operation, and where there are several by what else tells them apart.
+    """
     logits = 5 * _real(37, 11)
     logits[0], logits[1] = 0, 1e4 * logits[1]  # a tie, and logits that overflow a naive softmax
     return {
@@ -49,15 +47,18 @@ def _cases() -> dict[str, list]:
         "linear_backward": [
             _real(37, 24), _real(24, 11), _real(37, 11), np.zeros((24, 11), np.float32), _real(11), _real(37, 24),
         ],
-        "affine": [_real(37, 24), _real(24, 11), _real(11), _real(37, 11), "tanh", np.zeros((37, 11), np.float32)],
+        "affine": [
+            _real(37, 24), _real(24, 11), _real(11), _real(37, 11), "tanh", np.zeros((37, 11), np.float32),
+            np.zeros((37, 11), np.float32),
+        ],
         "affine_backward": [
             _real(37, 24), _real(24, 11), _real(37, 11), "sigmoid", _real(37, 11), np.zeros((24, 11), np.float32),
             _real(11), _real(37, 24),
         ],
+        **{f"activate {name}": [name, _real(37, 24), np.zeros((37, 24), np.float32)] for name in ACTIVATIONS},
         **{
-            name + suffix: [_real(37, 24), *([_real(37, 24)] if suffix else []), np.zeros((37, 24), np.float32)]
-            for name in ("relu", "leaky_relu", "sigmoid", "tanh", "gelu", "silu")
-            for suffix in ("", "_backward")
+            f"activate_backward {name}": [name, _real(37, 24), _real(37, 24), np.zeros((37, 24), np.float32)]
+            for name in ACTIVATIONS
         },
         "normalise": [_real(37, 24), _real(24), _real(24) ** 2, 1e-5, np.zeros((37, 24), np.float32)],
         "batch_norm": [
@@ -98,10 +99,21 @@ def _cases() -> dict[str, list]:
     }  # fmt: skip
 
 
-def _arguments(name: str, dtype: type) -> list:
+CASES = sorted(_cases())
+
+
+def test_every_operation_has_a_case() -> None:
+    assert {case.split()[0] for case in CASES} == set(OPERATIONS)
+
+
+def _call(ops: Ops, case: str, arguments: list) -> None:
+    getattr(ops, case.split()[0])(*arguments)
+
+
+def _arguments(case: str, dtype: type) -> list:
     return [
         argument.astype(dtype) if isinstance(argument, np.ndarray) and argument.dtype == np.float32 else argument
-        for argument in _cases()[name]
+        for argument in _cases()[case]
     ]
 
 
@@ -117,25 +129,25 @@ def _assert_close(ours: list, theirs: list, dtype: type) -> None:
             np.testing.assert_allclose(mine, other, **tight)
 
 
-@pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"philox"}))
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_kernels_equal_the_reference(name: str, dtype: type) -> None:
-    arguments = _arguments(name, dtype)
+def test_kernels_equal_the_reference(case: str, dtype: type) -> None:
+    arguments = _arguments(case, dtype)
     ours, theirs = _copied(arguments), _copied(arguments)
-    getattr(cpu, name)(*ours)
-    getattr(reference, name)(*theirs)
+    _call(CPU, case, ours)
+    _call(REFERENCE, case, theirs)
     _assert_close(ours, theirs, dtype)
 
 
-@pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"philox"}))
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("readable", [True, False])
-def test_a_gpu_computes_what_the_reference_does_on_the_host(cuda: Cuda, name: str, dtype: type, readable: bool) -> None:
+def test_a_gpu_computes_what_the_reference_does_on_the_host(cuda: Cuda, case: str, dtype: type, readable: bool) -> None:
     """Its kernels, and the readable operations themselves on its arrays."""
-    arguments = _arguments(name, dtype)
+    arguments = _arguments(case, dtype)
     ours, theirs = [cuda.xp.asarray(a) if isinstance(a, np.ndarray) else a for a in arguments], _copied(arguments)
-    getattr(reference if readable else Operations(cuda, np.dtype(dtype)), name)(*ours)
-    getattr(reference, name)(*theirs)
+    _call(REFERENCE if readable else GpuOps(cuda, np.dtype(dtype)), case, ours)
+    _call(REFERENCE, case, theirs)
     hosts = [a if isinstance(a, int | float | str) else cuda.to_host(a) for a in ours]
     _assert_close(hosts, theirs, dtype)
 
@@ -147,7 +159,7 @@ def test_the_order_of_threads_does_not_matter(emulated: EmulatedCuda, name: str)
     for backwards in (False, True):
         device = EmulatedCuda(backwards=backwards)
         arguments = [device.xp.asarray(a) if isinstance(a, np.ndarray) else a for a in given]
-        getattr(Operations(device, np.dtype(np.float32)), name)(*arguments)
+        getattr(GpuOps(device, np.dtype(np.float32)), name)(*arguments)
         results.append([device.to_host(a).tobytes() for a in arguments if not isinstance(a, int | float | str)])
     assert results[0] == results[1]
 
@@ -170,35 +182,37 @@ def test_a_barrier_that_not_all_threads_reach_is_found_out(emulated: EmulatedCud
     np.testing.assert_array_equal(emulated.to_host(x), [3] + [2] * 63)
 
 
-@pytest.mark.parametrize("activation", ["", *reference.IN_PLACE])
+@pytest.mark.parametrize("activation", ["", *ACTIVATIONS])
 @pytest.mark.parametrize(("rows", "skipped"), [(7, True), (7, False), (1100, True)])
 def test_a_layer_with_its_activation_is_the_two_one_after_the_other(
     cuda: Cuda, activation: str, rows: int, skipped: bool
 ) -> None:
-    """Forwards and backwards, with and without a skip, over one chunk of rows and over several."""
-    gpu, real = Operations(cuda, np.dtype(np.float64)), np.float64
+    """Forwards and backwards, with and without a skip, over one chunk of rows and over several; also where y is z."""
+    gpu = GpuOps(cuda, np.dtype(np.float64))
     x, w, b, skip, dy = (RNG.normal(size=shape) for shape in ((rows, 5), (5, 40), 40, (rows, 40), (rows, 40)))
-    results = []
-    for ops, to in ((reference, np.copy), (cpu, np.copy), (gpu, cuda.xp.asarray)):
-        y, dw, db, dx, dz = (to(np.zeros(a.shape, real)) for a in (dy, w, b, x, dy))
-        dz[...] = to(dy)
-        ops.affine(to(x), to(w), to(b), to(skip) if skipped else None, activation, y)
-        ops.affine_backward(to(x), to(w), y, activation, dz, dw, db, dx)
-        results.append([np.asarray(a) if ops is not gpu else cuda.to_host(a) for a in (y, dz, dw, db, dx)])
     z = x @ w + b + (skip if skipped else 0)
+    y, kept, dz = z.copy(), z, dy.copy()
     if activation:
-        getattr(reference, activation)(z, z)
-    np.testing.assert_allclose(results[0][0], z, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(results[0][3], results[0][1].sum(axis=0), rtol=1e-10, atol=1e-10)
-    for other in results[1:]:
-        for mine, theirs in zip(other, results[0], strict=True):
-            np.testing.assert_allclose(mine, theirs, rtol=1e-10, atol=1e-10)
+        REFERENCE.activate(activation, z, y)
+        kept = y if ACTIVATIONS[activation].kept == "output" else z
+        REFERENCE.activate_backward(activation, kept, dz, dz)
+    for ops, to in ((REFERENCE, np.copy), (CPU, np.copy), (gpu, cuda.xp.asarray)):
+        for apart in (False, True) if activation else (False,):
+            first, our_dz, dw, db, dx = (to(a) for a in (np.zeros_like(dy), dy, w, b, x))
+            second = to(np.zeros_like(dy)) if apart else first
+            ops.affine(to(x), to(w), to(b), to(skip) if skipped else None, activation, first, second)
+            ops.affine_backward(to(x), to(w), to(kept), activation, our_dz, dw, db, dx)
+            results = {"z": first, "y": second, "dz": our_dz, "dw": dw, "db": db, "dx": dx}
+            expected = [z if apart else y, y, dz, x.T @ dz, dz.sum(axis=0), dz @ w.T]
+            for (name, mine), theirs in zip(results.items(), expected, strict=True):
+                mine = cuda.to_host(mine) if ops is gpu else mine
+                np.testing.assert_allclose(mine, theirs, rtol=1e-10, atol=1e-10, err_msg=name)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (513, 3), (1200, 40), (2, 70)])
 def test_sums_over_a_batch_of_any_size(cuda: Cuda, shape: tuple[int, int]) -> None:
     """Several chunks of rows, and columns that fill no block."""
-    dy, operations = RNG.normal(size=shape), Operations(cuda, np.dtype(np.float64))
+    dy, operations = RNG.normal(size=shape), GpuOps(cuda, np.dtype(np.float64))
     x, w, dw, db = np.ones((shape[0], 2)), np.ones((2, shape[1])), np.empty((2, shape[1])), np.empty(shape[1])
     arrays = [cuda.xp.asarray(a) for a in (x, w, dy, dw, db)]
     operations.linear_backward(*arrays, None)
@@ -233,7 +247,7 @@ def test_pixels_become_inputs_as_stated() -> None:
     assert standard[255] == pytest.approx((1 - 0.1307) / 0.3081, rel=1e-12)
     assert standard[0] == pytest.approx(-0.1307 / 0.3081, rel=1e-12)
     images = np.array([[0, 255], [51, 1]], np.uint8)
-    for ops in (cpu, reference):
+    for ops in (CPU, REFERENCE):
         out = np.zeros((3, 2))
         ops.gather(images, np.array([1, 0, 1]), plain, out)
         np.testing.assert_allclose(out, [[0.2, 1 / 255], [0, 1], [0.2, 1 / 255]], rtol=1e-15)
@@ -241,7 +255,7 @@ def test_pixels_become_inputs_as_stated() -> None:
 
 def test_noise_is_added_and_clipped_to_the_unit_interval() -> None:
     x, noise = np.array([[0.5, 0.1, 0.9, 0.3]]), np.array([[1.0, -1.0, 1.0, 0.0]])
-    for ops in (cpu, reference):
+    for ops in (CPU, REFERENCE):
         out = np.zeros_like(x)
         ops.add_noise(x, noise, 0.2, out)
         np.testing.assert_allclose(out, [[0.7, 0.0, 1.0, 0.3]], rtol=1e-15)
@@ -249,7 +263,7 @@ def test_noise_is_added_and_clipped_to_the_unit_interval() -> None:
 
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     x, mask, y = np.ones((400, 500)), np.zeros((400, 500)), np.zeros((400, 500))
-    reference.dropout(x, 0.3, 1, 2, np.array([3], np.uint64), mask, y)
+    REFERENCE.dropout(x, 0.3, 1, 2, np.array([3], np.uint64), mask, y)
     assert np.mean(y == 0) == pytest.approx(0.3, abs=0.01)
     assert y.mean() == pytest.approx(1.0, abs=0.01)
     assert set(np.unique(y)) == {0.0, 1 / 0.7}
@@ -260,9 +274,9 @@ def test_deformations_by_hand() -> None:
     x = np.arange(9, dtype=np.float64).reshape(1, 9)
     zero, none = np.zeros(1, np.int64), np.zeros(1)
     out = np.zeros_like(x)
-    reference.deform(x, 3, zero + 1, zero - 1, none, -5.0, out)
+    REFERENCE.deform(x, 3, zero + 1, zero - 1, none, -5.0, out)
     np.testing.assert_allclose(out.reshape(3, 3), [[-5, -5, -5], [1, 2, -5], [4, 5, -5]], atol=1e-12)
-    reference.deform(x, 3, zero, zero, none + np.pi / 2, 0.0, out)
+    REFERENCE.deform(x, 3, zero, zero, none + np.pi / 2, 0.0, out)
     np.testing.assert_allclose(out.reshape(3, 3), np.rot90(x.reshape(3, 3)), atol=1e-12)
 
 
@@ -270,13 +284,13 @@ def test_kernels_keep_a_nan() -> None:
     """A network that diverges must be seen to diverge: no kernel may turn NaN into a number."""
     logits = np.zeros((2, 3), np.float32)
     logits[1, 2] = np.nan
-    for ops in (cpu, reference):
+    for ops in (CPU, REFERENCE):
         totals = np.zeros(3)
         ops.cross_entropy(logits, np.array([0, 1]), 1.0, np.zeros_like(logits), totals)
         assert np.isnan(totals[0])
         assert totals[2] == 0
         x = np.array([[np.nan, -1, 1]], np.float32)
-        ops.relu(x, x)
+        ops.activate("relu", x, x)
         np.testing.assert_array_equal(x, [[np.nan, 0, 1]])
 
 
@@ -284,14 +298,14 @@ def test_kernels_keep_a_nan() -> None:
 def test_the_first_of_equal_outputs_is_the_prediction(name: str) -> None:
     outputs, labels = np.array([[1.0, 2.0, 2.0]] * 4), np.array([0, 1, 1, 2])
     more = [np.eye(3)] if name == "weighted_cross_entropy" else []
-    for ops in (cpu, reference):
+    for ops in (CPU, REFERENCE):
         totals = np.zeros(3)
         getattr(ops, name)(outputs.copy(), labels, *more, 1.0, np.zeros((4, 3)), totals)
         assert totals[1] == 2
 
 
-@pytest.mark.parametrize("ops", [cpu, reference])
-def test_a_gradient_may_take_the_place_of_the_logits(ops: ModuleType) -> None:
+@pytest.mark.parametrize("ops", [CPU, REFERENCE])
+def test_a_gradient_may_take_the_place_of_the_logits(ops: Ops) -> None:
     logits, labels = _real(37, 11), RNG.integers(0, 11, 37)
     apart, together, totals = np.zeros_like(logits), logits.copy(), np.zeros((2, 3))
     ops.cross_entropy(logits, labels, 1.0, apart, totals[0])
@@ -310,7 +324,7 @@ def test_philox_gives_the_published_answers() -> None:
         ),
     }  # fmt: skip
     for (counter, key), words in answers.items():
-        got = reference.philox(tuple(np.array([word], np.uint64) for word in counter), key)
+        got = philox(tuple(np.array([word], np.uint64) for word in counter), key)
         assert tuple(int(word[0]) for word in got) == words
 
 
@@ -318,7 +332,7 @@ def test_cross_entropy_by_hand() -> None:
     """The loss is -log p, and its gradient p - onehot."""
     logits, labels = _real(8, 4).astype(np.float64), RNG.integers(0, 4, 8)
     gradient, totals = np.zeros_like(logits), np.zeros(3)
-    reference.cross_entropy(logits, labels, 0.5, gradient, totals)
+    REFERENCE.cross_entropy(logits, labels, 0.5, gradient, totals)
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(totals[0], -np.log(probabilities[np.arange(8), labels]).sum(), rtol=1e-12)
     np.testing.assert_allclose(gradient, 0.5 * (probabilities - np.eye(4)[labels]), rtol=1e-12, atol=1e-15)

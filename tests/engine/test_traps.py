@@ -10,7 +10,7 @@ import pytest
 from small_runs import CLASSES, spec_of
 
 from mlpaper.engine import backend
-from mlpaper.engine.ops import reference
+from mlpaper.engine.ops.reference import Ops
 from mlpaper.engine.train import Trainer
 from mlpaper.engine.train_job import train_run
 from mlpaper.files import read_npz
@@ -87,7 +87,7 @@ def test_nothing_becomes_float64(images: Images, monkeypatch: pytest.MonkeyPatch
     """`float32 * np.sqrt(...)` is float64 in NumPy 2, also where the result goes into a float32 array."""
     monkeypatch.setattr(Watched, "widened", [])
     index = np.arange(600)
-    watched = WatchedBackend("reference", reference, np.dtype(np.float32))
+    watched = WatchedBackend("reference", Ops(), np.dtype(np.float32))
     trainer = Trainer(spec_of(**WIDENING[name]), watched, *images, index[:400], index[400:], CLASSES)
     trainer.epoch()
     assert Watched.widened == []

@@ -9,6 +9,7 @@ import numpy as np
 
 from mlpaper.engine.arrays import Array, Scalar
 from mlpaper.engine.cuda import Cuda
+from mlpaper.engine.ops.reference import Ops
 from mlpaper.errors import ConfigurationError
 
 
@@ -21,13 +22,13 @@ class Backend:
     name
         What is recorded with a run: ``cpu``, ``gpu``, or ``reference`` for the readable operations.
     ops
-        The functions of `mlpaper.engine.ops.reference`, or faster ones with the same signatures.
+        The operations: `mlpaper.engine.ops.reference.Ops`, or a subclass with faster ones.
     dtype
         Type of parameters and activations: float32 for training, float64 for proofs.
     """
 
     name: str
-    ops: Any
+    ops: Ops
     dtype: np.dtype[Any]
     compiled: bool = False
     """Whether whole epochs can run in one compiled loop, `mlpaper.engine.program`."""
@@ -73,16 +74,14 @@ def select(device: str = "cpu", dtype: Any = np.float32) -> Backend:
     if device == "gpu":
         return on(Cuda(), dtype)
     if device == "reference":
-        from mlpaper.engine.ops import reference
+        return Backend("reference", Ops(), np.dtype(dtype))
+    from mlpaper.engine.ops.cpu import CpuOps
 
-        return Backend("reference", reference, np.dtype(dtype))
-    from mlpaper.engine.ops import cpu
-
-    return Backend("cpu", cpu, np.dtype(dtype), compiled=True)
+    return Backend("cpu", CpuOps(), np.dtype(dtype), compiled=True)
 
 
 def on(cuda: Cuda, dtype: Any = np.float32) -> Backend:
     """The backend on a GPU."""
-    from mlpaper.engine.ops.gpu import Operations
+    from mlpaper.engine.ops.gpu import GpuOps
 
-    return Backend("gpu", Operations(cuda, np.dtype(dtype)), np.dtype(dtype), cuda=cuda)
+    return Backend("gpu", GpuOps(cuda, np.dtype(dtype)), np.dtype(dtype), cuda=cuda)

@@ -15,6 +15,7 @@ import numpy as np
 from mlpaper.engine.arrays import Array
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.batches import Batches
+from mlpaper.engine.ops.gpu import GpuOps
 from mlpaper.engine.placement import Placement
 
 Learn = Callable[[Array, Array, Array, Array, Array], None]
@@ -53,6 +54,8 @@ class GraphedUpdates:
         recorded: bool,
     ) -> None:
         assert backend.cuda is not None
+        assert isinstance(backend.ops, GpuOps)
+        self.ops = backend.ops
         self.backend, self.cuda, self.batches, self.images = backend, backend.cuda, batches, images
         self.learn, self.score = learn, score
         self.batch_size, self.captured, self.recorded = batch_size, captured, recorded
@@ -110,7 +113,7 @@ class GraphedUpdates:
         self.warm = True
 
     def _update(self, count: int) -> None:
-        ops, labels = self.backend.ops, self.batch_labels[:count]
+        ops, labels = self.ops, self.batch_labels[:count]
         ops.begin_update(
             self.places, self.index, self.batches.labels, self.row, self.batch_places, labels, self.number,
             self.rates, self.rate, self.step, self.totals, self.before, count=count,

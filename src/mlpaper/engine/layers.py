@@ -14,8 +14,13 @@ import numpy as np
 
 from mlpaper.engine.arrays import Array, Scalar
 from mlpaper.engine.backend import Backend
-from mlpaper.engine.ops.reference import IN_PLACE
+from mlpaper.engine.ops.activations import ACTIVATIONS
 from mlpaper.engine.rng import Stream
+
+IN_PLACE = tuple(name for name, each in ACTIVATIONS.items() if each.kept == "output")
+"""Activations whose derivative can be read off their output, so that they can overwrite their input."""
+OF_VALUE = tuple(name for name in IN_PLACE if not ACTIVATIONS[name].sign_only)
+"""Those whose derivative needs the value of their output, and not only its sign: dropout must leave it alone."""
 
 
 class Layer(Protocol):
@@ -40,7 +45,7 @@ class Dense:
     first
         The first layer of a network computes no gradient of its input.
     activation
-        Name of f in the operations (one of `ops.reference.IN_PLACE`), or nothing.
+        Name of f in the operations (one of `IN_PLACE`), or nothing.
     """
 
     def __init__(
@@ -64,7 +69,7 @@ class Dense:
         """See `Layer.forward`; `skip`, the input of a residual block, is added before the activation."""
         self.x = x
         y = self.y[: len(x)]
-        self.ops.affine(x, self.w, self.b, skip, self.activation, y)
+        self.ops.affine(x, self.w, self.b, skip, self.activation, y, y)
         return y
 
     def backward(self, dy: Array) -> Array | None:
@@ -72,10 +77,6 @@ class Dense:
         y, dx = self.y[: len(dy)], None if self.dx is None else self.dx[: len(dy)]
         self.ops.affine_backward(self.x, self.w, y, self.activation, dy, self.dw, self.db, dx)
         return dx
-
-
-OF_VALUE = ("sigmoid", "tanh")
-"""Activations whose derivative needs the value of their output, and not only its sign: dropout must leave it alone."""
 
 
 class Activation:
@@ -86,21 +87,20 @@ class Activation:
     """
 
     def __init__(self, backend: Backend, name: str, rows: int, width: int) -> None:
-        self.function = getattr(backend.ops, name)
-        self.derivative = getattr(backend.ops, f"{name}_backward")
+        self.ops, self.name = backend.ops, name
         self.y = backend.empty((rows, width)) if name not in IN_PLACE else None
         self.kept: Array = None
 
     def forward(self, x: Array, step: Scalar | None) -> Array:
         """See `Layer.forward`."""
         y = x if self.y is None else self.y[: len(x)]
-        self.function(x, y)
+        self.ops.activate(self.name, x, y)
         self.kept = x
         return y
 
     def backward(self, dy: Array) -> Array:
         """See `Layer.backward`; in place."""
-        self.derivative(self.kept, dy, dy)
+        self.ops.activate_backward(self.name, self.kept, dy, dy)
         return dy
 
 

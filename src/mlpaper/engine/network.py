@@ -5,8 +5,7 @@ from __future__ import annotations
 from mlpaper.engine.arrays import Array, Scalar
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.initializers import initialise
-from mlpaper.engine.layers import OF_VALUE, Activation, BatchNorm, Dense, Dropout, Layer, Residual
-from mlpaper.engine.ops.reference import IN_PLACE
+from mlpaper.engine.layers import IN_PLACE, OF_VALUE, Activation, BatchNorm, Dense, Dropout, Layer, Residual
 from mlpaper.engine.params import Layout, Vector
 from mlpaper.spec import NetworkSpec
 

@@ -21,7 +21,7 @@ class Optimizer(Protocol):
 
 
 class SGD:
-    """Gradient descent, with momentum in the convention without dampening (`ops.reference.momentum`), or Nesterov's."""
+    """Gradient descent, with momentum in the convention without dampening (`Ops.momentum`), or Nesterov's."""
 
     def __init__(self, backend: Backend, parameters: Vector, gradients: Vector, options: spec.SGD) -> None:
         self.ops = backend.ops
@@ -41,7 +41,7 @@ class SGD:
 
 
 class Adam:
-    """Adam (Kingma and Ba 2015), see `ops.reference.adam`."""
+    """Adam (Kingma and Ba 2015), see `Ops.adam`."""
 
     def __init__(self, backend: Backend, parameters: Vector, gradients: Vector, options: spec.Adam) -> None:
         self.ops = backend.ops

@@ -34,11 +34,10 @@ from mlpaper.engine.instructions import (
     SETTINGS,
     Memory,
 )
-from mlpaper.engine.layers import OF_VALUE, BatchNorm
+from mlpaper.engine.layers import IN_PLACE, OF_VALUE, BatchNorm
 from mlpaper.engine.losses import Loss, WeightedCrossEntropy
 from mlpaper.engine.network import Network
 from mlpaper.engine.ops import native
-from mlpaper.engine.ops.reference import IN_PLACE
 from mlpaper.engine.ops.tiling import DEPTH, EIGHT, IMAGES, ROWS, VECTOR_BYTES, panel_columns
 from mlpaper.engine.rng import Stream
 from mlpaper.spec import SGD, RunSpec

@@ -12,7 +12,7 @@ import numpy as np
 
 from mlpaper.engine.arrays import Array
 from mlpaper.engine.backend import Backend
-from mlpaper.engine.ops import reference
+from mlpaper.engine.ops.reference import Ops
 
 
 class Stream(IntEnum):
@@ -30,14 +30,14 @@ class Stream(IntEnum):
 def normal(count: int, seed: int, stream: int, step: int) -> np.ndarray:
     """``count`` standard normal numbers, float64, on the host."""
     padded = np.empty((1, -(-count // 4) * 4))
-    reference.normal_rows(padded, seed, stream, np.array([step], dtype=np.uint64))
+    Ops().normal_rows(padded, seed, stream, np.array([step], dtype=np.uint64))
     return padded[0, :count]
 
 
 def uniform(count: int, seed: int, stream: int, step: int) -> np.ndarray:
     """``count`` numbers uniform on (0, 1), float64, on the host: (word + 1/2) / 2^32."""
     words = np.empty((1, -(-count // 4) * 4), dtype=np.uint32)
-    reference.random_words(words, seed, stream, np.array([step], dtype=np.uint64))
+    Ops().random_words(words, seed, stream, np.array([step], dtype=np.uint64))
     return (words[0, :count] + 0.5) / 2**32
 
 

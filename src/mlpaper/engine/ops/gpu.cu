@@ -1,4 +1,4 @@
-// Kernels of the operations in gpu.py; what each computes stands in reference.py.
+// Kernels of the operations in gpu.py; reference.py says what each computes.
 //
 // Whole numbers arrive as `integer` and real ones as double, whatever REAL is, so that a call needs no table of types.
 // Sums run in one fixed order: the same inputs give the same bits, and nothing here is an atomic addition.
@@ -92,56 +92,55 @@ KERNEL add_row(const real *b, real *y, integer rows, integer columns) {
 __device__ real erf_of(real x) { return erf(x * (real)0.70710678118654752); }
 __device__ real sigmoid_of(real x) { return (real)0.5 * (1 + tanh((real)0.5 * x)); }
 
-// Adds bias and skip to a product and activates it, `name`_rows; and the way back with the column sums of one chunk of
-// the rows, `name`_rows_backward. Blocks as in sum_rows.
-#define IN_PLACE(name, value, derivative) \
-    KERNEL name##_rows(const real *b, const real *skip, real *y, integer rows, integer columns) { \
+// The kernels of an activation y = f(x). In its derivative, `x` is what the layer keeps: the output or the input.
+// `name`_rows: z += bias + skip, then y = f(z); y may be z. `name`_rows_backward: dy *= f', and column sums of one chunk
+// of the rows. Blocks of both as in sum_rows. `name`_each and `name`_each_backward: arrays of any shape.
+#define ACTIVATION(name, value, derivative) \
+    KERNEL name##_rows(const real *b, const real *skip, real *z, real *y, integer rows, integer columns) { \
         integer column = (integer)blockIdx.x * LANES + threadIdx.x; \
         if (column >= columns) return; \
         real summand = b[column]; \
         for (integer row = (integer)blockIdx.y * STRIPES + threadIdx.y; row < rows; \
              row += (integer)gridDim.y * STRIPES) { \
             integer i = row * columns + column; \
-            real x = y[i] + summand; \
+            real x = z[i] + summand; \
             if (skip) x += skip[i]; \
+            z[i] = x; \
             y[i] = value; \
         } \
     } \
-    KERNEL name##_rows_backward(const real *y, real *dy, real *out, integer rows, integer columns, integer chunk) { \
+    KERNEL name##_rows_backward(const real *kept, real *dy, real *out, integer rows, integer columns, integer chunk) { \
         integer column = (integer)blockIdx.x * LANES + threadIdx.x; \
         integer first = blockIdx.y * chunk, last = first + chunk < rows ? first + chunk : rows; \
         real sum = 0; \
         if (column < columns) \
             for (integer row = first + threadIdx.y; row < last; row += STRIPES) { \
                 integer i = row * columns + column; \
-                real x = y[i], gradient = dy[i] * (derivative); \
+                real x = kept[i], gradient = dy[i] * (derivative); \
                 dy[i] = gradient; \
                 sum += gradient; \
             } \
         sum = column_sum(sum); \
         if (threadIdx.y == 0 && column < columns) out[blockIdx.y * columns + column] = sum; \
     } \
-    ACTIVATION(name, value, derivative)
-
-#define ACTIVATION(name, value, derivative) \
-    KERNEL name(const real *from, real *to, integer n) { \
+    KERNEL name##_each(const real *from, real *to, integer n) { \
         EACH(i, n) { \
             real x = from[i]; \
             to[i] = value; \
         } \
     } \
-    KERNEL name##_backward(const real *kept, const real *dy, real *dx, integer n) { \
+    KERNEL name##_each_backward(const real *kept, const real *dy, real *dx, integer n) { \
         EACH(i, n) { \
             real x = kept[i]; \
             dx[i] = dy[i] * (derivative); \
         } \
     }
 
-// In a derivative `x` is what the layer kept: the output, or for the last two the input. NaN passes.
-IN_PLACE(relu, x < 0 ? (real)0 : x, x > 0 ? (real)1 : (real)0)
-IN_PLACE(leaky_relu, x > 0 ? x : (real)0.01 * x, x > 0 ? (real)1 : (real)0.01)
-IN_PLACE(sigmoid, sigmoid_of(x), x * (1 - x))
-IN_PLACE(tanh_activation, tanh(x), 1 - x * x)
+// activations.py says what each keeps. NaN passes.
+ACTIVATION(relu, x < 0 ? (real)0 : x, x > 0 ? (real)1 : (real)0)
+ACTIVATION(leaky_relu, x > 0 ? x : (real)0.01 * x, x > 0 ? (real)1 : (real)0.01)
+ACTIVATION(sigmoid, sigmoid_of(x), x * (1 - x))
+ACTIVATION(tanh, tanh(x), 1 - x * x)
 ACTIVATION(gelu, x * ((real)0.5 * (1 + erf_of(x))),
            (real)0.5 * (1 + erf_of(x)) + x * ((real)0.39894228040143268 * exp((real)-0.5 * x * x)))
 ACTIVATION(silu, x * sigmoid_of(x), sigmoid_of(x) * (1 + x * (1 - sigmoid_of(x))))

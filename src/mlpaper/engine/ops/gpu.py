@@ -1,13 +1,12 @@
-"""The hot operations of `reference` as CUDA kernels (`gpu.cu`) and products of cuBLAS, with the same signatures.
+"""The hot operations as CUDA kernels (`gpu.cu`) and products of cuBLAS.
 
 An operation queues its work and returns: nothing waits for the device. What a graph replays (`mlpaper.engine.graph`)
 may neither allocate nor change its arguments, so a learning rate or the number of an update may be an array of one.
-What is not overridden here is the reference's, on CuPy's arrays.
+What is not overridden here is that of `reference`, on CuPy's arrays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 
 from mlpaper.engine.arrays import Array, Scalar
 from mlpaper.engine.cuda import Cuda
-from mlpaper.engine.ops import reference
+from mlpaper.engine.ops.reference import Ops
 
 SOURCE = Path(__file__).with_suffix(".cu")
 
@@ -28,13 +27,11 @@ CHUNK = 512
 """Rows that one block sums."""
 BLOCKS = 65_535
 """Most blocks of a launch in one direction."""
-KERNELS = {"tanh": "tanh_activation"}
-"""Kernels that cannot be called like their operation, since CUDA has a function of that name."""
 PARTS = 256
 """Most blocks that share the sum over a flat vector."""
 
 
-class Operations:
+class GpuOps(Ops):
     """The operations on one device, for numbers of one type."""
 
     def __init__(self, cuda: Cuda, real: np.dtype[Any]) -> None:
@@ -42,105 +39,56 @@ class Operations:
         self._kernel = cache(cuda.kernels(SOURCE.read_text(encoding="utf-8"), real))
         self._kept: dict[tuple[str, Any], Array] = {}
 
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        """What is not overridden here is the reference's."""
-        return getattr(reference, name)  # type: ignore[no-any-return]
-
     def gather(self, images: Array, index: Array, table: Array, out: Array) -> None:
-        """See `reference.gather`."""
+        """See `Ops.gather`."""
         rows, columns = out.shape
         self._launch("gather", (min(rows, BLOCKS), 1), (THREADS, 1), images, index, table, out, rows, columns)
 
     def deform(
         self, x: Array, side: int, down: Array, right: Array, angle: Array, background: float, out: Array
     ) -> None:
-        """See `reference.deform`."""
+        """See `Ops.deform`."""
         self._over(x.size, "deform", x, side, down, right, angle, float(background), out, len(x))
 
     def linear(self, x: Array, w: Array, b: Array, y: Array) -> None:
-        """See `reference.linear`."""
+        """See `Ops.linear`."""
         self._cuda.product(x, w, y)
         rows, columns = y.shape
         self._launch("add_row", self._tiles(rows, columns), (LANES, STRIPES), b, y, rows, columns)
 
     def linear_backward(self, x: Array, w: Array, dy: Array, dw: Array, db: Array, dx: Array | None) -> None:
-        """See `reference.linear_backward`."""
+        """See `Ops.linear_backward`."""
         self._column_sums("sum_rows", (dy,), db)
         self._weights_backward(x, w, dy, dw, dx)
 
-    def affine(self, x: Array, w: Array, b: Array, skip: Array | None, activation: str, y: Array) -> None:
-        """See `reference.affine`: a product, and one kernel for the rest."""
+    def activate(self, name: str, x: Array, y: Array) -> None:
+        """See `Ops.activate`."""
+        self._over(x.size, f"{name}_each", x, y, x.size)
+
+    def activate_backward(self, name: str, kept: Array, dy: Array, dx: Array) -> None:
+        """See `Ops.activate_backward`."""
+        self._over(kept.size, f"{name}_each_backward", kept, dy, dx, kept.size)
+
+    def affine(self, x: Array, w: Array, b: Array, skip: Array | None, activation: str, z: Array, y: Array) -> None:
+        """See `Ops.affine`: a product, and one kernel for the rest."""
         if not activation:
-            self.linear(x, w, b, y)
-            if skip is not None:
-                self.add_scaled(y, skip, 1.0)
+            super().affine(x, w, b, skip, activation, z, y)
             return
-        self._cuda.product(x, w, y)
-        rows, columns = y.shape
-        name = f"{KERNELS.get(activation, activation)}_rows"
-        self._launch(name, self._tiles(rows, columns), (LANES, STRIPES), b, skip, y, rows, columns)
+        self._cuda.product(x, w, z)
+        self._launch(f"{activation}_rows", self._tiles(*z.shape), (LANES, STRIPES), b, skip, z, y, *z.shape)
 
     def affine_backward(
-        self, x: Array, w: Array, y: Array, activation: str, dy: Array, dw: Array, db: Array, dx: Array | None
+        self, x: Array, w: Array, kept: Array, activation: str, dy: Array, dw: Array, db: Array, dx: Array | None
     ) -> None:
-        """See `reference.affine_backward`: one kernel for the activation and the bias, and the products."""
+        """See `Ops.affine_backward`: one kernel for the activation and the bias, and the products."""
         if not activation:
             self.linear_backward(x, w, dy, dw, db, dx)
             return
-        name = f"{KERNELS.get(activation, activation)}_rows_backward"
-        self._column_sums(name, (y, dy), db)
+        self._column_sums(f"{activation}_rows_backward", (kept, dy), db)
         self._weights_backward(x, w, dy, dw, dx)
 
-    def relu(self, x: Array, y: Array) -> None:
-        """See `reference.relu`."""
-        self._over(x.size, "relu", x, y, x.size)
-
-    def relu_backward(self, y: Array, dy: Array, dx: Array) -> None:
-        """See `reference.relu_backward`."""
-        self._over(y.size, "relu_backward", y, dy, dx, y.size)
-
-    def leaky_relu(self, x: Array, y: Array) -> None:
-        """See `reference.leaky_relu`."""
-        self._over(x.size, "leaky_relu", x, y, x.size)
-
-    def leaky_relu_backward(self, y: Array, dy: Array, dx: Array) -> None:
-        """See `reference.leaky_relu_backward`."""
-        self._over(y.size, "leaky_relu_backward", y, dy, dx, y.size)
-
-    def sigmoid(self, x: Array, y: Array) -> None:
-        """See `reference.sigmoid`."""
-        self._over(x.size, "sigmoid", x, y, x.size)
-
-    def sigmoid_backward(self, y: Array, dy: Array, dx: Array) -> None:
-        """See `reference.sigmoid_backward`."""
-        self._over(y.size, "sigmoid_backward", y, dy, dx, y.size)
-
-    def tanh(self, x: Array, y: Array) -> None:
-        """See `reference.tanh`."""
-        self._over(x.size, "tanh_activation", x, y, x.size)
-
-    def tanh_backward(self, y: Array, dy: Array, dx: Array) -> None:
-        """See `reference.tanh_backward`."""
-        self._over(y.size, "tanh_activation_backward", y, dy, dx, y.size)
-
-    def gelu(self, x: Array, y: Array) -> None:
-        """See `reference.gelu`."""
-        self._over(x.size, "gelu", x, y, x.size)
-
-    def gelu_backward(self, x: Array, dy: Array, dx: Array) -> None:
-        """See `reference.gelu_backward`."""
-        self._over(x.size, "gelu_backward", x, dy, dx, x.size)
-
-    def silu(self, x: Array, y: Array) -> None:
-        """See `reference.silu`."""
-        self._over(x.size, "silu", x, y, x.size)
-
-    def silu_backward(self, x: Array, dy: Array, dx: Array) -> None:
-        """See `reference.silu_backward`."""
-        self._over(x.size, "silu_backward", x, dy, dx, x.size)
-
     def normalise(self, x: Array, mean: Array, variance: Array, epsilon: float, normal: Array) -> None:
-        """See `reference.normalise`."""
+        """See `Ops.normalise`."""
         rows, columns = x.shape
         arguments = x, mean, variance, float(epsilon), normal, rows, columns
         self._launch("normalise", self._tiles(rows, columns), (LANES, STRIPES), *arguments)
@@ -148,7 +96,7 @@ class Operations:
     def batch_norm(
         self, x: Array, gamma: Array, beta: Array, epsilon: float, normal: Array, y: Array, statistics: Array
     ) -> None:
-        """See `reference.batch_norm`."""
+        """See `Ops.batch_norm`."""
         rows, columns = x.shape
         arguments = x, gamma, beta, float(epsilon), normal, y, statistics, rows, columns
         self._launch("batch_norm", self._tiles(1, columns), (LANES, STRIPES), *arguments)
@@ -164,79 +112,79 @@ class Operations:
         dbeta: Array,
         dx: Array,
     ) -> None:
-        """See `reference.batch_norm_backward`."""
+        """See `Ops.batch_norm_backward`."""
         rows, columns = dy.shape
         arguments = normal, variance, gamma, float(epsilon), dy, dgamma, dbeta, dx, rows, columns
         self._launch("batch_norm_backward", self._tiles(1, columns), (LANES, STRIPES), *arguments)
 
     def follow(self, running: Array, statistics: Array, count: int, share: float) -> None:
-        """See `reference.follow`."""
+        """See `Ops.follow`."""
         columns, unbiased = running.shape[1], share * count / max(count - 1, 1)
         means, variances = running
         self._over(columns, "follow", means, variances, statistics, float(share), unbiased, columns)
 
     def dropout(self, x: Array, probability: float, seed: int, stream: int, step: Array, mask: Array, y: Array) -> None:
-        """See `reference.dropout`."""
+        """See `Ops.dropout`."""
         rows, columns = x.shape
         least, factor = int(probability * 2**32), 1 / (1 - probability)
         arguments = x, least, factor, int(seed), int(stream), step, mask, y, rows, columns
         self._over(rows * -(-columns // 4), "dropout", *arguments)
 
     def cross_entropy(self, logits: Array, labels: Array, scale: float, dlogits: Array, totals: Array) -> None:
-        """See `reference.cross_entropy`."""
+        """See `Ops.cross_entropy`."""
         self._loss("cross_entropy", logits, labels, (None, float(scale)), dlogits, totals)
 
     def weighted_cross_entropy(
         self, logits: Array, labels: Array, targets: Array, scale: float, dlogits: Array, totals: Array
     ) -> None:
-        """See `reference.weighted_cross_entropy`."""
+        """See `Ops.weighted_cross_entropy`."""
         self._loss("cross_entropy", logits, labels, (targets, float(scale)), dlogits, totals)
 
     def average_by_weight(self, dlogits: Array, labels: Array, weights: Array) -> None:
-        """See `reference.average_by_weight`."""
+        """See `Ops.average_by_weight`."""
         total = self._scratch("sum of weights", 1)
         self._launch("sum_weights", (1, 1), (WIDE, 1), weights, labels, len(labels), total)
         self._over(dlogits.size, "divide", dlogits, total, dlogits.size)
 
     def squared_error(self, outputs: Array, labels: Array, scale: float, doutputs: Array, totals: Array) -> None:
-        """See `reference.squared_error`."""
+        """See `Ops.squared_error`."""
         self._loss("squared_error", outputs, labels, (2 * scale / outputs.shape[1],), doutputs, totals)
 
     def absolute_error(self, outputs: Array, labels: Array, scale: float, doutputs: Array, totals: Array) -> None:
-        """See `reference.absolute_error`."""
+        """See `Ops.absolute_error`."""
         self._loss("absolute_error", outputs, labels, (scale / outputs.shape[1],), doutputs, totals)
 
     def log_softmax(self, logits: Array, out: Array) -> None:
-        """See `reference.log_softmax`."""
+        """See `Ops.log_softmax`."""
         rows, classes = logits.shape
         self._launch("log_softmax", self._warps(rows), (LANES, STRIPES), logits, out, rows, classes)
 
     def add_scaled(self, y: Array, x: Array, factor: float) -> None:
-        """See `reference.add_scaled`."""
+        """See `Ops.add_scaled`."""
         self._over(y.size, "add_scaled", y, x, float(factor), y.size)
 
     def shrink(self, theta: Array, learning_rate: Scalar, decay: float) -> None:
-        """See `reference.shrink`."""
+        """See `Ops.shrink`."""
         self._over(theta.size, "shrink", theta, self._number(learning_rate, np.float64), float(decay), theta.size)
 
     def clip_norm(self, x: Array, largest: float) -> None:
-        """See `reference.clip_norm`."""
+        """See `Ops.clip_norm`."""
         parts = min(PARTS, -(-x.size // WIDE))
         part = self._scratch("squares", parts)
         self._launch("squares", (parts, 1), (WIDE, 1), x, part, x.size)
         self._over(x.size, "clip", x, part, parts, float(largest), x.size)
 
     def sgd(self, theta: Array, gradient: Array, learning_rate: Scalar) -> None:
-        """See `reference.sgd`."""
+        """See `Ops.sgd`."""
         self._over(theta.size, "sgd", theta, gradient, self._number(learning_rate, np.float64), theta.size)
 
     def momentum(self, theta: Array, gradient: Array, velocity: Array, learning_rate: Scalar, mu: float) -> None:
-        """See `reference.momentum`."""
+        """See `Ops.momentum`."""
         rate = self._number(learning_rate, np.float64)
         self._over(theta.size, "momentum", theta, gradient, velocity, rate, float(mu), theta.size)
 
     def nesterov(self, theta: Array, gradient: Array, velocity: Array, learning_rate: Scalar, mu: float) -> None:
-        """See `reference.nesterov`."""
+        """See `Ops.nesterov`."""
         rate = self._number(learning_rate, np.float64)
         self._over(theta.size, "nesterov", theta, gradient, velocity, rate, float(mu), theta.size)
 
@@ -252,33 +200,52 @@ class Operations:
         epsilon: float,
         step: Scalar,
     ) -> None:
-        """See `reference.adam`."""
+        """See `Ops.adam`."""
         rate, count = self._number(learning_rate, np.float64), self._number(step, np.uint64)
         arguments = theta, gradient, m, v, rate, float(beta1), float(beta2), float(epsilon), count, theta.size
         self._over(theta.size, "adam", *arguments)
 
     def random_words(self, out: Array, seed: int, stream: int, steps: Array) -> None:
-        """See `reference.random_words`."""
+        """See `Ops.random_words`."""
         rows, columns = out.shape
         self._over(out.size // 4, "random_words", out, int(seed), int(stream), steps, rows, columns)
 
     def normal_rows(self, out: Array, seed: int, stream: int, steps: Array) -> None:
-        """See `reference.normal_rows`."""
+        """See `Ops.normal_rows`."""
         rows, columns = out.shape
         self._over(out.size // 4, "normal_rows", out, int(seed), int(stream), steps, rows, columns)
 
     def add_noise(self, x: Array, noise: Array, sigma: float, out: Array) -> None:
-        """See `reference.add_noise`."""
+        """See `Ops.add_noise`."""
         self._over(x.size, "add_noise", x, noise, float(sigma), out, x.size)
 
-    def begin_update(self, *arguments: Any, count: int) -> None:
-        """The kernel of this name: the next `count` images of an order, counted on the device."""
-        places, index, labels, row, *others = arguments
-        self._over(count, "begin_update", places, index, labels, row, count, *others)
+    def begin_update(
+        self,
+        places: Array,
+        index: Array,
+        labels: Array,
+        row: Array,
+        batch_places: Array,
+        batch_labels: Array,
+        number: Array,
+        rates: Array,
+        rate: Array,
+        step: Array,
+        totals: Array,
+        before: Array,
+        count: int,
+    ) -> None:
+        """The next `count` images of an order, from its `row` on; the counters of updates move on.
 
-    def end_update(self, *arguments: Any, count: int) -> None:
-        """The kernel of this name."""
-        self._launch("end_update", (1, 1), (1, 1), *arguments, count)
+        Shape: places, index int64 (L,), of all images of the order; labels (M,), of all images there are; batch_places,
+        batch_labels int64 (count,); rates float64 (U,), totals float64 (3,); all else (1,).
+        """
+        arguments = places, index, labels, row, count, batch_places, batch_labels, number, rates, rate, step
+        self._over(count, "begin_update", *arguments, totals, before)
+
+    def end_update(self, row: Array, number: Array, losses: Array, totals: Array, before: Array, count: int) -> None:
+        """The mean loss of the last `count` images, into `losses` (U,); `row` and `number` move on."""
+        self._launch("end_update", (1, 1), (1, 1), row, number, losses, totals, before, count)
 
     def _loss(
         self, name: str, outputs: Array, labels: Array, options: tuple[Any, ...], doutputs: Array, totals: Array

@@ -11,8 +11,9 @@ import math
 import numpy as np
 
 from mlpaper.engine.ops import scalar
+from mlpaper.engine.ops.activations import NORMAL_DENSITY, SQRT_HALF
 from mlpaper.engine.ops.compiled import compiled
-from mlpaper.engine.ops.reference import NORMAL_DENSITY, PHILOX_MULTIPLIERS, PHILOX_WEYL, SQRT_HALF
+from mlpaper.engine.ops.reference import PHILOX_MULTIPLIERS, PHILOX_WEYL
 
 
 @compiled
