@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlpaper.engine.ops import reference
+from mlpaper.engine.ops.reference import Ops
 from mlpaper.evaluate import demonstrations as shown
 
 
@@ -17,11 +17,11 @@ def test_gradients_agree_with_differences_and_softmax_survives_large_logits() ->
 
 
 def test_a_wrong_gradient_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = reference.batch_norm_backward
+    right = Ops.batch_norm_backward
 
-    def without_the_means(normal, variance, gamma, epsilon, dy, dgamma, dbeta, dx) -> None:
-        right(normal, variance, gamma, epsilon, dy, dgamma, dbeta, dx)
+    def without_the_means(self, normal, variance, gamma, epsilon, dy, dgamma, dbeta, dx) -> None:
+        right(self, normal, variance, gamma, epsilon, dy, dgamma, dbeta, dx)
         np.multiply(dy, gamma / np.sqrt(variance + epsilon), out=dx)
 
-    monkeypatch.setattr(reference, "batch_norm_backward", without_the_means)
+    monkeypatch.setattr(Ops, "batch_norm_backward", without_the_means)
     assert shown.batch_norm_gradient_error() > 0.1

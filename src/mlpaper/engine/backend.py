@@ -22,7 +22,7 @@ class Backend:
     name
         What is recorded with a run: ``cpu``, ``gpu``, or ``reference`` for the readable operations.
     ops
-        The operations: `mlpaper.engine.ops.reference`'s, or faster ones with the same signatures.
+        The operations: `mlpaper.engine.ops.reference.Ops`, or a subclass with faster ones.
     dtype
         Type of parameters and activations: float32 for training, float64 for proofs.
     """

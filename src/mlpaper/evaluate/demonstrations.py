@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mlpaper.engine.ops import reference
+from mlpaper.engine.ops.reference import Ops
 
 STEP = 1e-5
 """Half the distance of the two points of a central difference."""
@@ -36,11 +36,11 @@ def cross_entropy_gradient_error(samples: int = 8, classes: int = 10) -> float:
     logits = 3.0 * random.standard_normal((samples, classes))
     labels = random.integers(0, classes, samples)
     gradient = np.empty_like(logits)
-    reference.cross_entropy(logits, labels, 1.0 / samples, gradient, np.zeros(3))
+    Ops().cross_entropy(logits, labels, 1.0 / samples, gradient, np.zeros(3))
 
     def loss(z: np.ndarray) -> float:
         totals = np.zeros(3)
-        reference.cross_entropy(z, labels, 1.0, np.empty_like(z), totals)
+        Ops().cross_entropy(z, labels, 1.0, np.empty_like(z), totals)
         return float(totals[0] / samples)
 
     return _relative_error(gradient, _central_differences(loss, logits))
@@ -55,12 +55,12 @@ def batch_norm_gradient_error(samples: int = 16, units: int = 5) -> float:
     normal, y, statistics = np.empty_like(x), np.empty_like(x), np.empty((2, units))
 
     def loss(values: np.ndarray) -> float:
-        reference.batch_norm(values, gamma, beta, epsilon, normal, y, statistics)
+        Ops().batch_norm(values, gamma, beta, epsilon, normal, y, statistics)
         return float((dy * y).sum())
 
     loss(x)
     dx, dgamma, dbeta = np.empty_like(x), np.empty(units), np.empty(units)
-    reference.batch_norm_backward(normal.copy(), statistics[1], gamma, epsilon, dy, dgamma, dbeta, dx)
+    Ops().batch_norm_backward(normal.copy(), statistics[1], gamma, epsilon, dy, dgamma, dbeta, dx)
     return _relative_error(dx, _central_differences(loss, x))
 
 
@@ -70,7 +70,7 @@ def softmax_of_large_logits() -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(over="ignore", invalid="ignore"):
         naive = np.exp(logits) / np.exp(logits).sum()
     stable = np.empty((1, len(logits)))
-    reference.log_softmax(logits[None], stable)
+    Ops().log_softmax(logits[None], stable)
     return naive, np.exp(stable[0])
 
 

@@ -1,5 +1,5 @@
-"""Array operations of the engine: the equations (`reference`) and faster versions of the hot ones (`cpu`).
+"""Array operations of the engine: the equations (`reference`, `activations`), and faster versions of the hot ones
+(`cpu`, `gpu`), as classes that override methods of `reference.Ops`.
 
-Every module that overrides operations has the signatures of `reference`, which a test checks. Operations write into
-arrays that the caller owns and allocate nothing that outlives the call.
+Operations write into arrays that the caller owns and allocate nothing that outlives the call.
 """

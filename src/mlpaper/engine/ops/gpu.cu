@@ -84,10 +84,9 @@ KERNEL add_row(const real *b, real *y, integer rows, integer columns) {
 __device__ real erf_of(real x) { return erf(x * (real)0.70710678118654752); }
 __device__ real sigmoid_of(real x) { return (real)0.5 * (1 + tanh((real)0.5 * x)); }
 
-// An activation y = f(x) and its derivative, where `x` is what the layer keeps: the output, or the input. Two kernels for
-// a layer, with blocks as in sum_rows: `name`_rows adds bias and skip to a product z, and activates it, where y may be z;
-// `name`_rows_backward takes the derivative into dy, and sums the columns of one chunk of the rows. And two for arrays of
-// any shape.
+// The kernels of an activation y = f(x). In its derivative, `x` is what the layer keeps: the output or the input.
+// `name`_rows: z += bias + skip, then y = f(z); y may be z. `name`_rows_backward: dy *= f', and column sums of one chunk
+// of the rows. Blocks of both as in sum_rows. `name`_each and `name`_each_backward: arrays of any shape.
 #define ACTIVATION(name, value, derivative) \
     KERNEL name##_rows(const real *b, const real *skip, real *z, real *y, integer rows, integer columns) { \
         integer column = (integer)blockIdx.x * LANES + threadIdx.x; \
@@ -129,7 +128,7 @@ __device__ real sigmoid_of(real x) { return (real)0.5 * (1 + tanh((real)0.5 * x)
         } \
     }
 
-// What each keeps stands in activations.py. NaN passes.
+// activations.py says what each keeps. NaN passes.
 ACTIVATION(relu, x < 0 ? (real)0 : x, x > 0 ? (real)1 : (real)0)
 ACTIVATION(leaky_relu, x > 0 ? x : (real)0.01 * x, x > 0 ? (real)1 : (real)0.01)
 ACTIVATION(sigmoid, sigmoid_of(x), x * (1 - x))
