@@ -165,9 +165,7 @@ class _Optimizer:
         self.run, spec = run, run.spec
         self.decay = spec.decay
         decaying = [
-            tensor
-            for name, tensor in run.tensors.items()
-            if spec.decay.parameters == "all" or name.endswith("weight")
+            tensor for name, tensor in run.tensors.items() if spec.decay.parameters == "all" or name.endswith("weight")
         ]
         chosen = {id(tensor) for tensor in decaying}
         others = [tensor for tensor in run.tensors.values() if id(tensor) not in chosen]

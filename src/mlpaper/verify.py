@@ -21,6 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from mlpaper.data.dataset import IMAGES, META, Dataset
 from mlpaper.data.fetch import fetch_part
 from mlpaper.data.mirror import check_mirror
@@ -28,10 +30,11 @@ from mlpaper.data.prepare import prepare
 from mlpaper.data.sources import get_source
 from mlpaper.data.split import Split, make_split
 from mlpaper.digest import RULES, digest
+from mlpaper.engine.model import flat_state
 from mlpaper.engine.train_job import train_run
 from mlpaper.errors import ConfigurationError, DataError, nearest
 from mlpaper.evaluate.measure import evaluate_run
-from mlpaper.files import read_json, read_npz, write_json
+from mlpaper.files import read_json, read_npz, read_parquet, write_json
 from mlpaper.machine import commit, machine, versions
 from mlpaper.paths import pool_folder, raw_folder
 from mlpaper.spec import Model, PoolSpec, RunSpec
@@ -64,6 +67,8 @@ class Outcome(Model):
     """SHA-256 of the dataset's images."""
     weights: str
     """SHA-256 of the trained weights: float32, in the order of the layers."""
+    predictions: str = ""
+    """SHA-256 of the columns of ``predictions.parquet``: confidence and log-probability to the last bit."""
 
 
 class Recorded(Model):
@@ -211,7 +216,7 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     kinds: tuple[Verdict, ...] = ("identical", "equal", "different", "not run")
     counts = ", ".join(f"{verdicts.count(kind)} {kind}" for kind in kinds if kind in verdicts)
     return (
-        f"{counts}. Identical: the same weights, bit for bit. Equal: the same number of epochs, "
+        f"{counts}. Identical: the same weights and predictions, bit for bit. Equal: the same number of epochs, "
         f"accuracy to {100 * ACCURACY:g} points or one image, losses to {100 * LOSS:g} %."
     )
 
@@ -224,7 +229,7 @@ def compare(name: str, expected: Outcome, actual: Outcome) -> Check:
     differences = [*_exact(expected, actual), *_accuracy(expected, actual), *_losses(expected, actual)]
     if differences:
         return Check(name, "different", tuple(differences))
-    if expected.weights == actual.weights:
+    if expected.weights == actual.weights and expected.predictions in ("", actual.predictions):
         return Check(name, "identical")
     share = _off(expected.test_cross_entropy, actual.test_cross_entropy) or 0.0
     return Check(name, "equal", (f"cross-entropy off by {share:.1e} of it",))
@@ -349,5 +354,13 @@ def outcome_of(spec: RunSpec, data: Data) -> Outcome:
         test_cross_entropy=run.metric("test_cross_entropy"),
         validation_loss=run.metric("validation_loss"),
         images=dataset.meta["arrays"][IMAGES]["sha256"],
-        weights=_sha256(flat_state(weights)),
+        weights=_sha256(flat_state(weights).astype("<f4", copy=False)),
+        predictions=_sha256(*(column.to_numpy() for column in read_parquet(folder / "predictions.parquet").columns)),
     )
+
+
+def _sha256(*arrays: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -34,10 +34,10 @@ def compiled():
 twice = native.load("twice", compiled, ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double))
 assert twice(21) == 42
 assert made or "numba" not in sys.modules
-theta, gradient, velocity = (np.full(5, value, np.float32) for value in (1, 2, 3))
-cpu.CpuOps().momentum(theta, gradient, velocity, 0.5, 0.5)
-assert theta.tolist() == [-0.75] * 5, theta
-print((not made) + sum(cpu._kernels().momentum.stats.cache_hits.values()))
+x, out = np.full((2, 3), 0.5, np.float32), np.empty((2, 3), np.float32)
+cpu.CpuOps().add_noise(x, x, 0.5, out)
+assert out.tolist() == [[0.75] * 3] * 2, out
+print((not made) + sum(cpu._kernels().add_noise.stats.cache_hits.values()))
 """
 """Two functions: one kept as machine code, one by numba. Prints how many were found."""
 
@@ -150,18 +150,20 @@ def test_files_that_cannot_be_locked_cost_time_only(
     assert native.load("twice", pytest.fail, DOUBLE)(21) == 42
 
 
-@pytest.mark.parametrize("width", [5, 1024])
-def test_a_trained_run_has_not_loaded_the_compiler(width: int) -> None:
+def test_a_run_that_trains_and_predicts_has_not_loaded_the_compiler() -> None:
     """Loading numba takes longer than a small run."""
-    trained = f"""
+    trained = """
 import sys
 import numpy as np
 from mlpaper.engine import backend
+from mlpaper.engine.executor import Pool, executor_for
 from mlpaper.engine.train import Trainer
 from mlpaper.spec import RunSpec
-spec = RunSpec.model_validate({{"dataset": {{"name": "digits"}}, "network": {{"hidden": [{width}] * 2}}, "epochs": 2}})
+spec = RunSpec.model_validate({"dataset": {"name": "digits"}, "network": {"hidden": [5, 5]}, "epochs": 2})
 images, labels, index = np.zeros((60, 49), np.uint8), np.arange(60) % 10, np.arange(60)
-print(make_trainer(spec, backend.select("cpu"), images, labels, index[:50], index[50:], 10).run().outcome)
+executor = executor_for(spec, backend.select("cpu"), Pool(images, labels, 10), index[:50])
+print(Trainer(spec, executor, index[:50], index[50:]).run().outcome)
+executor.predict(executor.inputs(index))
 print("numba" in sys.modules)
 """
     said = [

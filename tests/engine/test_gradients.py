@@ -15,7 +15,7 @@ from mlpaper.engine.executor import Pool, executor_for
 from mlpaper.engine.model import named_views
 from mlpaper.engine.ops.activations import ACTIVATIONS
 from mlpaper.engine.ops.reference import Ops
-from mlpaper.spec import NetworkSpec, RunSpec
+from mlpaper.spec import RunSpec
 
 DEVICES = ["cpu", "reference"]
 ROWS, WIDTH, OUTPUTS = 13, 6, 4

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from emulated_cuda import EmulatedCuda
-from small_runs import CLASSES, spec_of
+from small_runs import CLASSES, make_trainer, spec_of
 from test_program import ADAM, CASES, IMAGES, LABELS, SGD, trainer_on
 
 from mlpaper.engine import backend, checkpoint, placement
@@ -26,7 +26,10 @@ MASK = {"network": {"hidden": [20, 13], "dropout": 0.3, "batch_norm": True}, "op
 def _assert_same_run(trainer: Trainer, readable: Trainer, tolerance: float) -> None:
     host = trainer.executor.backend.to_host
     pairs = [(host(trainer.executor.model.state), readable.executor.model.state)]
-    pairs += [(host(vector), readable.executor.optimizer.state[name]) for name, vector in trainer.executor.optimizer.state.items()]
+    pairs += [
+        (host(vector), readable.executor.optimizer.state[name])
+        for name, vector in trainer.executor.optimizer.state.items()
+    ]
     for ours, theirs in pairs:
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
     np.testing.assert_allclose(trainer.progress.steps, readable.progress.steps, rtol=tolerance, atol=tolerance)
@@ -73,7 +76,10 @@ def test_streamed_images_are_those_of_the_order(
         trainer.run()
         assert trainer.executor.placement == place
         runs.append(
-            (cuda.to_host(trainer.executor.model.state).tobytes(), [r.validation_loss for r in trainer.progress.history])
+            (
+                cuda.to_host(trainer.executor.model.state).tobytes(),
+                [r.validation_loss for r in trainer.progress.history],
+            )
         )
     assert runs[0] == runs[1]
 
@@ -126,7 +132,10 @@ def test_a_gpu_run_that_was_saved_continues_with_the_same_bits(emulated: Emulate
     checkpoint.save(path, first, "test")
     checkpoint.load(path, second, "test")
     second.run()
-    assert emulated.to_host(second.executor.model.state).tobytes() == emulated.to_host(whole.executor.model.state).tobytes()
+    assert (
+        emulated.to_host(second.executor.model.state).tobytes()
+        == emulated.to_host(whole.executor.model.state).tobytes()
+    )
     assert [r.train_loss for r in second.progress.history] == [r.train_loss for r in whole.progress.history]
 
 
@@ -152,7 +161,9 @@ def test_early_stopping_brings_back_the_best_weights_of_a_gpu_run(emulated: Emul
         trainer.run()
     ours, theirs = runs
     assert len(ours.progress.history) == len(theirs.progress.history) < 12
-    np.testing.assert_allclose(emulated.to_host(ours.executor.model.state), theirs.executor.model.state, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+        emulated.to_host(ours.executor.model.state), theirs.executor.model.state, rtol=1e-6, atol=1e-9
+    )
 
 
 def test_a_device_too_small_for_the_images_gets_them_in_parts_or_says_so() -> None:
@@ -171,7 +182,7 @@ def test_auto_streams_what_does_not_fit(emulated: EmulatedCuda) -> None:
     with pytest.raises(ConfigurationError, match="do not fit"):
         trainer_on(backend.on(emulated), {}, "resident")
     emulated.free += 1
-    assert trainer_on(backend.on(emulated), {}, "auto").placement == "resident"
+    assert trainer_on(backend.on(emulated), {}, "auto").executor.placement == "resident"
     big = np.zeros((30_000, 49), np.uint8)
     emulated.free = (1 << 30) // 10 + big.nbytes - 1
     assert isinstance(placement.place(emulated, big, 100, 20_000), Streamed)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_runs import make_trainer
 
 from mlpaper.data.dataset import Dataset
 from mlpaper.data.fetch import fetch_part
@@ -15,11 +16,9 @@ from mlpaper.data.prepare import prepare
 from mlpaper.data.sources import get_source
 from mlpaper.data.split import make_split
 from mlpaper.engine import backend
-from mlpaper.engine.train import Trainer
 from mlpaper.spec import OfficialSplit, PoolSpec, RunSpec
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (make twin)")
-from mlpaper.torch_twin import TorchTrainer  # noqa: E402
 
 POOL = PoolSpec(name="mnist")
 
@@ -55,8 +54,9 @@ def test_mnist_is_learnt_as_pytorch_learns_it(
     spec = RunSpec.model_validate(fields)
     split = make_split(mnist.labels, OfficialSplit(), mnist.part_ranges, mnist.classes)
     trained, images = [], np.asarray(mnist.images)
-    for kind in (Trainer, TorchTrainer):
-        trainer = kind(spec, backend.select("cpu"), images, mnist.labels, split.train, split.validation, 10)
+    for engine in ("mlpaper", "torch"):
+        each = spec.model_copy(update={"engine": engine})
+        trainer = make_trainer(each, backend.select("cpu"), images, mnist.labels, split.train, split.validation, 10)
         trainer.run()
         trained.append((trainer.progress.history, trainer.executor.evaluate(split.test)))
     (ours, our_test), (theirs, their_test) = trained

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from emulated_cuda import EmulatedCuda
 
-from mlpaper.engine.batches import pixel_table
 from mlpaper.engine.cuda import Cuda
+from mlpaper.engine.executor import pixel_table
 from mlpaper.engine.ops.activations import ACTIVATIONS
 from mlpaper.engine.ops.cpu import CpuOps
 from mlpaper.engine.ops.gpu import SOURCE, GpuOps
@@ -75,8 +75,8 @@ def _cases() -> dict[str, list]:
         ],
         "follow": [_real(2, 24), _real(2, 24), 37, 0.1],
         "deform": [
-            np.abs(_real(7, 25)), 5, RNG.integers(-2, 3, 7), RNG.integers(-2, 3, 7), RNG.normal(size=7), 0.0,
-            np.zeros((7, 25), np.float32),
+            RNG.integers(0, 256, (9, 25), np.uint8), RNG.integers(0, 9, 7), 5, RNG.integers(-2, 3, 7),
+            RNG.integers(-2, 3, 7), RNG.normal(size=7), np.zeros((7, 25), np.uint8),
         ],
         "cross_entropy": [logits, RNG.integers(0, 11, 37), 1 / 37, np.zeros_like(logits), np.ones(3)],
         "weighted_cross_entropy": [
@@ -271,13 +271,12 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
 
 def test_deformations_by_hand() -> None:
     """A shift moves pixels by whole places; a quarter turn is NumPy's; background comes in from outside."""
-    x = np.arange(9, dtype=np.float64).reshape(1, 9)
-    zero, none = np.zeros(1, np.int64), np.zeros(1)
-    out = np.zeros_like(x)
-    REFERENCE.deform(x, 3, zero + 1, zero - 1, none, -5.0, out)
-    np.testing.assert_allclose(out.reshape(3, 3), [[-5, -5, -5], [1, 2, -5], [4, 5, -5]], atol=1e-12)
-    REFERENCE.deform(x, 3, zero, zero, none + np.pi / 2, 0.0, out)
-    np.testing.assert_allclose(out.reshape(3, 3), np.rot90(x.reshape(3, 3)), atol=1e-12)
+    images = np.array([[255] * 9, range(1, 10)], np.uint8)
+    zero, none, out = np.zeros(1, np.int64), np.zeros(1), np.zeros((1, 9), np.uint8)
+    REFERENCE.deform(images, zero + 1, 3, zero + 1, zero - 1, none, out)
+    np.testing.assert_array_equal(out.reshape(3, 3), [[0, 0, 0], [2, 3, 0], [5, 6, 0]])
+    REFERENCE.deform(images, zero + 1, 3, zero, zero, none + np.pi / 2, out)
+    np.testing.assert_array_equal(out.reshape(3, 3), np.rot90(images[1].reshape(3, 3)))
 
 
 def test_kernels_keep_a_nan() -> None:

@@ -11,10 +11,10 @@ import pytest
 from small_runs import make_trainer
 
 from mlpaper.engine import backend
+from mlpaper.engine.compiled import CompiledExecutor, aligned
 from mlpaper.engine.ops import pixels, product
 from mlpaper.engine.ops.tiling import DEPTH, EIGHT, ROWS
 from mlpaper.engine.ops.tiling import IMAGES as BLOCK
-from mlpaper.engine.compiled import CompiledExecutor, aligned
 from mlpaper.engine.readable import ReadableExecutor
 from mlpaper.engine.train import Trainer
 from mlpaper.spec import RunSpec
@@ -100,7 +100,9 @@ def test_the_compiled_loop_does_what_the_readable_executor_does(case: str, dtype
     for trainer in (compiled, readable):
         trainer.run()
     scale = np.abs(readable.executor.model.state).max()
-    np.testing.assert_allclose(compiled.executor.model.state, readable.executor.model.state, rtol=0, atol=tolerance * scale)
+    np.testing.assert_allclose(
+        compiled.executor.model.state, readable.executor.model.state, rtol=0, atol=tolerance * scale
+    )
     for name, vector in readable.executor.optimizer.state.items():
         atol = tolerance * np.abs(vector).max()
         np.testing.assert_allclose(compiled.executor.optimizer.state[name], vector, rtol=0, atol=atol)

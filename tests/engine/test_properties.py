@@ -8,11 +8,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from small_runs import CLASSES, spec_of
+from small_runs import CLASSES, make_trainer, parameters, spec_of, update
 
-from mlpaper.engine import backend, losses, optim
-from mlpaper.engine.batches import Batches, pixel_table
-from mlpaper.engine.params import Layout, Vector
+from mlpaper.engine import backend
+from mlpaper.engine.executor import Pool, executor_for, pixel_table
+from mlpaper.engine.losses import Loss
+from mlpaper.engine.model import named_views
+from mlpaper.engine.network import Layout
+from mlpaper.engine.optim import Optimizer
 from mlpaper.engine.rng import Stream, permutation
 from mlpaper.engine.schedules import learning_rate
 from mlpaper.engine.train import Trainer
@@ -50,11 +53,11 @@ CROSS_ENTROPIES = st.sampled_from(
 ERRORS = st.sampled_from([SquaredErrorSpec(), AbsoluteErrorSpec()])
 
 
-def loss_of(device: str, options: object, logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def loss_of(options: object, logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Gradient of the outputs, and totals."""
-    counts = np.arange(1, logits.shape[1] + 1)
-    loss, totals = losses.build(FLOAT64[device], options, len(logits), counts), np.zeros(3)
-    return np.copy(loss.gradient(logits.copy(), labels, totals)), totals
+    gradient, totals = np.empty_like(logits), np.zeros(3)
+    Loss(FLOAT64["cpu"], options, np.arange(1, logits.shape[1] + 1)).gradient(logits, labels, gradient, totals)
+    return gradient, totals
 
 
 def draw_labels(data: st.DataObject, logits: np.ndarray) -> np.ndarray:
@@ -62,14 +65,14 @@ def draw_labels(data: st.DataObject, logits: np.ndarray) -> np.ndarray:
     return np.array(data.draw(st.lists(st.integers(0, classes - 1), min_size=count, max_size=count)))
 
 
-@given(DEVICES, CROSS_ENTROPIES, LOGITS, st.floats(-1e4, 1e4), st.data())
+@given(CROSS_ENTROPIES, LOGITS, st.floats(-1e4, 1e4), st.data())
 def test_cross_entropy_ignores_shifts_and_its_gradient_has_rows_that_sum_to_zero(
-    device: str, options: CrossEntropySpec, logits: np.ndarray, shift: float, data: st.DataObject
+    options: CrossEntropySpec, logits: np.ndarray, shift: float, data: st.DataObject
 ) -> None:
     labels = draw_labels(data, logits)
-    gradient, totals = loss_of(device, options, logits, labels)
+    gradient, totals = loss_of(options, logits, labels)
     np.testing.assert_allclose(gradient.sum(axis=1), 0, atol=1e-14 * len(labels) * logits.shape[1] ** 2)
-    shifted, moved = loss_of(device, options, logits + shift, labels)
+    shifted, moved = loss_of(options, logits + shift, labels)
     tolerance = 1e-10 + 1e-14 * abs(shift)  # the sum of logits and shift is rounded
     np.testing.assert_allclose(shifted, gradient, atol=10 * tolerance)
     np.testing.assert_allclose(moved[0], totals[0], rtol=tolerance, atol=10 * tolerance)
@@ -77,23 +80,23 @@ def test_cross_entropy_ignores_shifts_and_its_gradient_has_rows_that_sum_to_zero
     assert totals[2] == 1
 
 
-@given(DEVICES, LOGITS, st.floats(-1e4, 1e4))
-def test_softmax_ignores_shifts_and_gives_probabilities(device: str, logits: np.ndarray, shift: float) -> None:
+@given(LOGITS, st.floats(-1e4, 1e4))
+def test_softmax_ignores_shifts_and_gives_probabilities(logits: np.ndarray, shift: float) -> None:
     plain, shifted = np.empty_like(logits), logits + shift
-    FLOAT64[device].ops.log_softmax(logits, plain)
-    FLOAT64[device].ops.log_softmax(shifted, shifted)
+    FLOAT64["cpu"].ops.log_softmax(logits, plain)
+    FLOAT64["cpu"].ops.log_softmax(shifted, shifted)
     np.testing.assert_allclose(np.exp(plain).sum(axis=1), 1, rtol=1e-12)
     np.testing.assert_allclose(shifted, plain, rtol=1e-9, atol=1e-9)
 
 
-@given(DEVICES, st.one_of(CROSS_ENTROPIES, ERRORS), LOGITS, st.integers(2, 4), st.data())
+@given(st.one_of(CROSS_ENTROPIES, ERRORS), LOGITS, st.integers(2, 4), st.data())
 def test_the_mean_gradient_is_that_of_the_sum_divided_once(
-    device: str, options: object, logits: np.ndarray, copies: int, data: st.DataObject
+    options: object, logits: np.ndarray, copies: int, data: st.DataObject
 ) -> None:
     """Each sample's part of a mean is 1 / N of its part of the sum; with class weights, over the sum of the labels'."""
     labels = draw_labels(data, logits)
     mean, summed, repeated = (
-        loss_of(device, options.model_copy(update={"reduction": reduction}), *batch)[0]
+        loss_of(options.model_copy(update={"reduction": reduction}), *batch)[0]
         for reduction, batch in (
             ("mean", (logits, labels)),
             ("sum", (logits, labels)),
@@ -121,9 +124,8 @@ def test_duplicating_a_batch_leaves_the_mean_gradient_unchanged(
     index = np.random.default_rng(seed).choice(400, count, replace=False)
     gradients = []
     for repeated in (index, np.tile(index, copies)):
-        trainer = trainer_of(device, np.float64, network=network, loss=options, seed=seed)
-        update(trainer, repeated, 0.1)
-        gradients.append(np.copy(trainer.network.gradients.flat))
+        executor = trainer_of(device, np.float64, network=network, loss=options, seed=seed, batch_size=200).executor
+        gradients.append(np.copy(executor.gradient(executor.inputs(repeated), executor.pool.labels[repeated])))
     factor = copies if options.reduction == "sum" else 1
     np.testing.assert_allclose(gradients[1], factor * gradients[0], rtol=1e-9, atol=1e-11)
     assert np.abs(gradients[0]).max() > 1e-4
@@ -221,37 +223,29 @@ def test_inputs_are_the_scaled_pixels_of_the_asked_rows(
     device: str, images: np.ndarray, mean: float, std: float, data: st.DataObject
 ) -> None:
     index = np.array(data.draw(st.lists(st.integers(0, len(images) - 1), min_size=1, max_size=12)))
-    labels = np.arange(len(images)) % 3
-    options = InputSpec(mean=mean, std=std)
-    x, chosen = Batches(FLOAT64[device], images, labels, options, 12).load(index)
+    options, pool = InputSpec(mean=mean, std=std), Pool(images, np.arange(len(images)) % 3, 3)
+    x = executor_for(spec_of(input=options), FLOAT64[device], pool, np.arange(len(images))).inputs(index)
     np.testing.assert_allclose(x, (images[index] / 255 - mean) / std, rtol=1e-12, atol=1e-12)
     np.testing.assert_array_equal(x, pixel_table(options)[images[index]])
-    np.testing.assert_array_equal(chosen, labels[index])
 
 
 @given(st.lists(st.integers(1, 7), min_size=2, max_size=5), st.booleans())
 def test_the_flat_vector_holds_every_tensor_once_and_weights_first(widths: list[int], batch_norm: bool) -> None:
     layout = Layout.of(tuple(widths), batch_norm)
-    vector, rng = Vector(FLOAT64["cpu"], layout), np.random.default_rng(0)
-    tensors = {name: rng.normal(size=shape) for name, shape in layout.tensors}
-    for name, tensor in tensors.items():
-        vector[name][...] = tensor
-    np.testing.assert_array_equal(vector.flat, np.concatenate([tensor.ravel() for tensor in tensors.values()]))
-    again = Vector(FLOAT64["cpu"], layout, vector.flat.copy())
-    for name, tensor in tensors.items():
-        np.testing.assert_array_equal(again[name], tensor)
+    flat, rng = np.zeros(layout.size), np.random.default_rng(0)
+    tensors = {name: rng.normal(size=shape) for name, shape in layout.shapes.items()}
+    for name, view in named_views(flat, layout).items():
+        view[...] = tensors[name]
+    np.testing.assert_array_equal(flat, np.concatenate([tensor.ravel() for tensor in tensors.values()]))
     weights = [tensor.ravel() for name, tensor in tensors.items() if name.endswith("weight")]
-    np.testing.assert_array_equal(vector.weights, np.concatenate(weights))
+    np.testing.assert_array_equal(flat[: layout.weight_size], np.concatenate(weights))
     assert [w.size for w in weights] == [first * second for first, second in itertools.pairwise(widths)]
-    assert layout.size == vector.flat.size == sum(tensor.size for tensor in tensors.values())
 
 
-@given(DEVICES, arrays.arrays(np.float64, st.integers(1, 30), elements=st.floats(-1e3, 1e3)), st.floats(1e-3, 1e4))
-def test_a_clipped_gradient_is_short_enough_and_points_where_it_did(
-    device: str, gradient: np.ndarray, largest: float
-) -> None:
+@given(arrays.arrays(np.float64, st.integers(1, 30), elements=st.floats(-1e3, 1e3)), st.floats(1e-3, 1e4))
+def test_a_clipped_gradient_is_short_enough_and_points_where_it_did(gradient: np.ndarray, largest: float) -> None:
     clipped = gradient.copy()
-    FLOAT64[device].ops.clip_norm(clipped, largest)
+    FLOAT64["cpu"].ops.clip_norm(clipped, largest)
     before, after = np.linalg.norm(gradient), np.linalg.norm(clipped)
     assert after <= largest
     if before + 1e-6 <= largest:
@@ -265,16 +259,17 @@ FACTORS = st.floats(0, 1)
 CLIPS = st.one_of(st.none(), st.floats(0.01, 20))
 
 
-@given(DEVICES, st.sampled_from(["weights", "all"]), st.booleans(), FACTORS, FACTORS, CLIPS, st.floats(1e-3, 1))
+@given(st.sampled_from(["weights", "all"]), st.booleans(), FACTORS, FACTORS, CLIPS, st.floats(1e-3, 1))
 def test_decay_works_on_what_it_says_and_nothing_else(
-    device: str, parameters: str, batch_norm: bool, l2: float, decoupled: float, clip: float | None, rate: float
+    parameters: str, batch_norm: bool, l2: float, decoupled: float, clip: float | None, rate: float
 ) -> None:
     """The gradient of the loss is clipped, over all parameters; what L2 adds to it is not."""
     layout, rng = Layout.of((5, 4, 3), batch_norm), np.random.default_rng(2)
     theta, gradient = rng.normal(size=(2, layout.size))
-    made, options = FLOAT64[device], DecaySpec(l2=l2, decoupled=decoupled, parameters=parameters)
-    vectors = [Vector(made, layout, start.copy()) for start in (theta, gradient)]
-    optim.Decay(made, *vectors, options, clip).apply(rate)
+    decay = DecaySpec(l2=l2, decoupled=decoupled, parameters=parameters)
+    spec = spec_of(optimizer={"name": "sgd"}, decay=decay, clip_norm=clip)
+    updated, direction = theta.copy(), gradient.copy()
+    Optimizer(FLOAT64["cpu"], spec, layout).step(updated, direction, rate, 1)
     tolerance = 1e-12
     if clip is not None:
         gradient, tolerance = gradient * min(1.0, clip / np.linalg.norm(gradient)), 1e-5
@@ -282,8 +277,8 @@ def test_decay_works_on_what_it_says_and_nothing_else(
     shrunk, pulled = theta.copy(), gradient.copy()
     shrunk[:size] -= rate * decoupled * theta[:size]
     pulled[:size] += l2 * theta[:size]
-    np.testing.assert_allclose(vectors[0].flat, shrunk, rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(vectors[1].flat, pulled, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(direction, pulled, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(updated, shrunk - rate * direction, rtol=1e-12, atol=1e-15)
 
 
 # Whole epochs. An image of one white pixel has a row of the first weights to itself, which tells how it was used.
@@ -463,7 +458,9 @@ def test_any_run_is_the_same_on_every_backend(
     for device in sorted(FLOAT64):
         spec = spec_of(**fields | {"epochs": 2})
         made = backend.select(device, dtype)
-        trainer = make_trainer(spec, made, np.ascontiguousarray(pixels[:, :16]), labels, index[:80], index[80:], CLASSES)
+        trainer = make_trainer(
+            spec, made, np.ascontiguousarray(pixels[:, :16]), labels, index[:80], index[80:], CLASSES
+        )
         trainer.run()
         assert trainer.progress.outcome == "finished"
         runs.append(trainer)

@@ -2,25 +2,29 @@
 
 import itertools
 
+import numba
 import numpy as np
 from scipy import stats
+from small_runs import spec_of
 
 from mlpaper.engine import backend
 from mlpaper.engine.augment import Augmenter
-from mlpaper.engine.layers import Dropout
 from mlpaper.engine.ops import kernels
 from mlpaper.engine.ops.reference import philox
 from mlpaper.engine.rng import Stream, normal, permutation
-from mlpaper.spec import AugmentationSpec, InputSpec
+from mlpaper.spec import AugmentationSpec
 
 CPU = backend.select("cpu")
+
+
+compiled = numba.njit(lambda *words: kernels.philox(*words))
 
 
 def test_compiled_random_words_are_those_of_the_equations() -> None:
     counters = np.random.default_rng(0).integers(0, 2**32, (100, 4), dtype=np.uint64)
     keys = np.random.default_rng(1).integers(0, 2**32, (100, 2), dtype=np.uint64)
     for counter, key in zip(counters, keys, strict=True):
-        assert kernels.philox(*counter, *key) == philox(tuple(counter), tuple(key))
+        assert compiled(*counter, *key) == philox(tuple(counter), tuple(key))
 
 
 def test_every_seed_and_epoch_has_its_own_permutation() -> None:
@@ -29,41 +33,52 @@ def test_every_seed_and_epoch_has_its_own_permutation() -> None:
         assert np.mean(first == other) < 0.01
 
 
+def _mask(count: int, seed: int, number: int, step: int) -> np.ndarray:
+    x = np.ones((count, 30))
+    mask, stream = np.empty_like(x), Stream.DROPOUT + Stream.OF_LAYER * number
+    CPU.ops.dropout(x, 0.5, seed, stream, np.array([step], np.uint64), mask, x)
+    return mask
+
+
 def test_dropout_masks_depend_on_seed_layer_update_and_place_alone() -> None:
     masks = {}
     for seed, number, step in ((3, 0, 1), (4, 0, 1), (3, 1, 1), (3, 0, 2)):
-        layer = Dropout(CPU, 0.5, seed, number, rows=50, width=30)
-        masks[seed, number, step] = layer.forward(np.ones((50, 30), np.float32), step).copy()
-        np.testing.assert_array_equal(layer.forward(np.ones((9, 30), np.float32), step), masks[seed, number, step][:9])
+        masks[seed, number, step] = _mask(50, seed, number, step)
+        np.testing.assert_array_equal(_mask(9, seed, number, step), masks[seed, number, step][:9])
     for first, second in itertools.combinations(masks.values(), 2):
         assert 0.4 < np.mean(first == second) < 0.6
 
 
-def test_deformations_depend_on_seed_update_and_place_alone() -> None:
-    """An image is shifted otherwise in every update, by any whole number of pixels up to the largest."""
-    options, images = AugmentationSpec(shift=2), np.tile(np.arange(1, 50), (300, 1)).astype(np.float64)
-    float64 = backend.select("cpu", np.float64)
+def _deformed(images: np.ndarray, options: AugmentationSpec, seed: int, epoch: int, first: int = 0) -> np.ndarray:
+    out = np.empty_like(images)
+    spec = spec_of(augmentation=options, seed=seed)
+    Augmenter(CPU, spec, images.shape[1])(images, np.arange(len(images)), epoch, first, out)
+    return out
+
+
+def test_deformations_depend_on_seed_epoch_and_place_alone() -> None:
+    """An image is shifted otherwise in every epoch, by any whole number of pixels up to the largest."""
+    options, images = AugmentationSpec(shift=2), np.tile(np.arange(1, 50, dtype=np.uint8), (300, 1))
     first, again, later, other = (
-        Augmenter(float64, options, InputSpec(), 49, seed)(images, step)
-        for seed, step in ((3, 1), (3, 1), (3, 2), (4, 1))
+        _deformed(images, options, seed, epoch) for seed, epoch in ((3, 1), (3, 1), (3, 2), (4, 1))
     )
     np.testing.assert_array_equal(first, again)
     for different in (later, other):
         assert np.mean((first == different).all(axis=1)) < 0.1  # 1 in 25 by chance
     centres = first[:, 24].astype(int) - 1  # the pixel that came to the centre, which tells the shift
     assert set(centres // 7) == set(centres % 7) == {1, 2, 3, 4, 5}
-    fewer = Augmenter(float64, options, InputSpec(), 49, 3)(images[:10], 1)
-    np.testing.assert_array_equal(fewer, first[:10])
+    np.testing.assert_array_equal(_deformed(images[:10], options, 3, 1), first[:10])
+    np.testing.assert_array_equal(_deformed(images[:10], options, 3, 1, first=40), first[40:50])
 
 
 def test_deformations_bring_in_black_and_turn_by_up_to_the_largest_angle() -> None:
-    float64, pixels = backend.select("cpu", np.float64), InputSpec(mean=0.25, std=0.5)
-    black = np.full((300, 441), -0.5)  # pixels of 0, standardised
-    np.testing.assert_allclose(Augmenter(float64, AugmentationSpec(shift=3), pixels, 441, 0)(black, 1), -0.5)
-    images = np.zeros((300, 21, 21))
-    images[:, 10, 18] = 1  # 8 places right of the centre
-    turned = Augmenter(float64, AugmentationSpec(rotation=15), InputSpec(), 441, 0)(images.reshape(300, 441), 1)
-    rows, columns = (turned.reshape(300, 21, 21).sum(axis=axis) @ (np.arange(21) - 10) for axis in (2, 1))
+    white = np.full((300, 441), 255, np.uint8)
+    corners = _deformed(white, AugmentationSpec(shift=3), 0, 1).reshape(300, 21, 21)[:, ::20, ::20]
+    assert set(np.unique(corners)) == {0, 255}
+    images = np.zeros((300, 21, 21), np.uint8)
+    images[:, 10, 18] = 255  # 8 places right of the centre
+    turned = _deformed(images.reshape(300, 441), AugmentationSpec(rotation=15), 0, 1).reshape(300, 21, 21).astype(float)
+    rows, columns = (turned.sum(axis=axis) @ (np.arange(21) - 10) for axis in (2, 1))
     angles = np.degrees(np.arctan2(rows, columns))
     assert 13 < -angles.min() < 16
     assert 13 < angles.max() < 16

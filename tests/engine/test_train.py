@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-
 from small_runs import update
 
 from mlpaper.engine.schedules import learning_rate

@@ -5,14 +5,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from small_runs import CLASSES, spec_of
+from small_runs import make_trainer, spec_of
 
 from mlpaper.engine import backend
 from mlpaper.engine.train import Trainer
 from mlpaper.spec import RunSpec
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (make twin)")
-from mlpaper.torch_twin import ACTIVATIONS, TorchTrainer  # noqa: E402
+from mlpaper.torch_twin import ACTIVATIONS  # noqa: E402
 
 NETWORKS = {
     "linear": {"hidden": []},
@@ -77,8 +77,10 @@ def test_a_last_batch_of_one_image_equals_pytorchs(images: tuple[np.ndarray, np.
 def _agree(spec: RunSpec, images: tuple[np.ndarray, np.ndarray]) -> None:
     """Ten updates over 449 images, in float64."""
     index = np.arange(600)
-    arguments = (spec, backend.select("cpu", np.float64), *images, index[:449], index[449:], CLASSES)
-    ours, theirs = Trainer(*arguments), TorchTrainer(*arguments)
+    ours, theirs = (
+        make_trainer(each, backend.select("cpu", np.float64), *images, index[:449], index[449:])
+        for each in (spec, spec.model_copy(update={"engine": "torch"}))
+    )
     np.testing.assert_array_equal(ours.executor.model.state, theirs.executor.model.state)
     for trainer in (ours, theirs):
         trainer.run()
@@ -92,9 +94,9 @@ def _agree(spec: RunSpec, images: tuple[np.ndarray, np.ndarray]) -> None:
 
 def test_the_twin_learns_by_itself(trainer_of: Callable[..., Trainer], images: tuple[np.ndarray, np.ndarray]) -> None:
     """The parity above is no agreement of two standstills."""
-    spec = spec_of(optimizer={"name": "adam", "learning_rate": 0.02}, epochs=10)
+    spec = spec_of(optimizer={"name": "adam", "learning_rate": 0.02}, epochs=10, engine="torch")
     index = np.arange(600)
-    twin = TorchTrainer(spec, backend.select("cpu"), *images, index[:400], index[400:], CLASSES)
+    twin = make_trainer(spec, backend.select("cpu"), *images, index[:400], index[400:])
     before = np.copy(twin.executor.model.state)
     assert twin.run().history[-1].validation_accuracy > 0.9
     assert np.abs(twin.executor.model.state - before).max() > 0.05

@@ -5,7 +5,7 @@ Nothing here needs the compiler.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
+from typing import Annotated, Any, NamedTuple, TypeAlias, get_args, get_type_hints
 
 import numpy as np
 
@@ -46,8 +46,9 @@ class _Real:
     """Stands for the type of the parameters."""
 
 
-_Vector, _Matrix = Annotated[Array, _Real, 1], Annotated[Array, _Real, 2]
-_Integers = Annotated[Array, np.int64, 1]
+_Vector: TypeAlias = Annotated[Array, _Real, 1]
+_Matrix: TypeAlias = Annotated[Array, _Real, 2]
+_Integers: TypeAlias = Annotated[Array, np.int64, 1]
 
 
 class Memory(NamedTuple):

@@ -19,7 +19,7 @@ from mlpaper.engine.ops.activations import NORMAL_DENSITY, SQRT_HALF
 from mlpaper.engine.ops.compiled import compiled, inlined, part
 from mlpaper.engine.ops.reference import PHILOX_MULTIPLIERS, PHILOX_WEYL
 
-# ---- activations ------------------------------------------------------------------------------------------------------
+# ---- activations ---------------------------------------------------------------------------------------------------
 
 
 def _relu(x, real):  # type: ignore[no-untyped-def]
@@ -140,7 +140,7 @@ activate = _choice([_forward(name) for name in READABLE])
 activate_backward = _choice([_backward(name) for name in READABLE])
 """``dy <- dy f'(kept)`` of flat arrays."""
 
-# ---- batches: flat arrays, or matrices (N, H) --------------------------------------------------------------------------
+# ---- batches: flat arrays, or matrices (N, H) ----------------------------------------------------------------------
 
 
 @part
@@ -269,7 +269,7 @@ def dropout_backward(dy, mask, probability):  # type: ignore[no-untyped-def]
         dy[i] = dy[i] * factor if mask[i] != 0 else real(0)
 
 
-# ---- losses: `scale` multiplies the gradient; `totals` as in `losses.Loss.gradient` ------------------------------------
+# ---- losses: `scale` multiplies the gradient; `totals` as in `losses.Loss.gradient` --------------------------------
 
 
 @part
@@ -387,7 +387,7 @@ def absolute_error(outputs, labels, scale, doutputs, totals):  # type: ignore[no
     _add_totals(loss_sum, correct, totals)
 
 
-# ---- optimisers: flat arrays -------------------------------------------------------------------------------------------
+# ---- optimisers: flat arrays ---------------------------------------------------------------------------------------
 
 
 @part
@@ -439,7 +439,7 @@ def adam(theta, gradient, m, v, learning_rate, beta1, beta2, epsilon, step):  # 
         theta[i] -= rate * m[i] / (math.sqrt(v[i] * correction) + e)
 
 
-# ---- random numbers ---------------------------------------------------------------------------------------------------
+# ---- random numbers ------------------------------------------------------------------------------------------------
 
 M0, M1 = (np.uint64(value) for value in PHILOX_MULTIPLIERS)
 W0, W1 = (np.uint64(value) for value in PHILOX_WEYL)
@@ -468,7 +468,7 @@ def normal_pair(a, b):  # type: ignore[no-untyped-def]
     return radius * math.cos(angle), radius * math.sin(angle)
 
 
-# ---- what `cpu` calls by itself -----------------------------------------------------------------------------------------
+# ---- what `cpu` calls by itself ------------------------------------------------------------------------------------
 
 
 @compiled

@@ -28,8 +28,8 @@ from mlpaper.engine.ops.interface import (
 )
 from mlpaper.engine.ops.memory import carray, matrix, unpacker
 from mlpaper.engine.ops.pixels import Batch, multiply_images, multiply_pixels
-from mlpaper.engine.ops.product import ONE, Scratch, multiply
 from mlpaper.engine.ops.product import NONE as NO_STEP
+from mlpaper.engine.ops.product import ONE, Scratch, multiply
 from mlpaper.engine.ops.tiling import ROWS
 
 CHUNK = 4096
@@ -41,7 +41,7 @@ def _scratch(m):  # type: ignore[no-untyped-def]
     return Scratch(m.work, m.block, m.packed, m.places, m.counts)
 
 
-# ---- forwards ---------------------------------------------------------------------------------------------------------
+# ---- forwards ------------------------------------------------------------------------------------------------------
 
 
 @inlined
@@ -126,7 +126,7 @@ def _elementwise(m, it, rows, count, step):  # type: ignore[no-untyped-def]
             kernels.dropout(y2, mask, position, m.words, settings.dropout, settings.seed, stream, np.uint64(step))
 
 
-# ---- backwards --------------------------------------------------------------------------------------------------------
+# ---- backwards -----------------------------------------------------------------------------------------------------
 
 
 @inlined
@@ -203,9 +203,7 @@ def _affine_backward(m, it, rows, begin, count, direct, target, alpha):  # type:
             for j in range(h):
                 start[j] = real(background) * m.gradient[it.b + j]
         batch = Batch(m.images, m.index[:count], m.table)
-        multiply_pixels(
-            batch, h, (m.gradients, dz_at), (start, NO_STEP), direct, alpha, (target, it.w), _scratch(m)
-        )
+        multiply_pixels(batch, h, (m.gradients, dz_at), (start, NO_STEP), direct, alpha, (target, it.w), _scratch(m))
     else:
         x = (m.inputs, begin * d, ONE, d)
         if it.x != NONE:
@@ -219,7 +217,7 @@ def _affine_backward(m, it, rows, begin, count, direct, target, alpha):  # type:
         multiply(d, h, count, x, dz, start, alpha, lowest, (target, it.w, h), False, _scratch(m))
 
 
-# ---- loss and update --------------------------------------------------------------------------------------------------
+# ---- loss and update -----------------------------------------------------------------------------------------------
 
 
 @inlined
@@ -267,7 +265,7 @@ def _update(m, rate, step):  # type: ignore[no-untyped-def]
         kernels.adam(theta, gradient, m.first, m.second, rate, beta1, beta2, settings.epsilon, step)
 
 
-# ---- the loop ---------------------------------------------------------------------------------------------------------
+# ---- the loop ------------------------------------------------------------------------------------------------------
 
 
 @part

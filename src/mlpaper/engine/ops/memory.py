@@ -99,9 +99,7 @@ def put(context, array, index, value):  # type: ignore[no-untyped-def]
 
 def unpacker(real: np.dtype[Any]) -> Any:
     """A function of compiled code: a pointer to `interface.addresses` as the `interface.Memory` that it describes."""
-    kinds = [
-        types.Array(numba.from_dtype(element_type(name, real)), ELEMENTS[name][1], "C") for name in Memory._fields
-    ]
+    kinds = [types.Array(numba.from_dtype(element_type(name, real)), ELEMENTS[name][1], "C") for name in Memory._fields]
     memory = types.NamedTuple(kinds, Memory)
 
     @intrinsic

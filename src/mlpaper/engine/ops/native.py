@@ -12,7 +12,6 @@ without numba, it is compiled anew and runs all the same.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import tempfile
@@ -24,7 +23,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import platformdirs
 from llvmlite import binding
 
