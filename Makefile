@@ -6,6 +6,7 @@ SETUP := $(PYTHON) envs/setup.py
 SNAKEMAKE := $(BIN)/python -m snakemake --cores $(CORES)
 MLPAPER := $(BIN)/python -m mlpaper
 UV := UV_SYSTEM_CERTS=true $(BIN)/python -m uv
+BENCH = $(if $(ISA),--isa $(ISA)) $(if $(MIRROR),--mirror "$(MIRROR)")
 EXPORT := $(UV) export --quiet --frozen --no-annotate --no-header
 
 .PHONY: help setup demo paper columns arxiv report plan estimate verify gpu twin test test-gpu bench bench-gpu lint format types lock clean
@@ -65,14 +66,14 @@ test-gpu:  ## the tests that need an NVIDIA device
 	@$(SETUP) dev gpu
 	$(BIN)/python -m pytest -m gpu
 
-bench:  ## training steps per second, beside scikit-learn, PyTorch and (where installed) JAX; costs of a job
+bench:  ## training steps per second, and those of scikit-learn, PyTorch, JAX (where installed); costs of a job; ISA=avx2, MIRROR=...
 	@$(SETUP) dev twin
-	$(BIN)/python benchmarks/steps.py --write
-	$(BIN)/python benchmarks/jobs.py --write
+	$(BIN)/python benchmarks/steps.py $(BENCH) --write
+	$(BIN)/python benchmarks/jobs.py $(BENCH) --write
 
 bench-gpu:  ## training steps per second on a GPU, beside PyTorch and (where installed) JAX
 	@$(SETUP) dev twin gpu
-	$(BIN)/python benchmarks/steps.py --device gpu --write
+	$(BIN)/python benchmarks/steps.py --device gpu $(if $(MIRROR),--mirror "$(MIRROR)") --write
 	$(BIN)/python benchmarks/gpu.py --write
 
 lint:  ## style of the code

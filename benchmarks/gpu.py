@@ -13,28 +13,31 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
+import record
 from rows import ROWS, parameters
 
 from mlpaper.engine import backend
 from mlpaper.engine.cuda import Cuda
-from mlpaper.engine.graph import GraphedUpdates
+from mlpaper.engine.executor import Pool, executor_for
+from mlpaper.engine.graphed import GraphedExecutor
 from mlpaper.engine.placement import PLACEMENTS
 from mlpaper.engine.train import Trainer
+from mlpaper.errors import MlpaperError
 from mlpaper.evaluate.placements import BATCH_SIZES, EPOCHS, timed_epoch
 from mlpaper.spec import RunSpec
 
 M1G = ROWS["M1g: 784-400-240-120-47, batch 512"]
+Results = dict[str, Any]
 IMAGES, CLASSES, PIXELS = 566_667, 47, 784
 LARGE = 8192
 """Rows and columns of the product whose rate is the ceiling; the array that is copied has eight times the rows."""
 
 
-def seconds(work: Callable[[], None], wait: Callable[[], None], rounds: int = 5) -> float:
+def seconds(work: Callable[[], None], wait: Callable[[], object], rounds: int = 5) -> float:
     """Median time of `work`, after one that does not count."""
     times = []
     for _ in range(rounds + 1):
@@ -71,22 +74,23 @@ def epoch(
     """Seconds of an epoch of updates, without validation, and what the device holds for it."""
     cuda.release()
     index = np.arange(len(images))
-    trainer = Trainer(spec, backend.on(cuda), images, labels, index, index[:10], CLASSES, placement)
-    assert isinstance(trainer.program, GraphedUpdates)
-    trainer.program.captured = captured
+    executor = executor_for(spec, backend.on(cuda), Pool(images, labels, CLASSES), index, placement=placement)
+    assert isinstance(executor, GraphedExecutor)
+    executor.captured = captured
+    trainer = Trainer(spec, executor, index, index[:10])
     timed_epoch(trainer)
     passed = median(timed_epoch(trainer) for _ in range(EPOCHS))
     return {
         "placement": placement,
         "graph": "yes" if captured else "no",
-        "batch": trainer.batch_size,
+        "batch": executor.batch_size,
         "seconds": passed,
         "GFLOP/s": 6e-9 * parameters(spec, CLASSES) * len(images) / passed,
         "device, MiB": cuda.reserved() / 2**20,
     }
 
 
-def measure(cuda: Cuda, count: int = IMAGES, batches: tuple[int, ...] = BATCH_SIZES, size: int = LARGE) -> dict:
+def measure(cuda: Cuda, count: int = IMAGES, batches: tuple[int, ...] = BATCH_SIZES, size: int = LARGE) -> Results:
     """All of it."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, PIXELS), dtype=np.uint8)
@@ -102,7 +106,7 @@ def measure(cuda: Cuda, count: int = IMAGES, batches: tuple[int, ...] = BATCH_SI
     return {"ceilings": ceilings(cuda, size), "images": count, "epochs": rows}
 
 
-def table(measured: dict) -> str:
+def table(measured: Results) -> str:
     """Markdown."""
     best = measured["ceilings"]
     lines = [
@@ -127,18 +131,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="record under benchmarks/results/")
     arguments = parser.parse_args()
-    from mlpaper.machine import commit, machine, versions
-
-    cuda = Cuda()
+    try:
+        cuda = Cuda()
+    except MlpaperError as error:
+        raise SystemExit(str(error)) from None
     measured = measure(cuda)
     print(table(measured))
     if arguments.write:
-        stamp, about = datetime.now(UTC), cuda.description()
-        stem = Path(__file__).parent / "results" / f"gpu-{stamp:%Y-%m-%d}"
-        record = {"date": stamp.isoformat(timespec="seconds"), "machine": machine() | about, "versions": versions()}
-        stem.with_suffix(".json").write_text(json.dumps(record | commit() | measured, indent=2) + "\n")
-        facts = ", ".join(f"{name} {value}" for name, value in about.items())
-        stem.with_suffix(".md").write_text(f"# A GPU by itself, {stamp:%Y-%m-%d}\n\n{facts}\n\n{table(measured)}\n")
+        record.write("gpu", "A GPU by itself", table(measured), measured, **cuda.description())
 
 
 if __name__ == "__main__":

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import itertools
+import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 
-from mlpaper.data.dataset import Dataset
-from mlpaper.spec import RunSpec
+from mlpaper.data.dataset import META, Dataset
+from mlpaper.data.fetch import fetch_part
+from mlpaper.data.mirror import check_mirror, parse_mirror
+from mlpaper.data.prepare import prepare
+from mlpaper.data.sources import get_source
+from mlpaper.data.transfer import Policy
+from mlpaper.errors import DataError
+from mlpaper.spec import PoolSpec, RunSpec
 
+CONFIGURATION = Path(__file__).parents[1] / "config.yaml"
+DIGITS = PoolSpec(name="digits")
 ADAM = {"name": "adam", "learning_rate": 1e-3}
+MODERN = {"activation": "silu", "batch_norm": True, "dropout": 0.3}
 
 
-def _row(dataset: str, hidden: list[int], batch_size: int | str, optimizer: dict, **fields: object) -> RunSpec:
-    network = {"hidden": hidden, **fields.pop("network", {})}  # type: ignore[dict-item]
+def _row(dataset: str, hidden: list[int], batch_size: int | str, optimizer: dict[str, Any], **fields: Any) -> RunSpec:
+    network = {"hidden": hidden, **fields.pop("network", {})}
     values = {"dataset": {"name": dataset, "parts": ["test"] if dataset == "emnist_bymerge" else ["train", "test"]}}
     return RunSpec.model_validate(
         values | {"network": network, "batch_size": batch_size, "optimizer": optimizer} | fields
     )
 
-
-MODERN = {"activation": "silu", "batch_norm": True, "dropout": 0.3}
 
 ROWS: dict[str, RunSpec] = {
     "M1b: 784-128-64-47, batch 512": _row("emnist_bymerge", [128, 64], 512, ADAM),
@@ -37,16 +48,38 @@ ROWS: dict[str, RunSpec] = {
 }
 
 
+def provide(specs: Iterable[RunSpec], pools: Path, mirror: str | None) -> None:
+    """Prepare the data of rows in `pools` where they are missing, as the pipeline does, or digits in their place.
+
+    `mirror` is a folder or URL; None stands for that of config.yaml. The official addresses are tried once.
+    """
+    where, named = "--mirror", mirror
+    if named is None:
+        where, named = "config.yaml: mirror", yaml.safe_load(CONFIGURATION.read_text(encoding="utf-8"))["mirror"] or ""
+    place, missing = parse_mirror(named), []
+    check_mirror(place, where)
+    for pool in dict.fromkeys(spec.dataset for spec in specs):
+        source, raw = get_source(pool.name), pools / "raw" / pool.name
+        if (pools / pool.id / META).exists():
+            continue
+        try:
+            for part in pool.parts if source.downloads else ():
+                fetch_part(source, part, raw, place, Policy(attempts=1, timeout=10))
+            prepare(pool, raw, pools / pool.id)
+        except DataError:
+            missing.append(pool.id)
+    if missing:
+        print(f"no mirror or official address gave {', '.join(missing)}: digits in their place", file=sys.stderr)
+        if not (pools / DIGITS.id / META).exists():
+            prepare(DIGITS, pools, pools / DIGITS.id)
+
+
 def data(spec: RunSpec, pools: Path) -> tuple[np.ndarray, np.ndarray, int, str]:
     """Images uint8 (M, 784), labels int64 (M,), number of classes, and their name; digits where others are absent."""
-    for name in (spec.dataset.id, "digits"):
-        if (pools / name / "meta.json").exists():
-            dataset = Dataset.open(pools / name)
-            count = min(len(dataset), 60_000)
-            return np.array(dataset.images[:count]), dataset.labels[:count], len(dataset.classes), name
-    raise SystemExit(
-        f"no data in {pools}: run the pipeline first, at least `snakemake --cores 1 data/digits/meta.json`"
-    )
+    name = spec.dataset.id if (pools / spec.dataset.id / META).exists() else DIGITS.id
+    dataset = Dataset.open(pools / name)
+    count = min(len(dataset), 60_000)
+    return np.array(dataset.images[:count]), dataset.labels[:count], len(dataset.classes), name
 
 
 def parameters(spec: RunSpec, classes: int) -> int:

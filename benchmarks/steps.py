@@ -1,37 +1,40 @@
 """Training steps per second of the engine and of others, on one thread each or on a GPU, in alternation.
 
-    python benchmarks/steps.py [--device gpu] [--rows TEXT] [--contenders TEXT] [--rounds 5] [--write]
+    python benchmarks/steps.py [--isa avx2] [--device gpu] [--rows TEXT] [--contenders TEXT] [--rounds 7] [--write]
 
 One process per contender and row holds everything in memory; the processes are timed in turn, round after round. A
 ratio is the median over the rounds of another's time by the engine's in the same round, since a machine may be faster
-in one round than in the next. Ratios above 1 say that the engine is faster. `--write` records the table with machine,
-versions and date under `benchmarks/results/`.
+in one round than in the next. Ratios above 1 say that the engine is faster. `--isa` restricts all contenders to an
+instruction set. `--write` records the table with machine, versions and date under `benchmarks/results/`.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import geometric_mean, median
+from typing import IO
 
-HERE = Path(__file__).resolve().parent
-SECONDS = 0.6
-"""Length of one timing."""
+import isa
+import record
+from contenders import CONTENDERS, ON_GPU, Absent
+from rows import ROWS, data, parameters, provide
+
+from mlpaper.errors import MlpaperError, nearest
+
+Times = dict[str, list[float] | str]
+"""Milliseconds per update of each contender, or why it has none; and what is known of the data."""
 
 
 def worker(contender: str, row: str, device: str, pools: Path) -> None:
     """Prepare, then time as many updates as standard input asks for, line by line."""
-    from contenders import CONTENDERS, ON_GPU, Absent
-    from rows import ROWS, data
-
     spec = ROWS[row]
     images, labels, classes, name = data(spec, pools)
     try:
@@ -39,6 +42,9 @@ def worker(contender: str, row: str, device: str, pools: Path) -> None:
         steps(1)
     except Absent as absent:
         print(json.dumps({"absent": str(absent)}), flush=True)
+        return
+    except ModuleNotFoundError as error:
+        print(json.dumps({"absent": f"{error.name} is not installed"}), flush=True)
         return
     print(json.dumps({"data": name, "classes": classes, "images": len(images)}), flush=True)
     for line in sys.stdin:
@@ -52,142 +58,206 @@ def worker(contender: str, row: str, device: str, pools: Path) -> None:
 class Worker:
     """A contender in a process of its own."""
 
+    name: str
     process: subprocess.Popen[str]
-    about: dict[str, object]
+    errors: IO[str]
     count: int = 1
 
     @classmethod
-    def start(cls, contender: str, row: str, device: str, pools: Path) -> Worker:
-        """Start the process, on one core where it is that which is timed, and wait until it is ready."""
-        threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
-        flags = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
+    def start(cls, contender: str, row: str, device: str, pools: Path, only: str) -> Worker:
+        """Start the process, on one core where it is that which is timed."""
+        pinned = device == "cpu" and hasattr(os, "sched_setaffinity")
+        errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
         process = subprocess.Popen(
             [sys.executable, __file__, "--worker", contender, row, "--device", device, "--pools", str(pools)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | threads | flags,
-            preexec_fn=None if device == "gpu" else lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=isa.environment(only),
+            preexec_fn=(lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})) if pinned else None,
         )  # fmt: skip
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        return cls(process, json.loads(line) if line else {"absent": "failed, see above"})
+        return cls(contender, process, errors)
+
+    def answer(self) -> str:
+        """The next line of the process; `Absent`, after what it has said, where it has died."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if line:
+            return line
+        self.process.wait()
+        self.errors.seek(0)
+        said = self.errors.read().strip() or f"exit code {self.process.returncode}"
+        print("\n".join(f"{self.name}: {it}" for it in said.splitlines()), file=sys.stderr, flush=True)
+        raise Absent(f"failed: {said.splitlines()[-1]}")
+
+    def ready(self, seconds: float) -> dict[str, str | int]:
+        """Wait until it may be timed, and what it says of its data; `Absent` where it cannot run the row."""
+        about: dict[str, str | int] = json.loads(self.answer())
+        if "absent" in about:
+            raise Absent(about["absent"])
+        self.calibrate(seconds)
+        return about
 
     def time(self, count: int) -> float:
         """Seconds for `count` updates."""
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
         self.process.stdin.write(f"{count}\n")
         self.process.stdin.flush()
-        return float(json.loads(self.process.stdout.readline()))
+        return float(json.loads(self.answer()))
 
-    def calibrate(self) -> None:
+    def calibrate(self, seconds: float) -> None:
         """Find how many updates fill a timing; what is compiled is compiled here."""
         self.time(1)
-        seconds = self.time(1)
+        passed = self.time(1)
         for _ in range(3):
-            self.count = max(1, min(4000, round(self.count * SECONDS / max(seconds, 1e-6))))
+            self.count = max(1, min(4000, round(self.count * seconds / max(passed, 1e-6))))
             self.time(self.count)
-            seconds = self.time(self.count)
+            passed = self.time(self.count)
+
+    def end(self) -> None:
+        """Stop the process."""
+        self.process.kill()
+        self.process.wait()
+        self.errors.close()
 
 
-def measure(row: str, contenders: list[str], rounds: int, device: str, pools: Path) -> dict[str, list[float] | str]:
-    """Milliseconds per update of every contender, round by round, or why there are none."""
-    workers = {name: Worker.start(name, row, device, pools) for name in contenders}
-    running = {name: it for name, it in workers.items() if "absent" not in it.about}
-    for it in running.values():
-        it.calibrate()
-    times: dict[str, list[float]] = {name: [] for name in running}
-    for _ in range(rounds):
-        for name, it in running.items():
-            times[name].append(1e3 * it.time(it.count) / it.count)
-    for it in workers.values():
-        it.process.kill()
-    results: dict[str, list[float] | str] = {name: str(it.about.get("absent")) for name, it in workers.items()}
-    results |= times
-    about = next(iter(running.values())).about
-    return results | {"data": f"{about['data']}, {about['images']:,} images", "classes": str(about["classes"])}
+def measure(
+    row: str, contenders: list[str], rounds: int, seconds: float, device: str, pools: Path, only: str
+) -> Times:  # fmt: skip
+    """Times of every contender, round by round; each round begins with another of them."""
+    workers: list[Worker] = []
+    times: dict[str, list[float]] = {}
+    results: Times = {}
+    try:
+        for name in contenders:
+            workers.append(Worker.start(name, row, device, pools, only))
+            try:
+                about = workers[-1].ready(seconds)
+            except Absent as absent:
+                results[name] = str(absent)
+                continue
+            times[name] = []
+            results |= {"data": f"{about['data']}, {about['images']:,} images", "classes": str(about["classes"])}
+        for number in range(rounds):
+            for it in (*workers[number % len(workers) :], *workers[: number % len(workers)]):
+                if it.name in results:
+                    continue
+                try:
+                    times[it.name].append(1e3 * it.time(it.count) / it.count)
+                except Absent as absent:
+                    results[it.name] = str(absent)
+    finally:
+        for it in workers:
+            it.end()
+    return times | results
 
 
-def table(results: dict[str, dict[str, list[float] | str]], contenders: list[str]) -> str:
-    """Markdown: milliseconds of the engine, its arithmetic, and everyone else's time divided by it."""
-    from rows import ROWS, parameters
+def ratios(times: Times, others: list[str]) -> dict[str, float]:
+    """Everyone else's time divided by the engine's in the same round: medians."""
+    mine = times["mlpaper"]
+    found = {}
+    for name in others:
+        theirs = times[name]
+        if isinstance(mine, list) and isinstance(theirs, list):
+            found[name] = median(other / own for other, own in zip(theirs, mine, strict=True))
+    return found
 
+
+def table(results: Mapping[str, Times], contenders: list[str], reported: Mapping[str, str]) -> str:
+    """Markdown: milliseconds of the engine, its arithmetic, everyone else's ratio, and what they run on."""
     others = [name for name in contenders if name != "mlpaper"]
     lines = [
-        f"| row | data | mlpaper, ms | GFLOP/s | {' | '.join(others)} |",
-        f"|---|---|--:|--:|{'--:|' * len(others)}",
+        f"| row | data | mlpaper, ms | GFLOP/s | {' | '.join(others)} | fastest other |",
+        f"|---|---|--:|--:|{'--:|' * len(others)}--:|",
     ]
-    ratios: list[float] = []
+    least: dict[str, tuple[float, str]] = {}
+    every: list[float] = []
+    why: dict[str, list[str]] = {}
     for row, times in results.items():
-        mine, spec = times["mlpaper"], ROWS[row]
-        assert isinstance(mine, list)
-        ours = median(mine)
-        images = int(str(times["data"]).split(", ")[1].split()[0].replace(",", ""))
-        size = images if spec.batch_size == "full" else spec.batch_size
-        rate = 6 * parameters(spec, int(times["classes"])) * size / ours / 1e6
-        cells = []
-        for name in others:
-            theirs = times[name]
-            if isinstance(theirs, str):
-                cells.append("–")
-                continue
-            ratios.append(median(other / own for other, own in zip(theirs, mine, strict=True)))
-            cells.append(f"{ratios[-1]:.2f}")
-        lines.append(f"| {row} | {times['data']} | {ours:.3g} | {rate:.0f} | {' | '.join(cells)} |")
-    lines.append("")
-    mean = geometric_mean(ratios)
-    lines.append(f"Geometric mean of all ratios: {mean:.2f}. Ratio: their time / ours in the same round, medians.")
+        mine, spec, found = times["mlpaper"], ROWS[row], ratios(times, others)
+        every += found.values()
+        ours, rate, last = "–", "–", "–"
+        if isinstance(mine, list):
+            images = int(str(times["data"]).split(", ")[1].split()[0].replace(",", ""))
+            size = images if spec.batch_size == "full" else min(spec.batch_size, images)
+            ours = f"{median(mine):.3g}"
+            rate = f"{6 * parameters(spec, int(str(times['classes']))) * size / median(mine) / 1e6:.0f}"
+        if found:
+            least[row] = min((ratio, name) for name, ratio in found.items())
+            last = f"{least[row][0]:.2f}, {least[row][1]}"
+        cells = " | ".join(f"{found[name]:.2f}" if name in found else "–" for name in others)
+        lines.append(f"| {row} | {times.get('data', '–')} | {ours} | {rate} | {cells} | {last} |")
+        for name in contenders:
+            if isinstance(times[name], str):
+                why.setdefault(f"{name} {times[name]}", []).append(row)
+    lines += ["", "Ratio: their time / ours in the same round, medians."]
+    if least:
+        row = min(least, key=lambda it: least[it])
+        lines[-1] += f" Geometric mean of all ratios: {geometric_mean(every):.2f}."
+        lines.append(f"Smallest ratio: {least[row][0]:.2f}, {least[row][1]}, {row}.")
+    for reason, where in why.items():
+        lines += ["", f"–: {reason}" + (f" ({'; '.join(where)})" if len(where) < len(results) else "")]
+    if reported:
+        lines += ["", "| contender | instruction sets that its libraries report |", "|---|---|"]
+        lines += [f"| {name} | {words} |" for name, words in reported.items()]
     return "\n".join(lines)
+
+
+def chosen(names: str, known: list[str]) -> list[str]:
+    """The contenders that are asked for, or all; the engine always, as the first."""
+    asked = [name.strip() for name in names.split(";")] if names else known
+    for name in asked:
+        if name not in known:
+            raise SystemExit(f"--contenders: there is no `{name}`{nearest(name, known)}; there are {'; '.join(known)}")
+    return ["mlpaper", *(name for name in asked if name != "mlpaper")]
 
 
 def main() -> None:
     """Measure, print the table, and record it where asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = record.parser(__doc__)
     parser.add_argument("--rows", default="", help="only rows that hold this text")
     parser.add_argument("--contenders", default="", help="only these, separated by semicolons")
     parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--pools", type=Path, default=HERE.parent / "data", help="folder of prepared datasets")
-    parser.add_argument("--write", action="store_true", help="record under benchmarks/results/")
-    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=0.6, help="length of one timing")
+    parser.add_argument("--worker", nargs=2, help="for this program itself")
     arguments = parser.parse_args()
+    only, on_gpu, pools = arguments.isa, arguments.device == "gpu", arguments.pools
     if arguments.worker:
-        worker(*arguments.worker, arguments.device, arguments.pools)
+        contender, row = arguments.worker
+        worker(contender, row, arguments.device, pools)
         return
-    from contenders import CONTENDERS, ON_GPU
-    from rows import ROWS
-
-    from mlpaper.machine import commit, machine, versions
-
-    on_gpu = arguments.device == "gpu"
-    known = [*(ON_GPU if on_gpu else CONTENDERS)]
-    contenders = [name.strip() for name in arguments.contenders.split(";")] if arguments.contenders else known
-    contenders = ["mlpaper", *(name for name in contenders if name != "mlpaper")]
+    if only and on_gpu:
+        parser.error("--isa is of the processor")
+    contenders = chosen(arguments.contenders, [*(ON_GPU if on_gpu else CONTENDERS)])
+    rows = [row for row in ROWS if arguments.rows in row]
+    if not rows:
+        parser.error(f"--rows: no row holds `{arguments.rows}`; there are {'; '.join(ROWS)}")
+    isa.check(only)
+    provide([ROWS[row] for row in rows], pools, arguments.mirror)
+    reported = {} if on_gpu else {name: isa.ask(name, only) for name in contenders}
+    for name, words in reported.items():
+        if isa.exceeds(only, words):
+            raise SystemExit(f"{name} cannot be restricted to {only}: {words}. Leave it out by --contenders")
     results = {}
-    for row in (row for row in ROWS if arguments.rows in row):
-        results[row] = measure(row, contenders, arguments.rounds, arguments.device, arguments.pools)
+    for row in rows:
+        results[row] = measure(row, contenders, arguments.rounds, arguments.seconds, arguments.device, pools, only)
         print(json.dumps({row: results[row]}), file=sys.stderr, flush=True)
-    text = table(results, contenders)
+    text = table(results, contenders, reported)
     print(text)
+    if not any("data" in times for times in results.values()):
+        raise SystemExit("No contender ran: see above.")
     if arguments.write:
-        stamp = datetime.now(UTC)
-        extra = {}
-        for package in ("torch", "jax", *(["cupy-cuda12x", "cupy-cuda13x"] if on_gpu else ["scikit-learn", "numba"])):
-            try:
-                extra[package] = version(package)
-            except PackageNotFoundError:
-                extra[package] = "not installed"
-        about = {"date": stamp.isoformat(timespec="seconds"), "rounds": arguments.rounds}
-        record = about | {"machine": machine(), "versions": versions() | extra} | commit() | {"milliseconds": results}
+        facts = {"rounds": arguments.rounds, "isa": only or "all", "reported": reported, "milliseconds": results}
         if on_gpu:
             from mlpaper.engine.cuda import Cuda
 
-            record["machine"] |= Cuda().description()
-        stem = HERE / "results" / f"{'gpu-' * on_gpu}steps-{stamp:%Y-%m-%d}"
-        stem.parent.mkdir(exist_ok=True)
-        stem.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
-        where = f"{record['machine']['gpu']}" if on_gpu else f"{record['machine']['processor']}, one thread"
-        facts = f"{where}; " + ", ".join(f"{k} {v}" for k, v in extra.items())
-        stem.with_suffix(".md").write_text(f"# Training steps, {stamp:%Y-%m-%d}\n\n{facts}\n\n{text}\n")
+            packages = ["torch", "jax", "cupy-cuda12x", "cupy-cuda13x"]
+            record.write("gpu-steps", "Training steps", text, facts, packages, **Cuda().description())
+        else:
+            packages = ["torch", "jax", "scikit-learn", "scipy", "numba"]
+            record.write(record.named("steps", only), "Training steps", text, facts, packages)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MlpaperError as error:
+        raise SystemExit(str(error)) from None

@@ -111,7 +111,8 @@ class CompiledExecutor(Executor):
         """See `Executor.gradient`."""
         memory = self.memory._replace(inputs=np.ascontiguousarray(x).ravel(), labels=labels.astype(np.int64))
         self._run(memory, np.arange(len(x)), len(x), GRADIENT, 0, np.zeros(1), np.empty(1), np.zeros(3))
-        return self.memory.gradient
+        gradient: np.ndarray = memory.gradient
+        return gradient
 
     def _run(
         self,

@@ -24,6 +24,9 @@ from mlpaper.spec import RunSpec
 class GraphedExecutor(ReadableExecutor):
     """See `Executor`."""
 
+    captured = True
+    """Whether updates are replayed as a graph; a benchmark measures what that gains."""
+
     def __init__(
         self,
         spec: RunSpec,
@@ -91,7 +94,7 @@ class GraphedExecutor(ReadableExecutor):
     def _whole_batch(self) -> None:
         if self.replay is not None:
             self.replay()
-        elif self.warm:
+        elif self.warm and self.captured:
             self.replay = self.cuda.captured(lambda: self._update(self.batch_size))
             self.replay()
         else:

@@ -35,7 +35,8 @@ def initial_values(
     for name, shape in layout.shapes.items():
         i, kind = name.split(".")
         if kind == "weight":
-            yield name, _weights(initializer, *shape, seed, 2 * int(i))
+            fan_in, fan_out = shape
+            yield name, _weights(initializer, fan_in, fan_out, seed, 2 * int(i))
         elif kind == "gamma":
             yield name, np.ones(shape)
         elif kind == "bias" and (bound := _bias_bound(initializer, layout.shapes[f"{i}.weight"][0])):

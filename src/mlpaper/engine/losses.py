@@ -40,7 +40,8 @@ class Loss:
     """
 
     def __init__(self, backend: Backend, options: LossSpec, class_counts: np.ndarray) -> None:
-        self.backend, self.name, self.mean = backend, options.name, options.reduction == "mean"
+        self.backend, self.mean = backend, options.reduction == "mean"
+        self.name: str = options.name
         self.targets: Array | None = None
         self.weights: Array | None = None
         if isinstance(options, CrossEntropySpec) and (options.class_weights or options.label_smoothing):

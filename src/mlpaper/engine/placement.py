@@ -65,6 +65,10 @@ class Streamed:
         self.sent: list[Any] = [cuda.event() for _ in range(2)]
         self.used: list[Any] = [cuda.event() for _ in range(2)]
 
+    def longest(self, order: int) -> int:
+        """Images in the longest part of an order of this length."""
+        return min(order, self.rows)
+
     def parts(self, order: Array, wanted: np.ndarray | None = None) -> Iterator[Part]:
         """The images of an order, (n,), a part at a time; each is good until the next is asked for.
 

@@ -330,6 +330,7 @@ def make(real: Any) -> Any:
         images, steps = carray(order, count), carray(rates, updates)
         _run(unpack(addresses), rows, images, batch, mode, done, steps, carray(losses, updates), carray(totals, 3))
 
-    i64, integers, doubles = types.int64, types.CPointer(types.int64), types.CPointer(types.float64)
+    pointer: Any = types.CPointer
+    i64, integers, doubles = types.int64, pointer(types.int64), pointer(types.float64)
     signature = types.void(integers, i64, integers, i64, i64, i64, i64, doubles, doubles, doubles)
     return numba.cfunc(signature, **OPTIONS)(loop)
