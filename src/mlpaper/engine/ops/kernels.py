@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mlpaper.engine.network import NAMES
 from mlpaper.engine.ops import scalar
 from mlpaper.engine.ops.activations import ACTIVATIONS as READABLE
 from mlpaper.engine.ops.activations import NORMAL_DENSITY, SQRT_HALF
@@ -111,34 +112,46 @@ def _backward(name: str) -> Any:
     return part(loop)
 
 
-def _choice(loops: list[Any]) -> Any:
-    """A function of (kind, x, y) that calls the loop whose number is `kind`."""
-    *others, call = (_numbered(number, loop) for number, loop in enumerate(loops))
-    for one in reversed(others):
-        call = _either(one, call)
-    return call
+relu, leaky_relu, sigmoid, tanh, gelu, silu = (_forward(name) for name in ACTIVATIONS)
+relu_backward, leaky_relu_backward, sigmoid_backward, tanh_backward, gelu_backward, silu_backward = (
+    _backward(name) for name in ACTIVATIONS
+)
+RELU, LEAKY_RELU, SIGMOID, TANH, GELU, SILU = (NAMES.index(name) for name in ACTIVATIONS)
 
 
-def _numbered(number: int, loop: Any) -> Any:
-    def call(kind, x, y):  # type: ignore[no-untyped-def]
-        if kind == number:
-            loop(x, y)
-        return kind == number
+@part
+def activate(kind, x, y):  # type: ignore[no-untyped-def]
+    """``y = f(x)`` of flat arrays, for the activation of a number."""
+    if kind == RELU:
+        relu(x, y)
+    elif kind == LEAKY_RELU:
+        leaky_relu(x, y)
+    elif kind == SIGMOID:
+        sigmoid(x, y)
+    elif kind == TANH:
+        tanh(x, y)
+    elif kind == GELU:
+        gelu(x, y)
+    elif kind == SILU:
+        silu(x, y)
 
-    return part(call)
 
+@part
+def activate_backward(kind, kept, dy):  # type: ignore[no-untyped-def]
+    """``dy <- dy f'(kept)`` of flat arrays."""
+    if kind == RELU:
+        relu_backward(kept, dy)
+    elif kind == LEAKY_RELU:
+        leaky_relu_backward(kept, dy)
+    elif kind == SIGMOID:
+        sigmoid_backward(kept, dy)
+    elif kind == TANH:
+        tanh_backward(kept, dy)
+    elif kind == GELU:
+        gelu_backward(kept, dy)
+    elif kind == SILU:
+        silu_backward(kept, dy)
 
-def _either(one: Any, other: Any) -> Any:
-    def call(kind, x, y):  # type: ignore[no-untyped-def]
-        return one(kind, x, y) or other(kind, x, y)
-
-    return part(call)
-
-
-activate = _choice([_forward(name) for name in READABLE])
-"""``y = f(x)`` of flat arrays, for the activation of a number."""
-activate_backward = _choice([_backward(name) for name in READABLE])
-"""``dy <- dy f'(kept)`` of flat arrays."""
 
 # ---- batches: flat arrays, or matrices (N, H) ----------------------------------------------------------------------
 

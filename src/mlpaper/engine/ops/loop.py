@@ -26,7 +26,7 @@ from mlpaper.engine.ops.interface import (
     TRAIN,
     WEIGHTED_CROSS_ENTROPY,
 )
-from mlpaper.engine.ops.memory import carray, matrix, unpacker
+from mlpaper.engine.ops.memory import carray, matrix, unpacker, vector
 from mlpaper.engine.ops.pixels import Batch, multiply_images, multiply_pixels
 from mlpaper.engine.ops.product import NONE as NO_STEP
 from mlpaper.engine.ops.product import ONE, Scratch, multiply
@@ -62,11 +62,11 @@ def _affine(m, it, rows, begin, count):  # type: ignore[no-untyped-def]
     d, h, z_at, real = it.inputs, it.outputs, it.z * rows, m.theta.dtype.type
     least, background = real(0) if it.relu == 1 else real(-np.inf), m.settings[0].background
     if it.x == NONE and len(m.inputs) == 0:
-        bias = m.theta[it.b : it.b + h]
+        bias = vector(m.theta, it.b, h)
         if background != 0:
-            _shifted_bias(matrix(m.theta, it.w, d, h), bias, real(background), m.row[:h])
-            bias = m.row[:h]
-        batch = Batch(m.images, m.index[:count], m.table)
+            _shifted_bias(matrix(m.theta, it.w, d, h), bias, real(background), vector(m.row, 0, h))
+            bias = vector(m.row, 0, h)
+        batch = Batch(m.images, vector(m.index, 0, count), m.table)
         multiply_images(batch, h, (m.theta, it.w), (bias, NO_STEP), least, (m.values, z_at), _scratch(m))
     else:
         x, skip = (m.values, it.x * rows, d, ONE), it.sparse_input == 1 and count > 1
@@ -89,12 +89,12 @@ def _shifted_bias(w, b, background, out):  # type: ignore[no-untyped-def]
 def _statistics(m, it, rows, count, step):  # type: ignore[no-untyped-def]
     """Batch norm as a subtrahend and a factor per column, the two rows of `row`; training follows the batch's."""
     h, real = it.outputs, m.theta.dtype.type
-    shift, factor = m.row[:h], m.row[h : 2 * h]
+    shift, factor = vector(m.row, 0, h), vector(m.row, h, h)
     running, epsilon = m.statistics[:, it.column : it.column + h], real(BATCH_NORM_EPSILON)
     if step == 0:
         kernels.deviation(running[0], running[1], epsilon, shift, factor)
     else:
-        mean, variance = m.means[it.column : it.column + h], m.variances[it.column : it.column + h]
+        mean, variance = vector(m.means, it.column, h), vector(m.variances, it.column, h)
         kernels.moments(matrix(m.values, it.z * rows, count, h), mean, variance)
         kernels.deviation(mean, variance, epsilon, shift, factor)
         kernels.follow(running, mean, variance, count, BATCH_NORM_MOMENTUM)
@@ -108,21 +108,21 @@ def _elementwise(m, it, rows, count, step):  # type: ignore[no-untyped-def]
     for n in range(0, count, height):
         size = min(height, count - n) * h
         z_at, s_at, a_at, y_at = it.z * rows + n * h, it.s * rows + n * h, it.a * rows + n * h, it.y * rows + n * h
-        s, a = m.values[s_at : s_at + size], m.values[a_at : a_at + size]
+        s, a = vector(m.values, s_at, size), vector(m.values, a_at, size)
         if it.gamma != NONE:
-            gamma, beta = m.theta[it.gamma : it.gamma + h], m.theta[it.beta : it.beta + h]
+            gamma, beta = vector(m.theta, it.gamma, h), vector(m.theta, it.beta, h)
             z2, s2 = matrix(m.values, z_at, size // h, h), matrix(m.values, s_at, size // h, h)
-            kernels.normalise(z2, m.row[:h], m.row[h : 2 * h], gamma, beta, s2)
+            kernels.normalise(z2, vector(m.row, 0, h), vector(m.row, h, h), gamma, beta, s2)
         if it.skip != NONE:
             skip_at = it.skip * rows + n * h
-            kernels.add(s, m.values[skip_at : skip_at + size])
+            kernels.add(s, vector(m.values, skip_at, size))
         if it.relu == 0:
             kernels.activate(it.activation, s, a)
         if it.y != it.a:
-            kernels.copy(m.values[y_at : y_at + size], a)
+            kernels.copy(vector(m.values, y_at, size), a)
         if it.mask != NONE and step != 0:
             y2, mask = matrix(m.values, y_at, size // h, h), matrix(m.masks, it.mask * rows + n * h, size // h, h)
-            position, stream = m.position[n : n + size // h], np.uint64(it.stream)
+            position, stream = vector(m.position, n, size // h), np.uint64(it.stream)
             kernels.dropout(y2, mask, position, m.words, settings.dropout, settings.seed, stream, np.uint64(step))
 
 
@@ -146,27 +146,27 @@ def _elementwise_backward(m, it, rows, count):  # type: ignore[no-untyped-def]
     """From the gradient of y to those of z, b, gamma and beta, chunk by chunk."""
     h = it.outputs
     height = max(1, CHUNK // h)
-    db = m.gradient[it.b : it.b + h]
+    db = vector(m.gradient, it.b, h)
     kernels.clear(db)
     if it.gamma != NONE:
-        kernels.clear(m.gradient[it.gamma : it.gamma + h])
-        kernels.clear(m.gradient[it.beta : it.beta + h])
+        kernels.clear(vector(m.gradient, it.gamma, h))
+        kernels.clear(vector(m.gradient, it.beta, h))
     for n in range(0, count, height):
         size = min(height, count - n) * h
         y_at, a_at, kept_at = it.y * rows + n * h, it.a * rows + n * h, it.kept * rows + n * h
-        ds, ds2 = m.gradients[a_at : a_at + size], matrix(m.gradients, a_at, size // h, h)
+        ds, ds2 = vector(m.gradients, a_at, size), matrix(m.gradients, a_at, size // h, h)
         if it.y != it.a:
-            kernels.copy(ds, m.gradients[y_at : y_at + size])
+            kernels.copy(ds, vector(m.gradients, y_at, size))
         if it.mask != NONE:
             mask_at = it.mask * rows + n * h
-            kernels.dropout_backward(ds, m.masks[mask_at : mask_at + size], m.settings[0].dropout)
+            kernels.dropout_backward(ds, vector(m.masks, mask_at, size), m.settings[0].dropout)
         if it.activation != NONE:
-            kernels.activate_backward(it.activation, m.values[kept_at : kept_at + size], ds)
+            kernels.activate_backward(it.activation, vector(m.values, kept_at, size), ds)
         if it.gamma == NONE:
             kernels.add_rows(ds2, db)
         else:
-            normal, dgamma = matrix(m.values, it.z * rows + n * h, size // h, h), m.gradient[it.gamma : it.gamma + h]
-            kernels.add_rows_and_products(ds2, normal, m.gradient[it.beta : it.beta + h], dgamma)
+            normal, dgamma = matrix(m.values, it.z * rows + n * h, size // h, h), vector(m.gradient, it.gamma, h)
+            kernels.add_rows_and_products(ds2, normal, vector(m.gradient, it.beta, h), dgamma)
     if it.gamma != NONE:
         _batch_norm_backward(m, it, rows, count, height, db)
 
@@ -175,8 +175,8 @@ def _elementwise_backward(m, it, rows, count):  # type: ignore[no-untyped-def]
 def _batch_norm_backward(m, it, rows, count, height, db):  # type: ignore[no-untyped-def]
     """From the gradient of s to that of z, and of b."""
     h, real = it.outputs, m.theta.dtype.type
-    dbeta, dgamma = m.gradient[it.beta : it.beta + h], m.gradient[it.gamma : it.gamma + h]
-    factor, variance = m.row[:h], m.variances[it.column : it.column + h]
+    dbeta, dgamma = vector(m.gradient, it.beta, h), vector(m.gradient, it.gamma, h)
+    factor, variance = vector(m.row, 0, h), vector(m.variances, it.column, h)
     for j in range(h):
         factor[j] = m.theta[it.gamma + j] / np.sqrt(variance[j] + real(BATCH_NORM_EPSILON))
     share = real(1) / real(count)
@@ -202,7 +202,7 @@ def _affine_backward(m, it, rows, begin, count, direct, target, alpha):  # type:
             start = m.row
             for j in range(h):
                 start[j] = real(background) * m.gradient[it.b + j]
-        batch = Batch(m.images, m.index[:count], m.table)
+        batch = Batch(m.images, vector(m.index, 0, count), m.table)
         multiply_pixels(batch, h, (m.gradients, dz_at), (start, NO_STEP), direct, alpha, (target, it.w), _scratch(m))
     else:
         x = (m.inputs, begin * d, ONE, d)
@@ -307,7 +307,7 @@ def _run(m, rows, order, batch, mode, done, rates, losses, totals):  # type: ign
         if len(m.outputs) > 0:
             kernels.log_softmax(outputs, m.outputs[begin : begin + count], m.confidence[begin : begin + count])
         sum_before = totals[0]
-        _loss_gradient(m, outputs, m.chosen[:count], doutputs, totals)
+        _loss_gradient(m, outputs, vector(m.chosen, 0, count), doutputs, totals)
         if step > 0:
             rate = rates[u]
             losses[u] = (totals[0] - sum_before) / count

@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.np.arrayobj import populate_array
 
-from mlpaper.engine.ops.compiled import inlined, intrinsic
+from mlpaper.engine.ops.compiled import intrinsic
 from mlpaper.engine.ops.interface import ELEMENTS, Memory, element_type
 
 _I64 = ir.IntType(64)
@@ -110,13 +110,9 @@ def unpacker(real: np.dtype[Any]) -> Any:
 
             arrays = []
             for row, kind in enumerate(kinds):
-                array = context.make_array(kind)(context, builder)
-                size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+                data = builder.inttoptr(number(row, 0), context.get_value_type(types.CPointer(kind.dtype)))
                 shape = [number(row, 1 + axis) for axis in range(kind.ndim)]
-                strides = [_I64(size)] if kind.ndim == 1 else [builder.mul(shape[1], _I64(size)), _I64(size)]
-                data = builder.inttoptr(number(row, 0), array.data.type)
-                populate_array(array, data, shape, strides, _I64(size), meminfo=None)
-                arrays.append(array._getvalue())
+                arrays.append(_view(context, builder, kind, data, shape))
             return context.make_tuple(builder, memory, arrays)
 
         return memory(addresses), emit
@@ -124,17 +120,31 @@ def unpacker(real: np.dtype[Any]) -> Any:
     return unpack
 
 
+def _view(context, builder, kind, place, shape):  # type: ignore[no-untyped-def]
+    """An array of a numba type over the elements from a place on, in LLVM's terms."""
+    view, size = context.make_array(kind)(context, builder), context.get_abi_sizeof(context.get_data_type(kind.dtype))
+    strides = [_I64(size)] if kind.ndim == 1 else [builder.mul(shape[1], _I64(size)), _I64(size)]
+    populate_array(view, place, shape, strides, _I64(size), meminfo=None)
+    return view._getvalue()
+
+
 @intrinsic
-def pointer_into(context, array, index):  # type: ignore[no-untyped-def]
-    """Pointer to element `index` of a flat array."""
+def vector(context, array, at, size):  # type: ignore[no-untyped-def]
+    """``array[at : at + size]`` of a flat array. A slice of numba's handles any bounds, and takes longer to compile."""
 
     def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
-        return place_of(context, builder, signature.args[0], *values)
+        place = place_of(context, builder, signature.args[0], *values[:2])
+        return _view(context, builder, signature.return_type, place, [values[2]])
 
-    return types.CPointer(array.dtype)(array, types.int64), emit
+    return types.Array(array.dtype, 1, "C")(array, types.int64, types.int64), emit
 
 
-@inlined
-def matrix(array, at, rows, columns):  # type: ignore[no-untyped-def]
-    """Elements of a flat array, from `at` on, as an array (rows, columns); `reshape` could raise."""
-    return carray(pointer_into(array, at), (rows, columns))
+@intrinsic
+def matrix(context, array, at, rows, columns):  # type: ignore[no-untyped-def]
+    """Elements of a flat array, from `at` on, as an array (rows, columns)."""
+
+    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        place = place_of(context, builder, signature.args[0], *values[:2])
+        return _view(context, builder, signature.return_type, place, list(values[2:]))
+
+    return types.Array(array.dtype, 2, "C")(array, types.int64, types.int64, types.int64), emit
