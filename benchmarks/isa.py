@@ -40,6 +40,8 @@ RESTRICTED: dict[str, dict[str, str]] = {
         "XLA_FLAGS": f"{XLA} --xla_cpu_max_isa=AVX512",
     },
 }
+OTHER_MAKE = "not told (AVX2 at most, by a profile on AMD)"
+"""MKL gives no instruction set there; by a profile its products are made by `mkl_blas_def_sgemm_kernel_0_zen`."""
 THREADS = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
 WIDER = {"avx2": r"(?i)(?<!no-)avx-?512|amx|extensions 512|x86_v4|skylakex|cooperlake|sapphire|ynnpack"}
 """What a library must not report."""
@@ -69,7 +71,8 @@ def ask(contender: str, isa: str) -> str:
     if done.returncode:
         return "not known"
     words = json.loads(re.findall("^reported: (.*)$", done.stdout, re.MULTILINE)[0])
-    words += [f"MKL: {it}" for it in re.findall(r"for Intel\(R\) 64 architecture (.*?) processors", done.stdout)[:1]]
+    mkl = re.findall(r"for Intel\(R\) 64 architecture (.*?) processors", done.stdout)[:1]
+    words += [f"MKL: {OTHER_MAKE if it == 'Intel(R) Architecture' else it}" for it in mkl]
     words += [f"oneDNN: {it}" for it in re.findall(r"cpu,isa:(.*)", done.stdout)[:1]]
     return ", ".join(words)
 

@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 def parser(about: str | None) -> argparse.ArgumentParser:
     """The options of every benchmark on a processor."""
     made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--isa", choices=["", *isa.NAMES], default="", help="only this instruction set")
+    made.add_argument("--isa", choices=isa.NAMES, default="", help="only this instruction set")
     made.add_argument("--pools", type=Path, default=HERE.parent / "data", help="folder of prepared datasets")
     made.add_argument("--mirror", help="a folder or URL with the official files; else that of config.yaml")
     made.add_argument("--write", action="store_true", help="record under benchmarks/results/")
