@@ -39,7 +39,7 @@ from mlpaper.engine.instructions import (
 )
 from mlpaper.engine.ops import kernels
 from mlpaper.engine.ops.blas import gemm
-from mlpaper.engine.ops.compiled import OPTIONS, inlined, part
+from mlpaper.engine.ops.compiled import Whole, inlined, part
 from mlpaper.engine.ops.denormals import flush_denormals, restore
 from mlpaper.engine.ops.memory import address, carray, matrix, pointer_to
 from mlpaper.engine.ops.pixels import Batch, multiply_images, multiply_pixels
@@ -47,7 +47,7 @@ from mlpaper.engine.ops.product import NONE, ONE, Scratch, multiply
 from mlpaper.engine.ops.tiling import ROWS
 
 
-@inlined
+@part
 def _forward(m, rows, index, step):  # type: ignore[no-untyped-def]
     """Values of all instructions for the images `index`; `step` 0 is evaluation."""
     settings, theta, space, row = m.settings[0], m.theta, m.space, m.row
@@ -119,7 +119,7 @@ def _least(i, real):  # type: ignore[no-untyped-def]
     return real(0) if i.relu == 1 else real(-np.inf)
 
 
-@inlined
+@part
 def _dense(m, i, rows, count):  # type: ignore[no-untyped-def]
     """``y = x w + b``."""
     d, h, x_at, y_at = i.inputs, i.outputs, i.x * rows, i.y * rows
@@ -140,7 +140,7 @@ def _dense(m, i, rows, count):  # type: ignore[no-untyped-def]
     multiply(count, h, d, x, w, b, one, least, (m.space, y_at, h), skip, _scratch(m))
 
 
-@inlined
+@part
 def _sum_rows(m, i, y_at, count):  # type: ignore[no-untyped-def]
     """Gradient of the biases, and before it that of what came before ReLU, where that is a part of the instruction."""
     h, db = i.outputs, m.gradient[i.b : i.b + i.outputs]
@@ -151,7 +151,7 @@ def _sum_rows(m, i, y_at, count):  # type: ignore[no-untyped-def]
         kernels.sum_rows(dy, db)
 
 
-@inlined
+@part
 def _dense_backward(m, i, rows, count, direct, target, alpha):  # type: ignore[no-untyped-def]
     """Gradients of x and b; that of w, or where `direct` w itself after the update."""
     d, h, x_at, y_at = i.inputs, i.outputs, i.x * rows, i.y * rows
@@ -246,7 +246,7 @@ def _dropout_backward(dy, mask, probability):  # type: ignore[no-untyped-def]
         dy[n] *= factor * mask[n]
 
 
-@inlined
+@part
 def _loss_gradient(m, outputs, labels, doutputs, totals):  # type: ignore[no-untyped-def]
     """See `losses.Loss.gradient`."""
     settings, real = m.settings[0], outputs.dtype.type
@@ -266,7 +266,7 @@ def _loss_gradient(m, outputs, labels, doutputs, totals):  # type: ignore[no-unt
         kernels.absolute_error(outputs, labels, scale, doutputs, totals)
 
 
-@inlined
+@part
 def _backward(m, rows, index, rate):  # type: ignore[no-untyped-def]
     """Gradients of all parameters, from that of the outputs; where `direct`, the weights after the update instead."""
     settings, theta, gradient, space, gradient_space = m.settings[0], m.theta, m.gradient, m.space, m.gradient_space
@@ -316,7 +316,7 @@ def _backward(m, rows, index, rate):  # type: ignore[no-untyped-def]
         # ADD: the gradient of a sum is that of each of its terms; `skip` takes it to the beginning of the block
 
 
-@inlined
+@part
 def _update(m, rate, step):  # type: ignore[no-untyped-def]
     """`optim.Decay.apply`, then `optim.Optimizer.step`."""
     settings, theta, gradient = m.settings[0], m.theta, m.gradient
@@ -366,7 +366,7 @@ def _sort(m, batch):  # type: ignore[no-untyped-def]
         m.index[ends[label]], m.position[ends[label]], m.chosen[ends[label]] = batch[n], n, label
 
 
-@inlined
+@part
 def _run(m, rows, order, batch, done, rates, losses, totals):  # type: ignore[no-untyped-def]
     """Batch after batch of the images `order`: updates, of which `done` were made before, or evaluation if -1."""
     before = flush_denormals()
@@ -388,7 +388,7 @@ def _run(m, rows, order, batch, done, rates, losses, totals):  # type: ignore[no
 
 
 def make(real: Any) -> Any:
-    """Compile the loop for parameters of the type `real`, as a function of C: numba's `CFunc`.
+    """Compile the loop for parameters of the type `real`, as a function of C.
 
     It takes what `_run` takes: arrays as pointers to their first element, the length of `order` besides, and the memory
     as its `instructions.Memory.addresses`.
@@ -436,4 +436,4 @@ def make(real: Any) -> Any:
     i64, integers, doubles = types.int64, types.CPointer(types.int64), types.CPointer(types.float64)
     places = types.CPointer(numba.from_dtype(ADDRESSES))
     signature = types.void(places, i64, integers, i64, i64, i64, doubles, doubles, doubles)
-    return numba.cfunc(signature, **OPTIONS)(loop)
+    return Whole(signature, loop)

@@ -65,9 +65,7 @@ def tiles(  # type: ignore[no-untyped-def]
     """`tile` for any number of rows up to `ROWS`; `size` is that of an element in bytes."""
     while rows > 0:
         height = ROWS if rows >= ROWS else 4 if rows >= 4 else 2 if rows >= 2 else 1
-        tile(
-            height, packed, count, a, a_step, index, b, b_row, start, start_row, alpha, least, c, c_row, columns
-        )
+        tile(height, packed, count, a, a_step, index, b, b_row, start, start_row, alpha, least, c, c_row, columns)
         a += height * (1 if packed else a_step) * size
         start += height * start_row * size
         c += height * c_row * size

@@ -85,7 +85,9 @@ class Vectors:
             more = self.builder.icmp_signed("!=", self.builder.and_(count, I64(width)), I64(0))
             with self.builder.if_then(more):
                 self.store(low, pointer)
-            value, pointer = (self.builder.select(more, *it) for it in ((high, low), (self.at(pointer, I64(width)), pointer)))
+            value, pointer = (
+                self.builder.select(more, *it) for it in ((high, low), (self.at(pointer, I64(width)), pointer))
+            )
             width //= 2
 
     def lanes_of(self, value: ir.Value, begin: int, count: int) -> ir.Value:
