@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numba import types
 
 from mlpaper.engine.network import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, NONE
 from mlpaper.engine.ops import kernels
-from mlpaper.engine.ops.compiled import OPTIONS, inlined, part
+from mlpaper.engine.ops.compiled import Whole, part
 from mlpaper.engine.ops.denormals import flush_denormals, restore
 from mlpaper.engine.ops.interface import (
     CROSS_ENTROPY,
@@ -36,7 +35,7 @@ CHUNK = 4096
 """Values that element-wise passes take at a time: all passes over a chunk find it in the first-level cache."""
 
 
-@inlined
+@part
 def _scratch(m):  # type: ignore[no-untyped-def]
     return Scratch(m.work, m.block, m.packed, m.places, m.counts)
 
@@ -44,7 +43,7 @@ def _scratch(m):  # type: ignore[no-untyped-def]
 # ---- forwards ------------------------------------------------------------------------------------------------------
 
 
-@inlined
+@part
 def _forward(m, rows, begin, count, step):  # type: ignore[no-untyped-def]
     """Values of all steps for the `count` images from `begin` on; `step` 0 is evaluation."""
     for c in range(len(m.steps)):
@@ -56,7 +55,7 @@ def _forward(m, rows, begin, count, step):  # type: ignore[no-untyped-def]
             _elementwise(m, it, rows, count, step)
 
 
-@inlined
+@part
 def _affine(m, it, rows, begin, count):  # type: ignore[no-untyped-def]
     """``z = x W + b``, and ReLU where nothing comes in between."""
     d, h, z_at, real = it.inputs, it.outputs, it.z * rows, m.theta.dtype.type
@@ -85,7 +84,7 @@ def _shifted_bias(w, b, background, out):  # type: ignore[no-untyped-def]
         out[j] = b[j] + background * out[j]
 
 
-@inlined
+@part
 def _statistics(m, it, rows, count, step):  # type: ignore[no-untyped-def]
     """Batch norm as a subtrahend and a factor per column, the two rows of `row`; training follows the batch's."""
     h, real = it.outputs, m.theta.dtype.type
@@ -100,7 +99,7 @@ def _statistics(m, it, rows, count, step):  # type: ignore[no-untyped-def]
         kernels.follow(running, mean, variance, count, BATCH_NORM_MOMENTUM)
 
 
-@inlined
+@part
 def _elementwise(m, it, rows, count, step):  # type: ignore[no-untyped-def]
     """Everything after ``z = x W + b``, chunk by chunk: batch norm, skip, activation, dropout."""
     h, settings = it.outputs, m.settings[0]
@@ -129,7 +128,7 @@ def _elementwise(m, it, rows, count, step):  # type: ignore[no-untyped-def]
 # ---- backwards -----------------------------------------------------------------------------------------------------
 
 
-@inlined
+@part
 def _backward(m, rows, begin, count, mode, rate):  # type: ignore[no-untyped-def]
     """Gradients of all parameters, from that of the outputs; where `direct`, the weights after the update instead."""
     real = m.theta.dtype.type
@@ -141,7 +140,7 @@ def _backward(m, rows, begin, count, mode, rate):  # type: ignore[no-untyped-def
         _affine_backward(m, it, rows, begin, count, direct, target, alpha)
 
 
-@inlined
+@part
 def _elementwise_backward(m, it, rows, count):  # type: ignore[no-untyped-def]
     """From the gradient of y to those of z, b, gamma and beta, chunk by chunk."""
     h = it.outputs
@@ -171,7 +170,7 @@ def _elementwise_backward(m, it, rows, count):  # type: ignore[no-untyped-def]
         _batch_norm_backward(m, it, rows, count, height, db)
 
 
-@inlined
+@part
 def _batch_norm_backward(m, it, rows, count, height, db):  # type: ignore[no-untyped-def]
     """From the gradient of s to that of z, and of b."""
     h, real = it.outputs, m.theta.dtype.type
@@ -189,7 +188,7 @@ def _batch_norm_backward(m, it, rows, count, height, db):  # type: ignore[no-unt
         kernels.add_rows(dz, db)
 
 
-@inlined
+@part
 def _affine_backward(m, it, rows, begin, count, direct, target, alpha):  # type: ignore[no-untyped-def]
     """Gradients of x and W from that of z."""
     d, h, real = it.inputs, it.outputs, m.theta.dtype.type
@@ -220,7 +219,7 @@ def _affine_backward(m, it, rows, begin, count, direct, target, alpha):  # type:
 # ---- loss and update -----------------------------------------------------------------------------------------------
 
 
-@inlined
+@part
 def _loss_gradient(m, outputs, labels, doutputs, totals):  # type: ignore[no-untyped-def]
     """See `losses.Loss.gradient`."""
     settings, real = m.settings[0], outputs.dtype.type
@@ -240,7 +239,7 @@ def _loss_gradient(m, outputs, labels, doutputs, totals):  # type: ignore[no-unt
         kernels.absolute_error(outputs, labels, scale, doutputs, totals)
 
 
-@inlined
+@part
 def _update(m, rate, step):  # type: ignore[no-untyped-def]
     """See `optim.Optimizer.step`."""
     settings, theta, gradient = m.settings[0], m.theta, m.gradient
@@ -292,7 +291,7 @@ def _sort(m, batch):  # type: ignore[no-untyped-def]
         m.index[ends[label]], m.position[ends[label]], m.chosen[ends[label]] = batch[n], n, label
 
 
-@inlined
+@part
 def _run(m, rows, order, batch, mode, done, rates, losses, totals):  # type: ignore[no-untyped-def]
     """Batch after batch of the images `order`, after `done` updates: updates, evaluation, or one gradient."""
     before = flush_denormals()
@@ -318,7 +317,7 @@ def _run(m, rows, order, batch, mode, done, rates, losses, totals):  # type: ign
 
 
 def make(real: Any) -> Any:
-    """Compile the loop for parameters of the type `real`, as a function of C: numba's `CFunc`.
+    """Compile the loop for parameters of the type `real`, as a function of C.
 
     It takes what `_run` takes: arrays as pointers to their first element, the length of `order` besides, and the memory
     as its `interface.addresses`.
@@ -333,4 +332,4 @@ def make(real: Any) -> Any:
     pointer: Any = types.CPointer
     i64, integers, doubles = types.int64, pointer(types.int64), pointer(types.float64)
     signature = types.void(integers, i64, integers, i64, i64, i64, i64, doubles, doubles, doubles)
-    return numba.cfunc(signature, **OPTIONS)(loop)
+    return Whole(signature, loop)

@@ -13,14 +13,14 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.np.arrayobj import populate_array
+from numba.np.arrayobj import get_cfarray_intrinsic, populate_array
 
 from mlpaper.engine.ops.compiled import intrinsic
 from mlpaper.engine.ops.interface import ELEMENTS, Memory, element_type
 
 _I64 = ir.IntType(64)
-carray: Any = numba.carray  # type: ignore[attr-defined]
-"""An array of a shape from the pointer to its first element."""
+carray: Any = get_cfarray_intrinsic("C", None)
+"""An array of a shape from the pointer to its first element: `numba.carray` without a function around it."""
 
 
 def float_type(element: types.Float) -> ir.Type:

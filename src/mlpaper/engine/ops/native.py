@@ -157,19 +157,23 @@ def machine_code(function: Any, name: str) -> bytes:
         The function needs more than the C `LIBRARY`: it allocates, raises, or calls Python.
     """
     module = binding.parse_assembly(function.inspect_llvm())
-    frozen = [part.name for part in module.global_variables if part.name.startswith(FROZEN)]
     for part in (*module.functions, *module.global_variables):
         if part.name == function.native_name:
             part.name = name
         elif not part.is_declaration:
             part.linkage = "internal"
+    machine, options = _machine(), binding.create_pipeline_tuning_options()
+    module.data_layout = str(machine.target_data)
+    options.speed_level, options.loop_vectorization, options.slp_vectorization = 3, True, False
+    builder = binding.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
     # what no call can do, as to raise, is left out once it is known who calls
     passes = binding.create_new_module_pass_manager()
     passes.add_ipsccp_pass()
     passes.add_simplify_cfg_pass()
     passes.add_global_dead_code_eliminate_pass()
-    machine = _machine()
-    passes.run(module, binding.create_pass_builder(machine, binding.create_pipeline_tuning_options()))
+    passes.run(module, builder)
+    frozen = [part.name for part in module.global_variables if part.name.startswith(FROZEN)]
     needed = {part.name for part in (*module.functions, *module.global_variables) if part.is_declaration}
     absent = sorted(it for it in needed if not it.startswith("llvm.") and not _in_library(it))
     if absent or frozen:

@@ -146,8 +146,8 @@ def multiply_images(batch, n, b, start, least, c, scratch):  # type: ignore[no-u
                 y, y_row = address(work, 0), width
             for t in range((count + ROWS - 1) // ROWS):
                 tiles(
-                    min(ROWS, count - t * ROWS), counts[t], address(scratch.packed, t * size * ROWS), ONE, STRIDE,
-                    False, address(scratch.places, t * size), y, y_row, address(start, start_at + j), NONE, one, least,
+                    min(ROWS, count - t * ROWS), True, counts[t], address(scratch.packed, t * size * ROWS), STRIDE,
+                    address(scratch.places, t * size), y, y_row, address(start, start_at + j), NONE, one, least,
                     address(c, c_at + (first + t * ROWS) * n + j), n, columns, c.itemsize,
                 )  # fmt: skip
 
@@ -196,7 +196,7 @@ def multiply_pixels(batch, n, b, start, add, alpha, c, scratch):  # type: ignore
                     if counts[t] == 0:
                         continue
                 tiles(
-                    min(ROWS, size - t * ROWS), counts[t], address(scratch.packed, t * count * ROWS), ONE, STRIDE,
-                    False, address(scratch.places, t * count), y, y_row, s, s_row, alpha, none, place, n, columns,
+                    min(ROWS, size - t * ROWS), True, counts[t], address(scratch.packed, t * count * ROWS), STRIDE,
+                    address(scratch.places, t * count), y, y_row, s, s_row, alpha, none, place, n, columns,
                     c.itemsize,
                 )  # fmt: skip

@@ -60,15 +60,13 @@ def transpose(rows, columns, a, a_at, a_row, c, c_at, c_row):  # type: ignore[no
 
 @part
 def tiles(  # type: ignore[no-untyped-def]
-    rows, count, a, a_row, a_step, chosen, index, b, b_row, start, start_row, alpha, least, c, c_row, columns, size
+    rows, packed, count, a, a_step, index, b, b_row, start, start_row, alpha, least, c, c_row, columns, size
 ):
     """`tile` for any number of rows up to `ROWS`; `size` is that of an element in bytes."""
     while rows > 0:
         height = ROWS if rows >= ROWS else 4 if rows >= 4 else 2 if rows >= 2 else 1
-        tile(
-            height, count, a, a_row, a_step, chosen, index, b, b_row, start, start_row, alpha, least, c, c_row, columns
-        )
-        a += height * a_row * size
+        tile(height, packed, count, a, a_step, index, b, b_row, start, start_row, alpha, least, c, c_row, columns)
+        a += height * (1 if packed else a_step) * size
         start += height * start_row * size
         c += height * c_row * size
         rows -= height
@@ -123,11 +121,11 @@ def multiply(m, n, k, a, b, start, alpha, least, c, skip, scratch):  # type: ign
                 i = t * ROWS
                 out = address(c, c_at + i * c_row + j)
                 s, s_row = (address(start, start_at + i * start_row + j), start_row) if p == 0 else (out, c_row)
-                x, x_row, x_step = address(a, a_at + i * a_row + p * a_step), a_row, a_step
+                x, x_step = address(a, a_at + i * a_row + p * a_step), max(a_row, a_step)
                 if packed:
-                    x, x_row, x_step = address(work, panel + i * depth), ONE, STRIDE
+                    x, x_step = address(work, panel + i * depth), STRIDE
                 count, index = (counts[t], address(places, t * depth)) if skip else (depth, address(IDENTITY, 0))
                 tiles(
-                    min(ROWS, m - i), count, x, x_row, x_step, skip and not packed, index, y, y_row, s, s_row, alpha,
+                    min(ROWS, m - i), packed or a_step != 1, count, x, x_step, index, y, y_row, s, s_row, alpha,
                     floor, out, c_row, columns, size,
                 )  # fmt: skip

@@ -114,7 +114,7 @@ def copy_terms(context, rows, count, a, a_at, a_step, c, c_at, index, at):  # ty
             begin, to = v.at(source, builder.mul(k, a_step)), v.at(target, builder.mul(position, I64(ROWS)))
             for offset, mask in masks:
                 value = v.load(v.at(begin, I64(offset)), mask)
-                v.store(value, v.at(to, I64(offset)), mask)
+                v.store(value, v.at(to, I64(offset)))
                 seen = builder.or_(seen, v.bits_of(value))
             builder.store(builder.trunc(k, I32), builder.gep(numbers, [position]))
             there = v.some(seen)
@@ -142,9 +142,9 @@ def copy(context, rows, columns, a, a_at, a_row, c, c_at, c_row):  # type: ignor
             begin, to = v.at(source, builder.mul(row.index, a_row)), v.at(target, builder.mul(row.index, c_row))
             with cgutils.for_range_slice(builder, I64(0), whole, lanes) as (j, _):
                 emit_fetch(builder, v.at(begin, builder.add(ahead, j)))
-                v.store(v.load(v.at(begin, j), None), v.at(to, j), None)
+                v.store(v.load(v.at(begin, j), None), v.at(to, j))
             emit_fetch(builder, v.at(begin, builder.add(ahead, whole)))
-            v.store(v.load(v.at(begin, whole), mask), v.at(to, whole), mask)
+            v.store(v.load(v.at(begin, whole), mask), v.at(to, whole))
         return context.get_dummy_value()
 
     i64 = types.int64

@@ -10,38 +10,41 @@ on the size of a batch nor on whether terms with a factor 0 were left out.
 
 from __future__ import annotations
 
+import itertools
+
 from llvmlite import ir
 from numba import types
 
 from mlpaper.engine.ops.compiled import intrinsic
 from mlpaper.engine.ops.memory import float_type
 from mlpaper.engine.ops.tiling import ROWS, VECTOR_BYTES, VECTORS
-from mlpaper.engine.ops.vectors import BIT, I32, I64, Vectors
+from mlpaper.engine.ops.vectors import I32, I64, Vectors
 
 HEIGHTS = (1, 2, 4, ROWS)
 """Numbers of rows that there are tiles for."""
 
 
-def _tile_function(module: ir.Module, element: types.Float, rows: int, vectors: int) -> ir.Function:
-    """The tile of one shape, as a function of the module; `tile` says what its arguments are."""
-    name = f"mlpaper.tile.f{element.bitwidth}.{rows}x{vectors}"
+def _tile_function(module: ir.Module, element: types.Float, rows: int, vectors: int, packed: bool) -> ir.Function:
+    """The tile of one shape, as a function of the module; `tile` describes its arguments."""
+    name = f"mlpaper.tile.f{element.bitwidth}.{rows}x{vectors}{'.packed' * packed}"
     if name in module.globals:
         return module.globals[name]
     real = float_type(element)
     array = real.as_pointer()
     kind = ir.FunctionType(
-        ir.VoidType(),
-        [I64, array, I64, I64, BIT, I32.as_pointer(), array, I64, array, I64, real, real, array, I64, I64],
+        ir.VoidType(), [I64, array, I64, I32.as_pointer(), array, I64, array, I64, real, real, array, I64, I64]
     )
     function = ir.Function(module, kind, name)
     function.linkage = "internal"
-    function.attributes.add("noinline")  # within a larger function the compiler has no registers for the masks
-    count, a, a_row, a_step, chosen, index, b, b_row, start, start_row, alpha, least, c, c_row, columns = function.args
+    function.attributes.add("noinline")  # inlined, its registers would be spilled
+    function.attributes.add("optsize")  # unrolled by LLVM, the loop spills registers: half the speed on AVX2
+    count, a, a_step, index, b, b_row, start, start_row, alpha, least, c, c_row, columns = function.args
     entry, loop, body, done = (function.append_basic_block(label) for label in ("entry", "loop", "body", "done"))
     builder = ir.IRBuilder(entry)
     v = Vectors(builder, element)
-    masks = [None] * (vectors - 1) + [v.first(builder.sub(columns, I64((vectors - 1) * v.lanes)))]
-    a_rows = [v.at(a, builder.mul(a_row, I64(i))) for i in range(rows)]
+    last = builder.sub(columns, I64((vectors - 1) * v.lanes))
+    masks = [None] * (vectors - 1) + [v.first(last)]
+    a_rows = [a if packed else v.at(a, builder.mul(a_step, I64(i))) for i in range(rows)]
     builder.branch(loop)
 
     builder.position_at_end(loop)
@@ -56,9 +59,10 @@ def _tile_function(module: ir.Module, element: types.Float, rows: int, vectors: 
     term = builder.sext(builder.load(builder.gep(index, [k])), I64)
     b_place = v.at(b, builder.mul(term, b_row))
     b_parts = [v.load(v.at(b_place, I64(j * v.lanes)), masks[j]) for j in range(vectors)]
-    step = builder.mul(builder.select(chosen, term, k), a_step)
+    column = builder.mul(k, a_step) if packed else term
     for i in range(rows):
-        factor = v.splat(builder.load(v.at(a_rows[i], step)))
+        place = v.at(a_rows[i], column)
+        factor = v.splat(builder.load(v.at(place, I64(i)) if packed else place))
         for j in range(vectors):
             sums[i][j].add_incoming(v.multiply_add(factor, b_parts[j], sums[i][j]), body)
     k.add_incoming(builder.add(k, I64(1)), body)
@@ -73,46 +77,56 @@ def _tile_function(module: ir.Module, element: types.Float, rows: int, vectors: 
             offset = I64(j * v.lanes)
             value = v.multiply_add(scale, sums[i][j], v.load(v.at(start_place, offset), masks[j]))
             below = builder.fcmp_ordered("<", value, lowest)
-            v.store(builder.select(below, lowest, value), v.at(c_place, offset), masks[j])
+            sums[i][j] = builder.select(below, lowest, value)
+            if j < vectors - 1:
+                v.store(sums[i][j], v.at(c_place, offset))
+    offset = I64((vectors - 1) * v.lanes)
+    places = [v.at(c, builder.add(builder.mul(c_row, I64(i)), offset)) for i in range(rows)]
+    with builder.if_else(builder.icmp_signed("==", last, I64(v.lanes)), likely=True) as (whole, part):
+        with whole:
+            for row, place in zip(sums, places, strict=True):
+                v.store(row[-1], place)
+        with part:
+            for row, place in zip(sums, places, strict=True):
+                v.store_first(row[-1], place, last)
     builder.ret_void()
     return function
 
 
 @intrinsic
 def tile(  # type: ignore[no-untyped-def]
-    context, rows, count, a, a_row, a_step, chosen, index, b, b_row, start, start_row, alpha, least, c, c_row, columns
+    context, rows, packed, count, a, a_step, index, b, b_row, start, start_row, alpha, least, c, c_row, columns
 ):
-    """``C[i, j] = max(least, S[i, j] + alpha sum_k A[i, k] B[index[k], j])``, of `rows` rows and `columns` columns.
+    """``C[i, j] = max(least, S[i, j] + alpha sum_k A[i, index[k]] B[index[k], j])``, `rows` by `columns` elements.
 
-    There are `count` terms; where `chosen`, A too is taken at ``index[k]``. NaN stays what it is. Matrices are given by
-    the `address` of their first element and their steps in elements: A[i, k] is at ``a + i a_row + k a_step``, B[k, j]
-    at ``b + k b_row + j``, and so for S (`start`) and C; `index` is int32. Nothing outside of the tile is read or
-    written.
+    There are `count` terms; NaN stays NaN. Matrices are given by the `address` of their first element and their steps
+    in elements. If A is `packed`, it holds the terms only: term k of row i is at ``a + k a_step + i``. Otherwise
+    A[i, k] is at ``a + i a_step + k``. B[k, j] is at ``b + k b_row + j``, and so for S (`start`) and C; `index` is
+    int32. Nothing outside of the tile is read or written.
     """
 
     def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
-        element = signature.args[11]
+        element = signature.args[10]
         array = float_type(element).as_pointer()
-        pointers = {2: array, 6: I32.as_pointer(), 7: array, 9: array, 13: array}
+        pointers = {3: array, 5: I32.as_pointer(), 6: array, 8: array, 12: array}
         operands = [
             builder.inttoptr(value, pointers[place]) if place in pointers else value
             for place, value in enumerate(values)
         ]
         lanes = VECTOR_BYTES // (element.bitwidth // 8)
-        vectors = builder.sdiv(builder.add(values[15], I64(lanes - 1)), I64(lanes))
+        vectors = builder.sdiv(builder.add(values[14], I64(lanes - 1)), I64(lanes))
         shape = builder.add(builder.mul(values[0], I64(VECTORS + 1)), vectors)
+        shape = builder.add(builder.mul(shape, I64(2)), builder.zext(values[1], I64))
         after = builder.append_basic_block("after")
         switch = builder.switch(shape, after)
-        for i in HEIGHTS:
-            for j in range(1, VECTORS + 1):
-                block = builder.append_basic_block(f"tile.{i}x{j}")
-                switch.add_case(I64(i * (VECTORS + 1) + j), block)
-                builder.position_at_end(block)
-                builder.call(_tile_function(builder.module, element, i, j), operands[1:])
-                builder.branch(after)
+        for i, j, packed in itertools.product(HEIGHTS, range(1, VECTORS + 1), (False, True)):
+            block = builder.append_basic_block(f"tile.{i}x{j}")
+            switch.add_case(I64((i * (VECTORS + 1) + j) * 2 + packed), block)
+            builder.position_at_end(block)
+            builder.call(_tile_function(builder.module, element, i, j, packed), operands[2:])
+            builder.branch(after)
         builder.position_at_end(after)
         return context.get_dummy_value()
 
     i64 = types.int64
-    integers = [i64] * 5
-    return types.void(*integers, types.boolean, *integers, alpha, alpha, i64, i64, i64), emit
+    return types.void(i64, types.boolean, *[i64] * 8, alpha, alpha, i64, i64, i64), emit

@@ -8,6 +8,8 @@ _WIDE = has("avx512f")
 
 VECTOR_BYTES = 64 if _WIDE else 32 if has("avx") else 16
 """Size of a vector register."""
+MASKED_STORES = _WIDE
+"""Whether a masked store is one instruction. AVX2's (vmaskmov) is slow microcode on AMD's processors."""
 ROWS = 6
 """Rows of the largest tile."""
 VECTORS = 4 if _WIDE or has("neon") else 2

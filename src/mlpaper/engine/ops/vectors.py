@@ -7,7 +7,7 @@ from numba import types
 from numba.core import cgutils
 
 from mlpaper.engine.ops.memory import float_type
-from mlpaper.engine.ops.tiling import VECTOR_BYTES
+from mlpaper.engine.ops.tiling import MASKED_STORES, VECTOR_BYTES
 
 BIT, I8, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
 _CONTRACT = ("contract",)  # multiply and add with one rounding, where the processor can
@@ -66,15 +66,34 @@ class Vectors:
         function = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.masked.load.{self.suffix}")
         return self.builder.call(function, [place, I32(self.bytes), mask, self.zero])
 
-    def store(self, value: ir.Value, pointer: ir.Value, mask: ir.Value | None) -> None:
-        """A vector to memory, where the mask is on."""
-        place = self.builder.bitcast(pointer, self.type.as_pointer())
-        if mask is None:
-            self.builder.store(value, place).align = self.bytes
+    def store(self, value: ir.Value, pointer: ir.Value) -> None:
+        """A vector to memory."""
+        self.builder.store(value, self.builder.bitcast(pointer, value.type.as_pointer())).align = self.bytes
+
+    def store_first(self, value: ir.Value, pointer: ir.Value, count: ir.Value) -> None:
+        """The first `count` lanes of a vector to memory, at least one and not all."""
+        if MASKED_STORES:
+            place = self.builder.bitcast(pointer, self.type.as_pointer())
+            mask = self.first(count)
+            kind = ir.FunctionType(ir.VoidType(), [self.type, place.type, I32, mask.type])
+            function = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.masked.store.{self.suffix}")
+            self.builder.call(function, [value, place, I32(self.bytes), mask])
             return
-        kind = ir.FunctionType(ir.VoidType(), [self.type, place.type, I32, mask.type])
-        function = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.masked.store.{self.suffix}")
-        self.builder.call(function, [value, place, I32(self.bytes), mask])
+        width = self.lanes // 2
+        while width:
+            low, high = (self.lanes_of(value, begin, width) for begin in (0, width))
+            more = self.builder.icmp_signed("!=", self.builder.and_(count, I64(width)), I64(0))
+            with self.builder.if_then(more):
+                self.store(low, pointer)
+            value, pointer = (
+                self.builder.select(more, *it) for it in ((high, low), (self.at(pointer, I64(width)), pointer))
+            )
+            width //= 2
+
+    def lanes_of(self, value: ir.Value, begin: int, count: int) -> ir.Value:
+        """Some lanes of a vector that follow each other."""
+        chosen = ir.Constant(ir.VectorType(I32, count), list(range(begin, begin + count)))
+        return self.builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), chosen)
 
     def multiply_add(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         """``a b + c``."""
