@@ -1,9 +1,9 @@
 """A network as a table of steps: the one description that every executor carries out.
 
 A step is a layer: ``y = dropout(f(batch_norm(x W + b) + skip))``. All but ``x W + b`` is optional. The values of a
-batch lie in one arena, and their gradients in another of the same layout. A *place* says where an array of one value per unit
-begins, in values per sample: the array of H units at place p begins at element ``p N`` of an arena made for batches of
-up to N. What is computed in place, and what fuses, is decided here and nowhere else.
+batch lie in one arena, and their gradients in another of the same layout. A *place* says where an array of one value
+per unit begins, in values per sample: an array at place p begins at element ``p N`` of an arena that was made for
+batches of up to N. What is computed in place, and what fuses, is decided here and nowhere else.
 """
 
 from __future__ import annotations

@@ -97,7 +97,8 @@ class Whole:
     """
 
     def __init__(self, signature: Any, function: Callable[..., Any]) -> None:
-        self._compile = lambda: numba.cfunc(signature, **OPTIONS)(function)
+        cfunc: Any = numba.cfunc
+        self._compile = lambda: cfunc(signature, **OPTIONS)(function)
         try:
             with _text_only():
                 made = self._compile()

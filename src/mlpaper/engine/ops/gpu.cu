@@ -25,25 +25,6 @@ KERNEL gather(const pixel *images, const integer *index, const real *table, real
     }
 }
 
-KERNEL deform(const pixel *images, const integer *index, integer side, const integer *down, const integer *right,
-              const double *angle, pixel *out, integer rows) {
-    double centre = (side - 1) / 2.0;
-    EACH(i, rows * side * side) {
-        integer n = i / (side * side), row = i / side % side, column = i % side;
-        const pixel *image = images + index[n] * side * side;
-        double y = (row - centre) - down[n], z = (column - centre) - right[n];
-        double cosine = cos(angle[n]), sine = sin(angle[n]);
-        double from_y = cosine * y + sine * z + centre, from_z = cosine * z - sine * y + centre;
-        integer top = (integer)floor(from_y), left = (integer)floor(from_z);
-        double total = 0;
-        for (integer r = top; r < top + 2; ++r)
-            for (integer c = left; c < left + 2; ++c)
-                if (r >= 0 && r < side && c >= 0 && c < side)
-                    total += (1 - fabs(from_y - r)) * (1 - fabs(from_z - c)) * image[r * side + c];
-        out[i] = (pixel)rint(total);
-    }
-}
-
 // ---- sums over the rows of a batch: blocks of 32 columns by 8 rows ------------------------------------------------
 
 #define LANES 32
@@ -139,15 +120,6 @@ ACTIVATION(silu, x * sigmoid_of(x), sigmoid_of(x) * (1 + x * (1 - sigmoid_of(x))
 
 // ---- batch norm ----------------------------------------------------------------------------------------------------
 
-KERNEL normalise(const real *x, const real *mean, const real *variance, double epsilon, real *normal, integer rows,
-                 integer columns) {
-    integer column = (integer)blockIdx.x * LANES + threadIdx.x;
-    if (column >= columns) return;
-    real centre = mean[column], deviation = sqrt(variance[column] + (real)epsilon);
-    for (integer row = (integer)blockIdx.y * STRIPES + threadIdx.y; row < rows; row += (integer)gridDim.y * STRIPES)
-        normal[row * columns + column] = (x[row * columns + column] - centre) / deviation;
-}
-
 KERNEL batch_norm(const real *x, const real *gamma, const real *beta, double epsilon, real *normal, real *y,
                   real *statistics, integer rows, integer columns) {
     integer column = (integer)blockIdx.x * LANES + threadIdx.x;
@@ -227,29 +199,6 @@ __device__ words philox(word block, counter step, word seed, word stream) {
     return {{c0, c1, c2, c3}};
 }
 
-KERNEL random_words(word *out, integer seed, integer stream, const counter *steps, integer rows, integer columns) {
-    integer blocks = columns / 4;
-    EACH(i, rows * blocks) {
-        integer row = i / blocks, block = i % blocks;
-        words drawn = philox(block, steps[row], seed, stream);
-        for (int k = 0; k < 4; ++k) out[row * columns + 4 * block + k] = drawn.at[k];
-    }
-}
-
-KERNEL normal_rows(real *out, integer seed, integer stream, const counter *steps, integer rows, integer columns) {
-    integer blocks = columns / 4;
-    EACH(i, rows * blocks) {
-        integer row = i / blocks, block = i % blocks;
-        words drawn = philox(block, steps[row], seed, stream);
-        for (int k = 0; k < 4; k += 2) {
-            double radius = sqrt(-2.0 * log((drawn.at[k] + 1.0) / 4294967296.0));
-            double angle = drawn.at[k + 1] * (2.0 * 3.14159265358979323846 / 4294967296.0);
-            out[row * columns + 4 * block + k] = radius * cos(angle);
-            out[row * columns + 4 * block + k + 1] = radius * sin(angle);
-        }
-    }
-}
-
 KERNEL dropout(const real *x, integer least, double factor, integer seed, integer stream, const counter *step,
                real *mask, real *y, integer rows, integer columns) {
     integer blocks = (columns + 3) / 4;
@@ -262,13 +211,6 @@ KERNEL dropout(const real *x, integer least, double factor, integer seed, intege
             mask[place] = kept;
             y[place] = x[place] * kept;
         }
-    }
-}
-
-KERNEL add_noise(const real *x, const real *noise, double sigma, real *out, integer n) {
-    EACH(i, n) {
-        real value = x[i] + (real)sigma * noise[i];
-        out[i] = value < 0 ? (real)0 : value > 1 ? (real)1 : value;
     }
 }
 
@@ -353,17 +295,6 @@ KERNEL cross_entropy(const real *logits, const integer *labels, const real *targ
 
 ERROR(squared_error, d * d, d)
 ERROR(absolute_error, fabs(d), d > 0 ? (real)1 : d < 0 ? (real)-1 : 0 * d)
-
-KERNEL log_softmax(const real *logits, real *out, integer rows, integer classes) {
-    ROWS(row, rows) {
-        const real *z = logits + row * classes;
-        largest best = warp_largest(z, classes);
-        real sum = 0;
-        for (integer k = threadIdx.x; k < classes; k += LANES) sum += exp(z[k] - best.value);
-        real normaliser = log(warp_sum(sum));
-        for (integer k = threadIdx.x; k < classes; k += LANES) out[row * classes + k] = z[k] - best.value - normaliser;
-    }
-}
 
 #define WIDE 512
 

@@ -1,8 +1,8 @@
-"""The hot operations as CUDA kernels (`gpu.cu`) and products of cuBLAS.
+"""The operations of an update as CUDA kernels (`gpu.cu`) and products of cuBLAS.
 
-An operation queues its work and returns: nothing waits for the device. What a graph replays (`mlpaper.engine.graph`)
-may neither allocate nor change its arguments, so a learning rate or the number of an update may be an array of one.
-What is not overridden here is that of `reference`, on CuPy's arrays.
+An operation queues its work and returns without waiting for the device. A graph (`mlpaper.engine.graphed`) replays the
+same kernels on the same addresses, so they do not allocate, and a learning rate or the number of an update may be an
+array of one element. All other operations are those of `reference`, on CuPy's arrays.
 """
 
 from __future__ import annotations
@@ -44,12 +44,6 @@ class GpuOps(Ops):
         rows, columns = out.shape
         self._launch("gather", (min(rows, BLOCKS), 1), (THREADS, 1), images, index, table, out, rows, columns)
 
-    def deform(
-        self, images: Array, index: Array, side: int, down: Array, right: Array, angle: Array, out: Array
-    ) -> None:
-        """See `Ops.deform`."""
-        self._over(out.size, "deform", images, index, side, down, right, angle, out, len(index))
-
     def linear(self, x: Array, w: Array, b: Array, y: Array) -> None:
         """See `Ops.linear`."""
         self._cuda.product(x, w, y)
@@ -86,12 +80,6 @@ class GpuOps(Ops):
             return
         self._column_sums(f"{activation}_rows_backward", (kept, dy), db)
         self._weights_backward(x, w, dy, dw, dx)
-
-    def normalise(self, x: Array, mean: Array, variance: Array, epsilon: float, normal: Array) -> None:
-        """See `Ops.normalise`."""
-        rows, columns = x.shape
-        arguments = x, mean, variance, float(epsilon), normal, rows, columns
-        self._launch("normalise", self._tiles(rows, columns), (LANES, STRIPES), *arguments)
 
     def batch_norm(
         self, x: Array, gamma: Array, beta: Array, epsilon: float, normal: Array, y: Array, statistics: Array
@@ -154,11 +142,6 @@ class GpuOps(Ops):
         """See `Ops.absolute_error`."""
         self._loss("absolute_error", outputs, labels, (scale / outputs.shape[1],), doutputs, totals)
 
-    def log_softmax(self, logits: Array, out: Array) -> None:
-        """See `Ops.log_softmax`."""
-        rows, classes = logits.shape
-        self._launch("log_softmax", self._warps(rows), (LANES, STRIPES), logits, out, rows, classes)
-
     def add_scaled(self, y: Array, x: Array, factor: float) -> None:
         """See `Ops.add_scaled`."""
         self._over(y.size, "add_scaled", y, x, float(factor), y.size)
@@ -204,20 +187,6 @@ class GpuOps(Ops):
         rate, count = self._number(learning_rate, np.float64), self._number(step, np.uint64)
         arguments = theta, gradient, m, v, rate, float(beta1), float(beta2), float(epsilon), count, theta.size
         self._over(theta.size, "adam", *arguments)
-
-    def random_words(self, out: Array, seed: int, stream: int, steps: Array) -> None:
-        """See `Ops.random_words`."""
-        rows, columns = out.shape
-        self._over(out.size // 4, "random_words", out, int(seed), int(stream), steps, rows, columns)
-
-    def normal_rows(self, out: Array, seed: int, stream: int, steps: Array) -> None:
-        """See `Ops.normal_rows`."""
-        rows, columns = out.shape
-        self._over(out.size // 4, "normal_rows", out, int(seed), int(stream), steps, rows, columns)
-
-    def add_noise(self, x: Array, noise: Array, sigma: float, out: Array) -> None:
-        """See `Ops.add_noise`."""
-        self._over(x.size, "add_noise", x, noise, float(sigma), out, x.size)
 
     def begin_update(
         self,

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mlpaper.engine.arrays import Array, Scalar
 from mlpaper.engine.network import NAMES
 from mlpaper.engine.ops import scalar
 from mlpaper.engine.ops.activations import ACTIVATIONS as READABLE
@@ -23,52 +24,52 @@ from mlpaper.engine.ops.reference import PHILOX_MULTIPLIERS, PHILOX_WEYL
 # ---- activations ---------------------------------------------------------------------------------------------------
 
 
-def _relu(x, real):  # type: ignore[no-untyped-def]
+def _relu(x: Scalar, real: Scalar) -> Scalar:
     return real(0) if x < real(0) else x
 
 
-def _relu_backward(y, dy, real):  # type: ignore[no-untyped-def]
+def _relu_backward(y: Scalar, dy: Scalar, real: Scalar) -> Scalar:
     return dy if y > real(0) else real(0)
 
 
-def _leaky_relu(x, real):  # type: ignore[no-untyped-def]
+def _leaky_relu(x: Scalar, real: Scalar) -> Scalar:
     return x if x > real(0) else real(0.01) * x
 
 
-def _leaky_relu_backward(y, dy, real):  # type: ignore[no-untyped-def]
+def _leaky_relu_backward(y: Scalar, dy: Scalar, real: Scalar) -> Scalar:
     return dy if y > real(0) else real(0.01) * dy
 
 
-def _sigmoid(x, real):  # type: ignore[no-untyped-def]
+def _sigmoid(x: Scalar, real: Scalar) -> Scalar:
     return real(1) / (real(1) + scalar.exp(-x))
 
 
-def _sigmoid_backward(y, dy, real):  # type: ignore[no-untyped-def]
+def _sigmoid_backward(y: Scalar, dy: Scalar, real: Scalar) -> Scalar:
     return dy * (y * (real(1) - y))
 
 
-def _tanh(x, real):  # type: ignore[no-untyped-def]
+def _tanh(x: Scalar, real: Scalar) -> Scalar:
     return scalar.tanh(x)
 
 
-def _tanh_backward(y, dy, real):  # type: ignore[no-untyped-def]
+def _tanh_backward(y: Scalar, dy: Scalar, real: Scalar) -> Scalar:
     return dy * (real(1) - y * y)
 
 
-def _gelu(x, real):  # type: ignore[no-untyped-def]
+def _gelu(x: Scalar, real: Scalar) -> Scalar:
     return real(0.5) * x * (real(1) + scalar.erf(real(SQRT_HALF) * x))
 
 
-def _gelu_backward(x, dy, real):  # type: ignore[no-untyped-def]
+def _gelu_backward(x: Scalar, dy: Scalar, real: Scalar) -> Scalar:
     distribution = real(0.5) * (real(1) + scalar.erf(real(SQRT_HALF) * x))
     return dy * (distribution + x * real(NORMAL_DENSITY) * scalar.exp(-real(0.5) * x * x))
 
 
-def _silu(x, real):  # type: ignore[no-untyped-def]
+def _silu(x: Scalar, real: Scalar) -> Scalar:
     return x / (real(1) + scalar.exp(-x))
 
 
-def _silu_backward(x, dy, real):  # type: ignore[no-untyped-def]
+def _silu_backward(x: Scalar, dy: Scalar, real: Scalar) -> Scalar:
     s = real(1) / (real(1) + scalar.exp(-x))
     return dy * s * (real(1) + x * (real(1) - s))
 
@@ -89,12 +90,12 @@ def _forward(name: str) -> Any:
     value = inlined(ACTIVATIONS[name][0])
     if READABLE[name].kept == "output":
 
-        def loop(x, y):  # type: ignore[no-untyped-def]
+        def loop(x: Array, y: Array) -> None:
             for i in range(y.shape[0]):
                 y[i] = value(y[i], y.dtype.type)
     else:
 
-        def loop(x, y):  # type: ignore[no-untyped-def]
+        def loop(x: Array, y: Array) -> None:
             for i in range(y.shape[0]):
                 y[i] = value(x[i], y.dtype.type)
 
@@ -105,7 +106,7 @@ def _backward(name: str) -> Any:
     """The loop ``dy <- dy f'``."""
     slope = inlined(ACTIVATIONS[name][1])
 
-    def loop(kept, dy):  # type: ignore[no-untyped-def]
+    def loop(kept: Array, dy: Array) -> None:
         for i in range(dy.shape[0]):
             dy[i] = slope(kept[i], dy[i], dy.dtype.type)
 
@@ -120,7 +121,7 @@ RELU, LEAKY_RELU, SIGMOID, TANH, GELU, SILU = (NAMES.index(name) for name in ACT
 
 
 @part
-def activate(kind, x, y):  # type: ignore[no-untyped-def]
+def activate(kind: Scalar, x: Array, y: Array) -> None:
     """``y = f(x)`` of flat arrays, for the activation of a number."""
     if kind == RELU:
         relu(x, y)
@@ -137,7 +138,7 @@ def activate(kind, x, y):  # type: ignore[no-untyped-def]
 
 
 @part
-def activate_backward(kind, kept, dy):  # type: ignore[no-untyped-def]
+def activate_backward(kind: Scalar, kept: Array, dy: Array) -> None:
     """``dy <- dy f'(kept)`` of flat arrays."""
     if kind == RELU:
         relu_backward(kept, dy)
@@ -157,37 +158,37 @@ def activate_backward(kind, kept, dy):  # type: ignore[no-untyped-def]
 
 
 @part
-def clear(y):  # type: ignore[no-untyped-def]
+def clear(y: Array) -> None:
     for i in range(y.shape[0]):
         y[i] = 0
 
 
 @part
-def copy(y, x):  # type: ignore[no-untyped-def]
+def copy(y: Array, x: Array) -> None:
     for i in range(y.shape[0]):
         y[i] = x[i]
 
 
 @part
-def add(y, x):  # type: ignore[no-untyped-def]
+def add(y: Array, x: Array) -> None:
     for i in range(y.shape[0]):
         y[i] += x[i]
 
 
 @part
-def add_scaled(y, x, factor):  # type: ignore[no-untyped-def]
+def add_scaled(y: Array, x: Array, factor: Scalar) -> None:
     for i in range(y.shape[0]):
         y[i] += factor * x[i]
 
 
 @part
-def scale(x, factor):  # type: ignore[no-untyped-def]
+def scale(x: Array, factor: Scalar) -> None:
     for i in range(x.shape[0]):
         x[i] *= factor
 
 
 @part
-def add_rows(x, out):  # type: ignore[no-untyped-def]
+def add_rows(x: Array, out: Array) -> None:
     """``out += sum_n x_n``."""
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
@@ -195,7 +196,7 @@ def add_rows(x, out):  # type: ignore[no-untyped-def]
 
 
 @part
-def add_rows_and_products(dy, x, sums, products):  # type: ignore[no-untyped-def]
+def add_rows_and_products(dy: Array, x: Array, sums: Array, products: Array) -> None:
     """``sums += sum_n dy_n``, ``products += sum_n dy_n x_n``."""
     for i in range(dy.shape[0]):
         for j in range(dy.shape[1]):
@@ -204,7 +205,7 @@ def add_rows_and_products(dy, x, sums, products):  # type: ignore[no-untyped-def
 
 
 @part
-def moments(x, mean, variance):  # type: ignore[no-untyped-def]
+def moments(x: Array, mean: Array, variance: Array) -> None:
     """Mean and biased variance (divided by N) of every column."""
     share = x.dtype.type(1) / x.dtype.type(x.shape[0])
     clear(mean)
@@ -221,7 +222,7 @@ def moments(x, mean, variance):  # type: ignore[no-untyped-def]
 
 
 @part
-def deviation(mean, variance, epsilon, shift, factor):  # type: ignore[no-untyped-def]
+def deviation(mean: Array, variance: Array, epsilon: Scalar, shift: Array, factor: Array) -> None:
     """What `normalise` takes: the mean, and one over the standard deviation."""
     for j in range(len(mean)):
         shift[j] = mean[j]
@@ -229,7 +230,7 @@ def deviation(mean, variance, epsilon, shift, factor):  # type: ignore[no-untype
 
 
 @part
-def follow(running, mean, variance, count, share):  # type: ignore[no-untyped-def]
+def follow(running: Array, mean: Array, variance: Array, count: Scalar, share: Scalar) -> None:
     """See `reference.Ops.follow`."""
     real = running.dtype.type
     stay, go, unbiased = real(1 - share), real(share), real(share * count / max(count - 1, 1))
@@ -239,7 +240,7 @@ def follow(running, mean, variance, count, share):  # type: ignore[no-untyped-de
 
 
 @part
-def normalise(z, shift, factor, gamma, beta, s):  # type: ignore[no-untyped-def]
+def normalise(z: Array, shift: Array, factor: Array, gamma: Array, beta: Array, s: Array) -> None:
     """``z <- (z - shift) factor``, ``s = z gamma + beta``."""
     for i in range(z.shape[0]):
         for j in range(z.shape[1]):
@@ -248,7 +249,9 @@ def normalise(z, shift, factor, gamma, beta, s):  # type: ignore[no-untyped-def]
 
 
 @part
-def batch_norm_backward(normal, ds, factor, share, dgamma, dbeta, dz):  # type: ignore[no-untyped-def]
+def batch_norm_backward(
+    normal: Array, ds: Array, factor: Array, share: Scalar, dgamma: Array, dbeta: Array, dz: Array
+) -> None:
     """See `reference.Ops.batch_norm_backward`; `factor` is gamma / std, `share` is 1 / N."""
     for i in range(ds.shape[0]):
         for j in range(ds.shape[1]):
@@ -256,7 +259,16 @@ def batch_norm_backward(normal, ds, factor, share, dgamma, dbeta, dz):  # type: 
 
 
 @part
-def dropout(y, mask, position, words, probability, seed, stream, step):  # type: ignore[no-untyped-def]
+def dropout(
+    y: Array,
+    mask: Array,
+    position: Array,
+    words: Array,
+    probability: Scalar,
+    seed: Scalar,
+    stream: Scalar,
+    step: Scalar,
+) -> None:
     """`reference.Ops.dropout` in place; `mask` is 1 where a unit is kept.
 
     Row n was row ``position[n]`` of the batch as drawn, and has that row's words.
@@ -275,7 +287,7 @@ def dropout(y, mask, position, words, probability, seed, stream, step):  # type:
 
 
 @part
-def dropout_backward(dy, mask, probability):  # type: ignore[no-untyped-def]
+def dropout_backward(dy: Array, mask: Array, probability: Scalar) -> None:
     real = dy.dtype.type
     factor = real(1 / (1 - probability))
     for i in range(dy.shape[0]):
@@ -286,7 +298,7 @@ def dropout_backward(dy, mask, probability):  # type: ignore[no-untyped-def]
 
 
 @part
-def exponentials(row, largest, out):  # type: ignore[no-untyped-def]
+def exponentials(row: Array, largest: Scalar, out: Array) -> Scalar:
     """``out = exp(row - largest)``; returns the sum, taken in four parts that do not wait for each other."""
     for k in range(row.shape[0]):
         out[k] = scalar.exp(row[k] - largest)
@@ -303,7 +315,7 @@ def exponentials(row, largest, out):  # type: ignore[no-untyped-def]
 
 
 @part
-def largest_of(row):  # type: ignore[no-untyped-def]
+def largest_of(row: Array) -> tuple[Scalar, Scalar]:
     """The largest number of a row and its place, the first in a tie."""
     largest, place = row[0], 0
     for k in range(1, row.shape[0]):
@@ -313,7 +325,7 @@ def largest_of(row):  # type: ignore[no-untyped-def]
 
 
 @part
-def log_softmax(logits, out, confidence):  # type: ignore[no-untyped-def]
+def log_softmax(logits: Array, out: Array, confidence: Array) -> None:
     """See `reference.Ops.log_softmax`; `confidence` (N,) receives the probability of the largest."""
     for i in range(logits.shape[0]):
         largest, _ = largest_of(logits[i])
@@ -324,7 +336,7 @@ def log_softmax(logits, out, confidence):  # type: ignore[no-untyped-def]
 
 
 @part
-def cross_entropy(logits, labels, scale, dlogits, totals):  # type: ignore[no-untyped-def]
+def cross_entropy(logits: Array, labels: Array, scale: Scalar, dlogits: Array, totals: Array) -> None:
     loss_sum, correct = 0.0, 0
     for i in range(logits.shape[0]):
         row, drow, label = logits[i], dlogits[i], labels[i]
@@ -341,14 +353,16 @@ def cross_entropy(logits, labels, scale, dlogits, totals):  # type: ignore[no-un
 
 
 @part
-def _add_totals(loss_sum, correct, totals):  # type: ignore[no-untyped-def]
+def _add_totals(loss_sum: Scalar, correct: Scalar, totals: Array) -> None:
     totals[0] += loss_sum
     totals[1] += correct
     totals[2] += math.isfinite(totals[0])
 
 
 @part
-def weighted_cross_entropy(logits, labels, targets, scale, dlogits, totals):  # type: ignore[no-untyped-def]
+def weighted_cross_entropy(
+    logits: Array, labels: Array, targets: Array, scale: Scalar, dlogits: Array, totals: Array
+) -> None:
     one = logits.dtype.type(1)
     cross_entropy(logits, labels, one, dlogits, totals)
     for i in range(logits.shape[0]):
@@ -362,7 +376,7 @@ def weighted_cross_entropy(logits, labels, targets, scale, dlogits, totals):  # 
 
 
 @part
-def against_one_hot(outputs, labels, doutputs):  # type: ignore[no-untyped-def]
+def against_one_hot(outputs: Array, labels: Array, doutputs: Array) -> Scalar:
     """``doutputs = outputs - onehot(labels)``; returns how many predictions are right."""
     correct = 0
     for i in range(outputs.shape[0]):
@@ -374,7 +388,7 @@ def against_one_hot(outputs, labels, doutputs):  # type: ignore[no-untyped-def]
 
 
 @part
-def squared_error(outputs, labels, scale, doutputs, totals):  # type: ignore[no-untyped-def]
+def squared_error(outputs: Array, labels: Array, scale: Scalar, doutputs: Array, totals: Array) -> None:
     correct, loss_sum = against_one_hot(outputs, labels, doutputs), 0.0
     factor = outputs.dtype.type(2 * scale / outputs.dtype.type(outputs.shape[1]))
     for i in range(outputs.shape[0]):
@@ -387,7 +401,7 @@ def squared_error(outputs, labels, scale, doutputs, totals):  # type: ignore[no-
 
 
 @part
-def absolute_error(outputs, labels, scale, doutputs, totals):  # type: ignore[no-untyped-def]
+def absolute_error(outputs: Array, labels: Array, scale: Scalar, doutputs: Array, totals: Array) -> None:
     correct, loss_sum = against_one_hot(outputs, labels, doutputs), 0.0
     factor = scale / outputs.dtype.type(outputs.shape[1])
     for i in range(outputs.shape[0]):
@@ -404,7 +418,7 @@ def absolute_error(outputs, labels, scale, doutputs, totals):  # type: ignore[no
 
 
 @part
-def clip_norm(x, largest):  # type: ignore[no-untyped-def]
+def clip_norm(x: Array, largest: Scalar) -> None:
     squares = 0.0
     for i in range(x.shape[0]):
         squares += np.float64(x[i]) * np.float64(x[i])
@@ -414,21 +428,21 @@ def clip_norm(x, largest):  # type: ignore[no-untyped-def]
 
 
 @part
-def momentum(theta, gradient, velocity, learning_rate, mu):  # type: ignore[no-untyped-def]
+def momentum(theta: Array, gradient: Array, velocity: Array, learning_rate: Scalar, mu: Scalar) -> None:
     for i in range(theta.shape[0]):
         velocity[i] = mu * velocity[i] + gradient[i]
         theta[i] -= learning_rate * velocity[i]
 
 
 @part
-def nesterov(theta, gradient, velocity, learning_rate, mu):  # type: ignore[no-untyped-def]
+def nesterov(theta: Array, gradient: Array, velocity: Array, learning_rate: Scalar, mu: Scalar) -> None:
     for i in range(theta.shape[0]):
         velocity[i] = mu * velocity[i] + gradient[i]
         theta[i] -= learning_rate * (gradient[i] + mu * velocity[i])
 
 
 @part
-def power(base, exponent):  # type: ignore[no-untyped-def]
+def power(base: Scalar, exponent: Scalar) -> Scalar:
     """``base ** exponent`` for a whole exponent from 0 on, by repeated squaring: the same bits with any C library."""
     result = 1.0
     while exponent != 0:
@@ -440,7 +454,17 @@ def power(base, exponent):  # type: ignore[no-untyped-def]
 
 
 @part
-def adam(theta, gradient, m, v, learning_rate, beta1, beta2, epsilon, step):  # type: ignore[no-untyped-def]
+def adam(
+    theta: Array,
+    gradient: Array,
+    m: Array,
+    v: Array,
+    learning_rate: Scalar,
+    beta1: Scalar,
+    beta2: Scalar,
+    epsilon: Scalar,
+    step: Scalar,
+) -> None:
     real = theta.dtype.type
     rate = real(learning_rate / (1 - power(beta1, step)))
     correction = real(1 / (1 - power(beta2, step)))
@@ -462,7 +486,9 @@ ZERO = np.uint64(0)
 
 
 @part
-def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
+def philox(
+    c0: Scalar, c1: Scalar, c2: Scalar, c3: Scalar, k0: Scalar, k1: Scalar
+) -> tuple[Scalar, Scalar, Scalar, Scalar]:
     """See `reference.philox`."""
     for _ in range(10):
         p0 = c0 * M0
@@ -474,7 +500,7 @@ def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
 
 
 @part
-def normal_pair(a, b):  # type: ignore[no-untyped-def]
+def normal_pair(a: Scalar, b: Scalar) -> tuple[Scalar, Scalar]:
     """Two standard normal numbers from two words, by Box and Muller."""
     radius = math.sqrt(-2.0 * math.log((np.float64(a) + 1.0) / 4294967296.0))
     angle = np.float64(b) * (2.0 * math.pi / 4294967296.0)
@@ -485,14 +511,14 @@ def normal_pair(a, b):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def gather(images, index, table, out):  # type: ignore[no-untyped-def]
+def gather(images: Array, index: Array, table: Array, out: Array) -> None:
     for i in range(index.shape[0]):
         for j in range(out.shape[1]):
             out[i, j] = table[images[index[i], j]]
 
 
 @compiled
-def normal_rows(out, seed, stream, steps):  # type: ignore[no-untyped-def]
+def normal_rows(out: Array, seed: Scalar, stream: Scalar, steps: Array) -> None:
     for r in range(out.shape[0]):
         low, high = steps[r] & MASK, steps[r] >> SHIFT
         for i in range(out.shape[1] // 4):
@@ -502,14 +528,16 @@ def normal_rows(out, seed, stream, steps):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def add_noise(x, noise, sigma, out):  # type: ignore[no-untyped-def]
+def add_noise(x: Array, noise: Array, sigma: Scalar, out: Array) -> None:
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
             out[i, j] = min(max(x[i, j] + sigma * noise[i, j], 0), 1)
 
 
 @compiled
-def deform(images, index, side, down, right, cosine, sine, out):  # type: ignore[no-untyped-def]
+def deform(
+    images: Array, index: Array, side: Scalar, down: Array, right: Array, cosine: Array, sine: Array, out: Array
+) -> None:
     """See `reference.Ops.deform`."""
     centre = (side - 1) / 2
     for n in range(index.shape[0]):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
+from mlpaper.engine.arrays import Array
 from mlpaper.engine.network import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, NONE
 from mlpaper.engine.ops import kernels
 from mlpaper.engine.ops.compiled import Whole, part
@@ -24,6 +25,7 @@ from mlpaper.engine.ops.interface import (
     SQUARED_ERROR,
     TRAIN,
     WEIGHTED_CROSS_ENTROPY,
+    Memory,
 )
 from mlpaper.engine.ops.memory import carray, matrix, unpacker, vector
 from mlpaper.engine.ops.pixels import Batch, multiply_images, multiply_pixels
@@ -36,7 +38,7 @@ CHUNK = 4096
 
 
 @part
-def _scratch(m):  # type: ignore[no-untyped-def]
+def _scratch(m: Memory) -> Scratch:
     return Scratch(m.work, m.block, m.packed, m.places, m.counts)
 
 
@@ -44,7 +46,7 @@ def _scratch(m):  # type: ignore[no-untyped-def]
 
 
 @part
-def _forward(m, rows, begin, count, step):  # type: ignore[no-untyped-def]
+def _forward(m: Memory, rows: int, begin: int, count: int, step: int) -> None:
     """Values of all steps for the `count` images from `begin` on; `step` 0 is evaluation."""
     for c in range(len(m.steps)):
         it = m.steps[c]
@@ -56,7 +58,7 @@ def _forward(m, rows, begin, count, step):  # type: ignore[no-untyped-def]
 
 
 @part
-def _affine(m, it, rows, begin, count):  # type: ignore[no-untyped-def]
+def _affine(m: Memory, it: Any, rows: int, begin: int, count: int) -> None:
     """``z = x W + b``, and ReLU where nothing comes in between."""
     d, h, z_at, real = it.inputs, it.outputs, it.z * rows, m.theta.dtype.type
     least, background = real(0) if it.relu == 1 else real(-np.inf), m.settings[0].background
@@ -76,7 +78,7 @@ def _affine(m, it, rows, begin, count):  # type: ignore[no-untyped-def]
 
 
 @part
-def _shifted_bias(w, b, background, out):  # type: ignore[no-untyped-def]
+def _shifted_bias(w: Array, b: Array, background: Any, out: Array) -> None:
     """``x W + b = (x - background) W + out``."""
     kernels.clear(out)
     kernels.add_rows(w, out)
@@ -85,7 +87,7 @@ def _shifted_bias(w, b, background, out):  # type: ignore[no-untyped-def]
 
 
 @part
-def _statistics(m, it, rows, count, step):  # type: ignore[no-untyped-def]
+def _statistics(m: Memory, it: Any, rows: int, count: int, step: int) -> None:
     """Batch norm as a subtrahend and a factor per column, the two rows of `row`; training follows the batch's."""
     h, real = it.outputs, m.theta.dtype.type
     shift, factor = vector(m.row, 0, h), vector(m.row, h, h)
@@ -100,7 +102,7 @@ def _statistics(m, it, rows, count, step):  # type: ignore[no-untyped-def]
 
 
 @part
-def _elementwise(m, it, rows, count, step):  # type: ignore[no-untyped-def]
+def _elementwise(m: Memory, it: Any, rows: int, count: int, step: int) -> None:
     """Everything after ``z = x W + b``, chunk by chunk: batch norm, skip, activation, dropout."""
     h, settings = it.outputs, m.settings[0]
     height = max(1, CHUNK // h)
@@ -129,7 +131,7 @@ def _elementwise(m, it, rows, count, step):  # type: ignore[no-untyped-def]
 
 
 @part
-def _backward(m, rows, begin, count, mode, rate):  # type: ignore[no-untyped-def]
+def _backward(m: Memory, rows: int, begin: int, count: int, mode: int, rate: float) -> None:
     """Gradients of all parameters, from that of the outputs; where `direct`, the weights after the update instead."""
     real = m.theta.dtype.type
     direct = m.settings[0].direct == 1 and mode == TRAIN
@@ -141,7 +143,7 @@ def _backward(m, rows, begin, count, mode, rate):  # type: ignore[no-untyped-def
 
 
 @part
-def _elementwise_backward(m, it, rows, count):  # type: ignore[no-untyped-def]
+def _elementwise_backward(m: Memory, it: Any, rows: int, count: int) -> None:
     """From the gradient of y to those of z, b, gamma and beta, chunk by chunk."""
     h = it.outputs
     height = max(1, CHUNK // h)
@@ -171,7 +173,7 @@ def _elementwise_backward(m, it, rows, count):  # type: ignore[no-untyped-def]
 
 
 @part
-def _batch_norm_backward(m, it, rows, count, height, db):  # type: ignore[no-untyped-def]
+def _batch_norm_backward(m: Memory, it: Any, rows: int, count: int, height: int, db: Array) -> None:
     """From the gradient of s to that of z, and of b."""
     h, real = it.outputs, m.theta.dtype.type
     dbeta, dgamma = vector(m.gradient, it.beta, h), vector(m.gradient, it.gamma, h)
@@ -189,7 +191,9 @@ def _batch_norm_backward(m, it, rows, count, height, db):  # type: ignore[no-unt
 
 
 @part
-def _affine_backward(m, it, rows, begin, count, direct, target, alpha):  # type: ignore[no-untyped-def]
+def _affine_backward(
+    m: Memory, it: Any, rows: int, begin: int, count: int, direct: bool, target: Array, alpha: Any
+) -> None:
     """Gradients of x and W from that of z."""
     d, h, real = it.inputs, it.outputs, m.theta.dtype.type
     dz_at = (it.z if it.gamma != NONE else it.a) * rows
@@ -220,7 +224,7 @@ def _affine_backward(m, it, rows, begin, count, direct, target, alpha):  # type:
 
 
 @part
-def _loss_gradient(m, outputs, labels, doutputs, totals):  # type: ignore[no-untyped-def]
+def _loss_gradient(m: Memory, outputs: Array, labels: Array, doutputs: Array, totals: Array) -> None:
     """See `losses.Loss.gradient`."""
     settings, real = m.settings[0], outputs.dtype.type
     scale = real(1 / len(labels)) if settings.mean == 1 else real(1)
@@ -240,7 +244,7 @@ def _loss_gradient(m, outputs, labels, doutputs, totals):  # type: ignore[no-unt
 
 
 @part
-def _update(m, rate, step):  # type: ignore[no-untyped-def]
+def _update(m: Memory, rate: float, step: int) -> None:
     """See `optim.Optimizer.step`."""
     settings, theta, gradient = m.settings[0], m.theta, m.gradient
     real, decaying = theta.dtype.type, settings.decaying
@@ -268,7 +272,7 @@ def _update(m, rate, step):  # type: ignore[no-untyped-def]
 
 
 @part
-def _sort(m, batch):  # type: ignore[no-untyped-def]
+def _sort(m: Memory, batch: Array) -> None:
     """The images of a batch in the order of their labels: sets `index`, `position` and `chosen`.
 
     Images of one class are background in the same pixels and leave the same units at 0, so a tile of them has fewer
@@ -292,7 +296,9 @@ def _sort(m, batch):  # type: ignore[no-untyped-def]
 
 
 @part
-def _run(m, rows, order, batch, mode, done, rates, losses, totals):  # type: ignore[no-untyped-def]
+def _run(
+    m: Memory, rows: int, order: Array, batch: int, mode: int, done: int, rates: Array, losses: Array, totals: Array
+) -> None:
     """Batch after batch of the images `order`, after `done` updates: updates, evaluation, or one gradient."""
     before = flush_denormals()
     last = m.steps[len(m.steps) - 1]
@@ -324,7 +330,18 @@ def make(real: Any) -> Any:
     """
     unpack = unpacker(np.dtype(real))
 
-    def loop(addresses, rows, order, count, batch, mode, done, rates, losses, totals):  # type: ignore[no-untyped-def]
+    def loop(
+        addresses: Any,
+        rows: Any,
+        order: Any,
+        count: Any,
+        batch: Any,
+        mode: Any,
+        done: Any,
+        rates: Any,
+        losses: Any,
+        totals: Any,
+    ) -> None:
         updates = (count + batch - 1) // batch
         images, steps = carray(order, count), carray(rates, updates)
         _run(unpack(addresses), rows, images, batch, mode, done, steps, carray(losses, updates), carray(totals, 3))

@@ -16,7 +16,7 @@ import numpy as np
 from mlpaper.engine.arrays import Array
 from mlpaper.engine.ops.compiled import part
 from mlpaper.engine.ops.memory import address, fetch, put, take, word
-from mlpaper.engine.ops.product import FEW, NONE, ONE, STRIDE, columns_of_panel, tiles
+from mlpaper.engine.ops.product import FEW, NONE, STRIDE, columns_of_panel, tiles
 from mlpaper.engine.ops.terms import copy, list_bytes
 from mlpaper.engine.ops.tiling import IMAGES, ROWS
 
