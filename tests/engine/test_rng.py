@@ -21,10 +21,10 @@ compiled = numba.njit(lambda *words: kernels.philox(*words))
 
 
 def test_compiled_random_words_are_those_of_the_equations() -> None:
-    counters = np.random.default_rng(0).integers(0, 2**32, (100, 4), dtype=np.uint64)
-    keys = np.random.default_rng(1).integers(0, 2**32, (100, 2), dtype=np.uint64)
+    counters = np.random.default_rng(0).integers(0, 2**32, (100, 4), dtype=np.uint32)
+    keys = np.random.default_rng(1).integers(0, 2**32, (100, 2), dtype=np.uint32)
     for counter, key in zip(counters, keys, strict=True):
-        assert compiled(*counter, *key) == philox(tuple(counter), tuple(key))
+        assert compiled(*counter, *key) == philox(tuple(map(np.uint64, counter)), tuple(map(int, key)))
 
 
 def test_every_seed_and_epoch_has_its_own_permutation() -> None:

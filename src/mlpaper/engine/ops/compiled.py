@@ -98,7 +98,7 @@ class Whole:
 
     def __init__(self, signature: Any, function: Callable[..., Any]) -> None:
         cfunc: Any = numba.cfunc
-        self._compile = lambda: cfunc(signature, **OPTIONS)(function)
+        self._compile: Callable[[], Any] = lambda: cfunc(signature, **OPTIONS)(function)
         try:
             with _text_only():
                 made = self._compile()

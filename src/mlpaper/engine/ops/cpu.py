@@ -33,7 +33,8 @@ class CpuOps(Ops):
 
     def normal_rows(self, out: Array, seed: int, stream: int, steps: Array) -> None:
         """See `Ops.normal_rows`."""
-        _kernels().normal_rows(out, np.uint64(seed), np.uint64(stream), steps)
+        words = np.empty(out.shape[1], np.uint32)
+        _kernels().normal_rows(out, np.uint64(seed), np.uint64(stream), steps, words)
 
     def add_noise(self, x: Array, noise: Array, sigma: float, out: Array) -> None:
         """See `Ops.add_noise`."""

@@ -276,14 +276,12 @@ def dropout(
     width, real = y.shape[1], y.dtype.type
     blocks = (width + 3) // 4
     least, factor = np.uint32(probability * 4294967296.0), real(1 / (1 - probability))
-    low, high = step & MASK, step >> SHIFT
     for n in range(y.shape[0]):
-        for q in range(blocks):
-            a, b, c, d = philox(np.uint64(position[n] * blocks + q), ZERO, low, high, seed, stream)
-            words[4 * q], words[4 * q + 1], words[4 * q + 2], words[4 * q + 3] = a, b, c, d
+        fill_words(position[n] * blocks, step, seed, stream, blocks, words)
         for j in range(width):
-            mask[n, j] = words[j] >= least
-            y[n, j] = y[n, j] * factor if words[j] >= least else real(0)
+            word = words[(j & 3) * blocks + (j >> 2)]
+            mask[n, j] = word >= least
+            y[n, j] = y[n, j] * factor if word >= least else real(0)
 
 
 @part
@@ -479,24 +477,30 @@ def adam(
 # ---- random numbers ------------------------------------------------------------------------------------------------
 
 M0, M1 = (np.uint64(value) for value in PHILOX_MULTIPLIERS)
-W0, W1 = (np.uint64(value) for value in PHILOX_WEYL)
-MASK = np.uint64(0xFFFFFFFF)
-SHIFT = np.uint64(32)
-ZERO = np.uint64(0)
+W0, W1 = (np.uint32(value) for value in PHILOX_WEYL)
+ZERO, SHIFT = np.uint32(0), np.uint64(32)
 
 
 @part
 def philox(
     c0: Scalar, c1: Scalar, c2: Scalar, c3: Scalar, k0: Scalar, k1: Scalar
 ) -> tuple[Scalar, Scalar, Scalar, Scalar]:
-    """See `reference.philox`."""
+    """See `reference.philox`; all words are uint32, so that loops over counters are vectorised."""
     for _ in range(10):
-        p0 = c0 * M0
-        p1 = c2 * M1
-        c0, c1, c2, c3 = (p1 >> SHIFT) ^ c1 ^ k0, p1 & MASK, (p0 >> SHIFT) ^ c3 ^ k1, p0 & MASK
-        k0 = (k0 + W0) & MASK
-        k1 = (k1 + W1) & MASK
+        p0, p1 = np.uint64(c0) * M0, np.uint64(c2) * M1
+        high0, high1 = np.uint32(p0 >> SHIFT), np.uint32(p1 >> SHIFT)
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, np.uint32(p1), high0 ^ c3 ^ k1, np.uint32(p0)
+        k0, k1 = np.uint32(k0 + W0), np.uint32(k1 + W1)
     return c0, c1, c2, c3
+
+
+@part
+def fill_words(first: Scalar, step: Scalar, seed: Scalar, stream: Scalar, blocks: Scalar, words: Array) -> None:
+    """The words of the counters from `first` on; word k of block q is ``words[k blocks + q]``."""
+    low, high, k0, k1 = np.uint32(step), np.uint32(step >> SHIFT), np.uint32(seed), np.uint32(stream)
+    for q in range(blocks):
+        a, b, c, d = philox(np.uint32(first + q), ZERO, low, high, k0, k1)
+        words[q], words[blocks + q], words[2 * blocks + q], words[3 * blocks + q] = a, b, c, d
 
 
 @part
@@ -518,13 +522,14 @@ def gather(images: Array, index: Array, table: Array, out: Array) -> None:
 
 
 @compiled
-def normal_rows(out: Array, seed: Scalar, stream: Scalar, steps: Array) -> None:
+def normal_rows(out: Array, seed: Scalar, stream: Scalar, steps: Array, words: Array) -> None:
+    """See `reference.Ops.normal_rows`; `words` uint32 is space for a row."""
+    blocks = out.shape[1] // 4
     for r in range(out.shape[0]):
-        low, high = steps[r] & MASK, steps[r] >> SHIFT
-        for i in range(out.shape[1] // 4):
-            a, b, c, d = philox(np.uint64(i), ZERO, low, high, seed, stream)
-            out[r, 4 * i], out[r, 4 * i + 1] = normal_pair(a, b)
-            out[r, 4 * i + 2], out[r, 4 * i + 3] = normal_pair(c, d)
+        fill_words(0, steps[r], seed, stream, blocks, words)
+        for q in range(blocks):
+            out[r, 4 * q], out[r, 4 * q + 1] = normal_pair(words[q], words[blocks + q])
+            out[r, 4 * q + 2], out[r, 4 * q + 3] = normal_pair(words[2 * blocks + q], words[3 * blocks + q])
 
 
 @compiled
