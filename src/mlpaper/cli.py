@@ -372,6 +372,7 @@ def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more
     from rich.console import Console
     from rich.progress import track
 
+    from mlpaper.machine import usable_cores
     from mlpaper.study.estimate import configuration, lines
     from mlpaper.study.estimate import estimate as estimate_plan
     from mlpaper.study.plan import left_out_notice, load_plan
@@ -385,7 +386,7 @@ def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more
         Path(),
         watch=lambda runs: track(runs, "timing", console=errors, transient=True, disable=not errors.is_terminal),
     )
-    for line in lines(plan, found, cores or len(os.sched_getaffinity(0))):
+    for line in lines(plan, found, cores or usable_cores()):
         click.echo(line)
 
 

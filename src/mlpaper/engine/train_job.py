@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import resource
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +17,7 @@ from mlpaper.engine.backend import Backend
 from mlpaper.engine.executor import Pool, executor_for
 from mlpaper.engine.train import EpochRecord, Progress, Trainer
 from mlpaper.files import sha256, write_json, write_npz, write_parquet
-from mlpaper.machine import machine, versions
+from mlpaper.machine import machine, peak_memory, versions
 from mlpaper.spec import RunSpec
 
 log = logging.getLogger(__name__)
@@ -87,7 +86,7 @@ def _outcome(spec: RunSpec, trainer: Trainer, code_digest: str) -> dict[str, obj
         "seconds": sum(record.seconds for record in progress.history),
         "device": executor.backend.name,
         "placement": executor.placement,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": peak_memory(),
         "device_memory_bytes": None if cuda is None else cuda.reserved(),
         "code_digest": code_digest,
         "versions": versions(),
