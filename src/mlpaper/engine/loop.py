@@ -44,7 +44,7 @@ from mlpaper.engine.ops.denormals import flush_denormals, restore
 from mlpaper.engine.ops.memory import address, carray, matrix, pointer_to
 from mlpaper.engine.ops.pixels import Batch, multiply_images, multiply_pixels
 from mlpaper.engine.ops.product import NONE, ONE, Scratch, multiply
-from mlpaper.engine.ops.tiling import ROWS
+from mlpaper.engine.ops.tiling import UNSORTED
 
 
 @part
@@ -347,9 +347,9 @@ def _sort(m, batch):  # type: ignore[no-untyped-def]
     """The images of a batch in the order of their labels: sets `index`, `position` and `chosen`.
 
     Images of one class are background in the same pixels and leave the same units at 0, so a tile of them has fewer
-    terms. A batch of one tile gains nothing by it.
+    terms. Small batches gain nothing by it.
     """
-    if len(batch) <= ROWS:
+    if len(batch) <= UNSORTED:
         for n in range(len(batch)):
             m.index[n], m.position[n], m.chosen[n] = batch[n], n, m.labels[batch[n]]
         return
