@@ -31,7 +31,7 @@ from mlpaper.engine.ops.memory import carray, matrix, unpacker, vector
 from mlpaper.engine.ops.pixels import Batch, multiply_images, multiply_pixels
 from mlpaper.engine.ops.product import NONE as NO_STEP
 from mlpaper.engine.ops.product import ONE, Scratch, multiply
-from mlpaper.engine.ops.tiling import ROWS
+from mlpaper.engine.ops.tiling import UNSORTED
 
 CHUNK = 4096
 """Values that element-wise passes take at a time: all passes over a chunk find it in the first-level cache."""
@@ -276,9 +276,9 @@ def _sort(m: Memory, batch: Array) -> None:
     """The images of a batch in the order of their labels: sets `index`, `position` and `chosen`.
 
     Images of one class are background in the same pixels and leave the same units at 0, so a tile of them has fewer
-    terms. A batch of one tile gains nothing, and inputs stay as they are.
+    terms. Small batches gain nothing, and inputs stay as they are.
     """
-    if len(batch) <= ROWS or len(m.inputs) > 0:
+    if len(batch) <= UNSORTED or len(m.inputs) > 0:
         for n in range(len(batch)):
             m.index[n], m.position[n], m.chosen[n] = batch[n], n, m.labels[batch[n]]
         return

@@ -20,7 +20,7 @@ from mlpaper.engine.ops.product import FEW, NONE, STRIDE, columns_of_panel, tile
 from mlpaper.engine.ops.terms import copy, list_bytes
 from mlpaper.engine.ops.tiling import IMAGES, ROWS
 
-SIX = np.uint64(0xFFFFFFFFFFFF)
+FOUR = np.uint64(0xFFFFFFFF)
 """The first `ROWS` bytes of a `word`."""
 AHEAD, LINE = 4, 64
 """Images between the one that is gathered and the one that is asked for, and bytes that come at a time."""
@@ -70,25 +70,22 @@ def pack_images(table, count, scratch):  # type: ignore[no-untyped-def]
     for t in range((count + ROWS - 1) // ROWS):
         first, last = t * ROWS, count - 1
         i1, i2, i3 = min(first + 1, last), min(first + 2, last), min(first + 3, last)
-        i4, i5 = min(first + 4, last), min(first + 5, last)
         begin = found = t * size
         for j in range(0, size - 7, 8):
-            some = word(base + first * size + j) | word(base + i1 * size + j) | word(base + i2 * size + j)
-            some |= word(base + i3 * size + j) | word(base + i4 * size + j) | word(base + i5 * size + j)
+            some = word(base + first * size + j) | word(base + i1 * size + j)
+            some |= word(base + i2 * size + j) | word(base + i3 * size + j)
             if some:
                 found += list_bytes(some, j, places, found)
-        a, b, c, d, e, f = images[first], images[i1], images[i2], images[i3], images[i4], images[i5]
+        a, b, c, d = images[first], images[i1], images[i2], images[i3]
         for j in range(size - size % 8, size):
             put(places, found, j)
-            found += (a[j] | b[j] | c[j] | d[j] | e[j] | f[j]) != 0
+            found += (a[j] | b[j] | c[j] | d[j]) != 0
         for q in range(begin, found):
             place, to = take(places, q), q * ROWS
             put(packed, to, take(table, take(a, place)))
             put(packed, to + 1, take(table, take(b, place)))
             put(packed, to + 2, take(table, take(c, place)))
             put(packed, to + 3, take(table, take(d, place)))
-            put(packed, to + 4, take(table, take(e, place)))
-            put(packed, to + 5, take(table, take(f, place)))
         counts[t] = found - begin
 
 
@@ -103,15 +100,13 @@ def pack_pixels(table, count, scratch):  # type: ignore[no-untyped-def]
         if at + 8 <= size:  # a word is longer than a tile, and must not reach beyond the image
             for i in range(count):
                 put(places, found, i)
-                found += (word(base + i * size + at) & SIX) != 0
+                found += (word(base + i * size + at) & FOUR) != 0
             for q in range(begin, found):
-                six, to = word(base + take(places, q) * size + at), q * ROWS
-                put(packed, to, take(table, _byte(six, 0)))
-                put(packed, to + 1, take(table, _byte(six, 1)))
-                put(packed, to + 2, take(table, _byte(six, 2)))
-                put(packed, to + 3, take(table, _byte(six, 3)))
-                put(packed, to + 4, take(table, _byte(six, 4)))
-                put(packed, to + 5, take(table, _byte(six, 5)))
+                four, to = word(base + take(places, q) * size + at), q * ROWS
+                put(packed, to, take(table, _byte(four, 0)))
+                put(packed, to + 1, take(table, _byte(four, 1)))
+                put(packed, to + 2, take(table, _byte(four, 2)))
+                put(packed, to + 3, take(table, _byte(four, 3)))
         else:
             for i in range(count):
                 image, seen = images[i], False
@@ -133,7 +128,7 @@ def multiply_images(batch, n, b, start, least, c, scratch):  # type: ignore[no-u
     start, start_at = start
     c, c_at = c
     work, counts = scratch.work, scratch.counts
-    size, width, one = batch.images.shape[1], columns_of_panel(c.itemsize), c.dtype.type(1)
+    size, width, one = batch.images.shape[1], columns_of_panel(n, c.itemsize), c.dtype.type(1)
     for first in range(0, len(batch.index), IMAGES):
         count = min(IMAGES, len(batch.index) - first)
         gather(batch, first, count, scratch)
@@ -172,7 +167,7 @@ def multiply_pixels(batch, n, b, start, add, alpha, c, scratch):  # type: ignore
     start, start_at = start
     c, c_at = c
     work, counts = scratch.work, scratch.counts
-    size, width = batch.images.shape[1], columns_of_panel(c.itemsize)
+    size, width = batch.images.shape[1], columns_of_panel(n, c.itemsize)
     if add and len(batch.index) == 1:
         _add_outer(batch, n, b, b_at, alpha, c, c_at, scratch)
         return

@@ -13,16 +13,16 @@ import numpy as np
 from mlpaper.engine.arrays import Array
 from mlpaper.engine.ops.compiled import part
 from mlpaper.engine.ops.memory import address, put, take
-from mlpaper.engine.ops.terms import copy, copy_terms, list_terms
+from mlpaper.engine.ops.terms import copy, list_terms
 from mlpaper.engine.ops.tile import tile
-from mlpaper.engine.ops.tiling import DEPTH, ROWS, VECTOR_BYTES, panel_columns
+from mlpaper.engine.ops.tiling import DEPTH, ROWS, VECTOR_BYTES, VECTORS
 
-FEW = 4 * ROWS
+FEW = 24
 """Rows for which it does not pay to copy B."""
 BLOCK = 16
 """Rows and columns of a block in `transpose`."""
-NARROW = 128
-"""Rows of a transposed A for which it does not pay to copy A."""
+LARGE = 1 << 18
+"""Elements of C from which it pays to copy a transposed A. Below, the copy costs up to half of the product."""
 ONE, NONE, STRIDE = np.int64(1), np.int64(0), np.int64(ROWS)
 """Steps of matrices. As plain numbers in the text, numba would compile every function anew for each."""
 IDENTITY = np.arange(DEPTH, dtype=np.int32)
@@ -43,7 +43,13 @@ class Scratch(NamedTuple):
     """How many they are, int64."""
 
 
-columns_of_panel = part(panel_columns)
+@part
+def columns_of_panel(n, itemsize):  # type: ignore[no-untyped-def]
+    """Columns of a panel of B (k, n): the panels are equally wide, as far as whole vectors go."""
+    lanes = VECTOR_BYTES // itemsize
+    vectors = max((n + lanes - 1) // lanes, 1)
+    panels = (vectors + VECTORS - 1) // VECTORS
+    return (vectors + panels - 1) // panels * lanes
 
 
 @part
@@ -64,7 +70,7 @@ def tiles(  # type: ignore[no-untyped-def]
 ):
     """`tile` for any number of rows up to `ROWS`; `size` is that of an element in bytes."""
     while rows > 0:
-        height = ROWS if rows >= ROWS else 4 if rows >= 4 else 2 if rows >= 2 else 1
+        height = ROWS if rows >= ROWS else 1
         tile(height, packed, count, a, a_step, index, b, b_row, start, start_row, alpha, least, c, c_row, columns)
         a += height * (1 if packed else a_step) * size
         start += height * start_row * size
@@ -94,9 +100,9 @@ def multiply(m, n, k, a, b, start, alpha, least, c, skip, scratch):  # type: ign
     start, start_at, start_row = start
     c, c_at, c_row = c
     work, places, counts = scratch.work, scratch.places, scratch.counts
-    width, size = columns_of_panel(c.itemsize), c.itemsize
+    width, size = columns_of_panel(n, c.itemsize), c.itemsize
     panel = DEPTH * width
-    packed = a_step != 1 and (skip or m > NARROW)
+    skip, packed = skip and a_step == 1, a_step != 1 and m * n > LARGE
     direct = b_step == 1 and (m <= FEW or (n <= width and n * size % VECTOR_BYTES == 0))
     for p in range(0, max(k, 1), DEPTH):
         depth = min(DEPTH, k - p)
@@ -104,9 +110,7 @@ def multiply(m, n, k, a, b, start, alpha, least, c, skip, scratch):  # type: ign
         for t in range((m + ROWS - 1) // ROWS):
             i, height = t * ROWS, min(ROWS, m - t * ROWS)
             corner = a_at + i * a_row + p * a_step
-            if skip and packed:
-                counts[t] = copy_terms(height, depth, a, corner, a_step, work, panel + i * depth, places, t * depth)
-            elif skip:
+            if skip:
                 counts[t] = list_terms(height, depth, a, corner, a_row, places, t * depth)
             elif packed:
                 copy(depth, height, a, corner, a_step, work, panel + i * depth, ROWS)

@@ -20,7 +20,7 @@ from mlpaper.engine.ops.memory import float_type
 from mlpaper.engine.ops.tiling import ROWS, VECTOR_BYTES, VECTORS
 from mlpaper.engine.ops.vectors import I32, I64, Vectors
 
-HEIGHTS = (1, 2, 4, ROWS)
+HEIGHTS = (1, ROWS)
 """Numbers of rows that there are tiles for."""
 
 
