@@ -6,7 +6,6 @@ Imports stand inside the commands: a job pays only for what it uses, and threads
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Compiled code for processors other than this one: the same bits with vectors of any width, and no vector unit at all."""
+"""Compiled code for other processors: the same bits with vectors of any width, and none at all."""
 
 from __future__ import annotations
 

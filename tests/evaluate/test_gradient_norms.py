@@ -10,7 +10,8 @@ import pytest
 from mlpaper.data.dataset import Dataset
 from mlpaper.data.split import Split
 from mlpaper.engine import backend
-from mlpaper.engine.network import Network
+from mlpaper.engine.model import Model, flat_state
+from mlpaper.engine.network import describe
 from mlpaper.engine.rng import permutation
 from mlpaper.engine.train_job import train_run
 from mlpaper.evaluate import gradients
@@ -35,12 +36,7 @@ RUNS = {
 def _train(digits: Path, folder: Path, **fields: object) -> RunSpec:
     fields["loss"] = {"name": "cross_entropy"} | fields.get("loss", {})
     spec = RunSpec.model_validate({"dataset": PoolSpec(name="digits"), "batch_size": 64, "epochs": 2} | fields)
-    trainer = {}
-    if spec.engine == "torch":
-        from mlpaper.torch_twin import TorchTrainer
-
-        trainer = {"trainer_type": TorchTrainer}
-    train_run(spec, digits, digits / "split.npz", folder, folder / "checkpoint.npz", "test", **trainer)
+    train_run(spec, digits, digits / "split.npz", folder, folder / "checkpoint.npz", "test")
     gradients.gradients_of_run(folder, digits, digits / "split.npz")
     return spec
 
@@ -92,8 +88,8 @@ def test_norms_are_those_of_automatic_differentiation(
     data = dataset.images[sample], dataset.labels[sample].astype(np.int64), np.bincount(dataset.labels[split.train])
     table = pd.read_parquet(tmp_path / "gradients.parquet")
     states = {
-        "initialisation": Network(cpu, spec.network, 784, 10, 1, spec.seed).state,
-        "trained": read_npz(tmp_path / "weights.npz")["state"],
+        "initialisation": Model(cpu, describe(spec.network, 784, 10), spec.seed).state,
+        "trained": flat_state(read_npz(tmp_path / "weights.npz")),
     }
     assert list(table["moment"].unique()) == list(states)
     for moment, state in states.items():

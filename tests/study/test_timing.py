@@ -12,6 +12,8 @@ from mlpaper.data.dataset import Dataset
 from mlpaper.data.sources import SOURCES
 from mlpaper.data.split import Split
 from mlpaper.engine import backend
+from mlpaper.engine.executor import Pool, executor_for
+from mlpaper.engine.ops.tiling import ROWS
 from mlpaper.engine.train import Trainer
 from mlpaper.errors import MlpaperError
 from mlpaper.spec import RunSpec
@@ -31,9 +33,9 @@ def _spec(**fields: object) -> RunSpec:
 
 def test_the_shares_of_ink_are_those_of_real_images(digits: Path) -> None:
     there = np.random.default_rng(0).permutation(Dataset.open(digits).images) != 0
-    six_images = there[: len(there) // 6 * 6].reshape(-1, 6, PIXELS).any(axis=1).mean()
-    six_neighbours = np.pad(there, ((0, 0), (0, -PIXELS % 6))).reshape(len(there), -1, 6).any(axis=2).mean()
-    assert INK["digits"] == pytest.approx((six_images + six_neighbours) / 2, abs=0.01)
+    images = there[: len(there) // ROWS * ROWS].reshape(-1, ROWS, PIXELS).any(axis=1).mean()
+    neighbours = np.pad(there, ((0, 0), (0, -PIXELS % ROWS))).reshape(len(there), -1, ROWS).any(axis=2).mean()
+    assert INK["digits"] == pytest.approx((images + neighbours) / 2, abs=0.01)
     assert INK.keys() == SOURCES.keys()
 
 
@@ -60,7 +62,8 @@ def test_the_estimate_is_about_what_training_takes(fields: dict, digits: Path, m
     spec, dataset, split = _spec(**fields), Dataset.open(digits), Split.read(digits / "split.npz")
     *_, expected = run_seconds(spec, 0, 0, 1.0)
     begun = time.process_time()
-    Trainer(spec, backend.select("cpu"), dataset.images, dataset.labels, split.train, split.validation, 10).run()
+    pool = Pool(dataset.images, dataset.labels, 10)
+    Trainer(spec, executor_for(spec, backend.select("cpu"), pool, split.train), split.train, split.validation).run()
     assert 1 / 2 < expected / (time.process_time() - begun) < 2
 
 

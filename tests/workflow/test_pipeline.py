@@ -52,7 +52,7 @@ def test_editing_the_optimiser_retrains_and_editing_a_figure_redraws_it(built: P
     plan = built.plan()
     assert plan["figure"] == 1
     assert set(plan) == {"figure", "paper"}
-    built.edit("src/mlpaper/engine/optim.py", "self.momentum = options.momentum", "self.momentum = 0.5")
+    built.edit("src/mlpaper/engine/optim.py", "if self.decay.l2:", "if self.decay.l2 > 1:")
     plan = built.plan()
     assert (plan["train"], plan["evaluate"]) == (2, 2)
     assert not {"fetch", "prepare", "split"} & set(plan)

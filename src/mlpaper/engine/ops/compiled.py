@@ -132,6 +132,7 @@ def _text_only() -> Iterator[None]:
     changed: list[tuple[Any, str, Any]] = [
         *((library, name, nothing) for name in ("_optimize_functions", "_optimize_final_module", "_finalize_specific")),
         (library, "get_pointer_to_function", address),
+        (codegen.JITCPUCodegen, "_add_module", nothing),
         (cpu.CPUContext, "get_executable", lambda *_: [].append),  # numba needs a built-in function, each another
         *((it, "_cache", NullCache()) for it in _made),
         *((it._compiler, "targetoptions", it._compiler.targetoptions | _UNWRAPPED) for it in _made),
