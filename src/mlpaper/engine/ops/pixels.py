@@ -133,7 +133,8 @@ def multiply_images(batch, n, b, start, least, c, scratch):  # type: ignore[no-u
         count = min(IMAGES, len(batch.index) - first)
         gather(batch, first, count, scratch)
         pack_images(batch.table, count, scratch)
-        for j in range(0, n, width):
+        for q in range((n + width - 1) // width):  # as range(0, n, width) numba would raise where that is 0
+            j = q * width
             columns = min(width, n - j)
             y, y_row = address(b, b_at + j), n
             if count > FEW:
@@ -177,7 +178,8 @@ def multiply_pixels(batch, n, b, start, add, alpha, c, scratch):  # type: ignore
         if len(batch.index) > IMAGES:
             gather(batch, first, count, scratch)
         pack_pixels(batch.table, count, scratch)
-        for j in range(0, n, width):
+        for q in range((n + width - 1) // width):
+            j = q * width
             columns = min(width, n - j)
             y, y_row = address(b, b_at + first * n + j), n
             if count > FEW:

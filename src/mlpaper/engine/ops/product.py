@@ -114,7 +114,8 @@ def multiply(m, n, k, a, b, start, alpha, least, c, skip, scratch):  # type: ign
                 counts[t] = list_terms(height, depth, a, corner, a_row, places, t * depth)
             elif packed:
                 copy(depth, height, a, corner, a_step, work, panel + i * depth, ROWS)
-        for j in range(0, n, width):
+        for q in range((n + width - 1) // width):  # as range(0, n, width) numba would raise where that is 0
+            j = q * width
             columns = min(width, n - j)
             if b_step != 1:
                 transpose(columns, depth, b, b_at + p + j * b_step, b_step, work, 0, width)
