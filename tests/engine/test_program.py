@@ -175,13 +175,13 @@ def test_terms_of_zeros_are_left_out_without_a_trace(m: int, n: int, k: int, dty
     for value in (None, np.nan):
         if value is not None:
             a[m // 2, k // 2 :] = value
-        for operands in _ways(a, b):
+        for number, operands in enumerate(_ways(a, b)):
             scratch.places[:] = -1
             some, every = np.full((2, m * n), np.nan, dtype)
             multiply(m, n, k, *operands, (start, 0, 0), dtype(1), none, (some, 0, n), True, scratch)
             multiply(m, n, k, *operands, (start, 0, 0), dtype(1), none, (every, 0, n), False, scratch)
             np.testing.assert_array_equal(some, every)
-            if k and value is None:
+            if k and value is None and number < 2:  # A is not transposed
                 rows = min(ROWS, m)
                 last = a[:rows, (k - 1) // DEPTH * DEPTH :]
                 terms = np.flatnonzero(last.any(axis=0))

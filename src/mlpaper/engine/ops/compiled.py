@@ -1,7 +1,7 @@
-"""How compiled code is made: by numba, kept in the folder of `native`.
+"""How numba compiles the engine's loops, and where it caches them: in the folder of `native`.
 
-numba's own cache looks at one source file at a time, so a change in a function that others have taken in would go
-unseen; the folder's name knows all sources. numba writes its files whole or not at all, so many jobs may start at once.
+numba's own cache checks one source file at a time, so changes in inlined functions would be missed; the folder's name
+holds a digest of all sources. numba writes a file whole or not at all, so many jobs may start at once.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ _settings: Any = numba.config
 _settings.CPU_NAME, _settings.CPU_FEATURES = processor.target()
 
 intrinsic: Any = extending.intrinsic
-"""A function of compiled code that is written in LLVM's terms."""
+"""A function for compiled code that emits LLVM instructions."""
 
 
 class Locator:
-    """Tells numba where the compiled code of a function lies, in the terms that numba asks in."""
+    """Tells numba where to cache a function; numba prescribes the methods."""
 
     def __init__(self, line: int) -> None:
         self.line = line
 
     @classmethod
     def from_function(cls, function: Callable[..., Any], source: str) -> Locator:
-        """The place for a function."""
+        """The locator of a function."""
         return cls(function.__code__.co_firstlineno)
 
     def ensure_cache_path(self) -> None:
-        """Make the folder, should it have gone since."""
+        """Create the folder if it is missing."""
         native.folder().mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def get_cache_path(self) -> str:
@@ -46,21 +46,21 @@ class Locator:
         return str(native.folder())
 
     def get_source_stamp(self) -> str:
-        """What changes with the sources: the folder's name says it all."""
+        """The folder's name, which changes with the sources."""
         return native.folder().name
 
     def get_disambiguator(self) -> str:
-        """What tells functions of one name apart."""
+        """The line, which tells functions of one name apart."""
         return str(self.line)
 
 
 OPTIONS: dict[str, Any] = {"nogil": True, "_nrt": False, "error_model": "numpy", "fastmath": {"contract"}}
-"""Without the global lock; nothing is allocated, so nothing is counted (-12 % of the time to compile the loop);
-a division by zero is an infinity; a product and a sum may be rounded once."""
+"""Release the global lock. Count no references, since nothing is allocated (saves 12 % of compile time). Division by
+zero gives an infinity. A product and a sum may be fused."""
 _UNWRAPPED = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-"""Without the wrappers that Python or C would call."""
+"""Omit the wrappers for callers in Python and C."""
 _made: list[Any] = []
-"""All functions that numba has been given here."""
+"""All functions declared below."""
 
 
 def _njit(function: Callable[..., Any], **options: Any) -> Any:
@@ -69,12 +69,12 @@ def _njit(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def part(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` for use in compiled code only: it becomes part of its callers, and is not cached by itself."""
+    """`function` for compiled callers only. It is compiled into each of them and not cached by itself."""
     return _njit(function, **OPTIONS, **_UNWRAPPED)  # type: ignore[no-any-return]
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`part` that numba inlines before it infers types. For small functions only: numba copies both sides each time."""
+    """`part` that numba inlines before type inference. For tiny functions only: numba deep-copies it each time."""
     return _njit(function, inline="always", **OPTIONS)  # type: ignore[no-any-return]
 
 
@@ -90,10 +90,10 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Whole:
-    """A function of C as `native.machine_code` takes it: LLVM's text of it and all it calls, not optimised.
+    """A C function for `native.machine_code`: the unoptimised LLVM code of the function and everything it calls.
 
-    numba optimises every function by itself, with all that it calls, and makes machine code of it that nobody calls.
-    Without that the loop compiles in 8 s of processor time in place of 21 s (Zen 5).
+    numba would optimise each function together with its callees and emit machine code for each, which nobody uses.
+    To optimise only the whole brings the loop's compile time from 21 s to 8 s of processor time (Zen 5).
     """
 
     def __init__(self, signature: Any, function: Callable[..., Any]) -> None:
@@ -108,7 +108,7 @@ class Whole:
 
     @cached_property
     def function(self) -> Any:
-        """The function as numba compiles it."""
+        """The function, compiled by numba as usual."""
         return self._compile()
 
     @property
@@ -119,10 +119,13 @@ class Whole:
 
 @contextmanager
 def _text_only() -> Iterator[None]:
-    """Have numba make LLVM's text only. What was made here so far is made anew when it is next called."""
+    """Make numba stop at unoptimised LLVM code. Functions declared here are compiled again on their next call.
+
+    This replaces methods of numba, which has no setting for it.
+    """
 
     def address(library: Any, name: str) -> int:
-        library._ensure_finalized()
+        library._ensure_finalized()  # links the callees
         return 0
 
     def nothing(*_: Any) -> None:
@@ -133,13 +136,13 @@ def _text_only() -> Iterator[None]:
         *((library, name, nothing) for name in ("_optimize_functions", "_optimize_final_module", "_finalize_specific")),
         (library, "get_pointer_to_function", address),
         (codegen.JITCPUCodegen, "_add_module", nothing),
-        (cpu.CPUContext, "get_executable", lambda *_: [].append),  # numba needs a built-in function, each another
+        (cpu.CPUContext, "get_executable", lambda *_: [].append),  # any built-in function, each time a new one
         *((it, "_cache", NullCache()) for it in _made),
         *((it._compiler, "targetoptions", it._compiler.targetoptions | _UNWRAPPED) for it in _made),
     ]
     before = [(where, name, getattr(where, name)) for where, name, _ in changed]
     collected = gc.isenabled()
-    gc.disable()  # what the compiler makes stays alive: to scan it for garbage takes an eighth of the time
+    gc.disable()  # the compiler's objects are long-lived; scanning them takes an eighth of the time
     for place in changed:
         setattr(*place)
     try:

@@ -1,7 +1,7 @@
-"""Numbers below the smallest normal one count as 0 in compiled loops.
+"""Flush denormal numbers to 0 in compiled loops.
 
-Adam's averages of a weight that gets no more gradient shrink towards 0 and come to rest at denormal numbers, with
-which processors are a hundred times slower. Where this is not an x86 processor nothing is changed.
+Adam's moments of a weight without gradient decay until they are denormal, and processors compute with denormal numbers
+a hundred times slower. Only on x86; elsewhere nothing changes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mlpaper.engine.ops.compiled import intrinsic
 
 _X86 = platform.machine().lower() in ("x86_64", "amd64")
 FLUSH = 0x8040
-"""Bits of the control register: results (0x8000) and operands (0x0040) that are denormal are 0."""
+"""Bits of the control register MXCSR: flush denormal results (0x8000) and operands (0x0040)."""
 
 
 def _call(builder, name, place):  # type: ignore[no-untyped-def]
@@ -27,7 +27,7 @@ def _call(builder, name, place):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def flush_denormals(context):  # type: ignore[no-untyped-def]
-    """Begin to flush; returns the state before, for `restore`."""
+    """Start to flush; returns the previous state, for `restore`."""
 
     def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
         if not _X86:
@@ -44,7 +44,7 @@ def flush_denormals(context):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def restore(context, before):  # type: ignore[no-untyped-def]
-    """Put the state back that `flush_denormals` returned."""
+    """Restore the state that `flush_denormals` returned."""
 
     def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
         if _X86:

@@ -1,6 +1,6 @@
-"""Memory as compiled loops see it: addresses, words, and arrays and elements at places that are known to be in range.
+"""Memory access for compiled loops: addresses, words, elements and views, without bounds checks.
 
-Nothing here is checked, so nothing is raised.
+Nothing is checked, so nothing is raised.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlpaper.engine.ops.interface import ELEMENTS, Memory, element_type
 
 _I64 = ir.IntType(64)
 carray: Any = get_cfarray_intrinsic("C", None)
-"""An array of a shape from the pointer to its first element: `numba.carray` without a function around it."""
+"""The array of a shape at a pointer: `numba.carray` without the function around it."""
 
 
 def float_type(element: types.Float) -> ir.Type:
@@ -29,13 +29,13 @@ def float_type(element: types.Float) -> ir.Type:
 
 
 def place_of(context, builder, kind, array, index):  # type: ignore[no-untyped-def]
-    """Pointer to element `index` of a flat array of a numba type, in LLVM's terms."""
+    """LLVM pointer to element `index` of a flat array of a numba type."""
     return builder.gep(context.make_array(kind)(context, builder, array).data, [index])
 
 
 @intrinsic
 def word(context, place):  # type: ignore[no-untyped-def]
-    """The eight bytes at an address, the first of them lowest."""
+    """The eight bytes at an address; the first is the lowest."""
 
     def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
         value = builder.load(builder.inttoptr(values[0], _I64.as_pointer()))
@@ -46,7 +46,7 @@ def word(context, place):  # type: ignore[no-untyped-def]
 
 
 def emit_fetch(builder, pointer):  # type: ignore[no-untyped-def]
-    """Begin to bring what is at an address near, in LLVM's terms. Any address will do."""
+    """Emit a prefetch of the cache line at a pointer. Any address is allowed."""
     byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
@@ -55,7 +55,7 @@ def emit_fetch(builder, pointer):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def fetch(context, place):  # type: ignore[no-untyped-def]
-    """Begin to bring what is at an address near."""
+    """Prefetch the cache line at an address."""
 
     def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
         emit_fetch(builder, builder.inttoptr(values[0], ir.IntType(8).as_pointer()))
@@ -66,7 +66,7 @@ def fetch(context, place):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def address(context, array, index):  # type: ignore[no-untyped-def]
-    """Where element `index` of a flat array lies in memory, as `tile` and `blas.gemm` want it."""
+    """Address of element `index` of a flat array."""
 
     def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
         return builder.ptrtoint(place_of(context, builder, signature.args[0], *values), _I64)
@@ -76,7 +76,7 @@ def address(context, array, index):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def take(context, array, index):  # type: ignore[no-untyped-def]
-    """``array[index]`` for an index that is known not to be negative: a negative one would count from the end."""
+    """``array[index]`` for an index that is not negative; numba would check the sign."""
 
     def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
         return builder.load(place_of(context, builder, signature.args[0], *values))

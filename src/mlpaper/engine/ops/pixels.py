@@ -1,10 +1,9 @@
-"""Products with stored images, which skip what is background.
+"""Products with stored images, which skip the background.
 
-Pixels are mostly background: of EMNIST's two thirds, of MNIST's four fifths are 0. A tile of `ROWS` images leaves out
-the pixels that are background in all of them, and a tile of `ROWS` pixels the images in which all of them are. The
-bytes are turned into numbers on the way, and no batch of inputs is ever written to memory. Where the background stands
-for another value t than 0 (standardised inputs), the products are taken with ``x - t``, and t enters through the sums
-of the columns.
+Most pixels are background: two thirds of EMNIST's and four fifths of MNIST's are 0. A tile of `ROWS` images skips the
+pixels that are background in all of them; a tile of `ROWS` pixels skips the images in which all of them are background.
+Bytes are converted to numbers on the way; no batch of inputs is written to memory. If the background has another value
+t than 0 (standardised inputs), the products use ``x - t``, and t enters through the sums of the columns.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from mlpaper.engine.ops.terms import copy, list_bytes
 from mlpaper.engine.ops.tiling import IMAGES, ROWS
 
 FOUR = np.uint64(0xFFFFFFFF)
-"""The first `ROWS` bytes of a `word`."""
+"""Mask of the first `ROWS` bytes of a `word`."""
 AHEAD, LINE = 4, 64
-"""Images between the one that is gathered and the one that is asked for, and bytes that come at a time."""
+"""Prefetch distance of `gather` in images, and bytes of a cache line."""
 
 
 class Batch(NamedTuple):
-    """Stored images and which of them are meant."""
+    """A batch of stored images."""
 
     images: Array
     """All of them, uint8 (M, D)."""
@@ -39,13 +38,13 @@ class Batch(NamedTuple):
 
 @part
 def _byte(eight, number):  # type: ignore[no-untyped-def]
-    """One of the bytes of a `word`."""
+    """Byte `number` of a `word`."""
     return np.int64((eight >> np.uint64(8 * number)) & np.uint64(255))
 
 
 @part
 def gather(batch, first, count, scratch):  # type: ignore[no-untyped-def]
-    """Copy a block of images to where they lie together: those of a batch are spread over all of memory."""
+    """Copy a block of images to a contiguous buffer: those of a batch are spread over memory."""
     images, index, _ = batch
     size, last, base = images.shape[1], len(index) - 1, images.ctypes.data
     for i in range(count):
@@ -59,11 +58,11 @@ def gather(batch, first, count, scratch):  # type: ignore[no-untyped-def]
 
 @part
 def pack_images(table, count, scratch):  # type: ignore[no-untyped-def]
-    """Tiles of `ROWS` images for `multiply_images`: for each, the pixels in which any of them is not background.
+    """Tiles of `ROWS` images for `multiply_images`: the pixels of each in which an image is not background.
 
-    Of the images that were gathered, `packed` receives ``table[pixel]`` for (tile, place, image), `places` the numbers
-    of the pixels, `counts` how many. A tile with fewer images repeats its last one, which makes no pixel more, and
-    whose sums nobody asks for.
+    For the gathered images, `packed` receives ``table[pixel]`` as (tile, term, image), `places` the numbers of the
+    pixels, `counts` their number. A tile with fewer images repeats the last one, which adds no pixel, and its sums are
+    ignored.
     """
     images, packed, places, counts = scratch.images, scratch.packed, scratch.places, scratch.counts
     size, base = images.shape[1], images.ctypes.data
@@ -91,13 +90,13 @@ def pack_images(table, count, scratch):  # type: ignore[no-untyped-def]
 
 @part
 def pack_pixels(table, count, scratch):  # type: ignore[no-untyped-def]
-    """Tiles of `ROWS` pixels for `multiply_pixels`: for each, the images in which any of them is not background."""
+    """Tiles of `ROWS` pixels for `multiply_pixels`: the images of each in which a pixel is not background."""
     images, packed, places, counts = scratch.images, scratch.packed, scratch.places, scratch.counts
     size, base = images.shape[1], images.ctypes.data
     for t in range((size + ROWS - 1) // ROWS):
         at, begin = t * ROWS, t * count
         found = begin
-        if at + 8 <= size:  # a word is longer than a tile, and must not reach beyond the image
+        if at + 8 <= size:  # a word is longer than a tile and must not read beyond the image
             for i in range(count):
                 put(places, found, i)
                 found += (word(base + i * size + at) & FOUR) != 0
@@ -122,7 +121,7 @@ def pack_pixels(table, count, scratch):  # type: ignore[no-untyped-def]
 def multiply_images(batch, n, b, start, least, c, scratch):  # type: ignore[no-untyped-def]
     """``C = max(least, S + X B)`` with X the images as numbers, (N, D); B (D, n), C (N, n), S one row (n,).
 
-    `b`, `start` and `c` are an array and the place of the first element.
+    `b`, `start` and `c` are an array and the index of the first element.
     """
     b, b_at = b
     start, start_at = start
@@ -133,7 +132,8 @@ def multiply_images(batch, n, b, start, least, c, scratch):  # type: ignore[no-u
         count = min(IMAGES, len(batch.index) - first)
         gather(batch, first, count, scratch)
         pack_images(batch.table, count, scratch)
-        for j in range(0, n, width):
+        for q in range((n + width - 1) // width):  # numba would raise if the step of a range were 0
+            j = q * width
             columns = min(width, n - j)
             y, y_row = address(b, b_at + j), n
             if count > FEW:
@@ -149,7 +149,7 @@ def multiply_images(batch, n, b, start, least, c, scratch):  # type: ignore[no-u
 
 @part
 def _add_outer(batch, n, b, b_at, alpha, c, c_at, scratch):  # type: ignore[no-untyped-def]
-    """`multiply_pixels` of one image: only the rows of C whose pixel is not background are touched."""
+    """`multiply_pixels` of one image: touches only the rows of C whose pixel is not background."""
     pack_images(batch.table, 1, scratch)
     for q in range(scratch.counts[0]):
         factor, begin = alpha * scratch.packed[q * ROWS], c_at + scratch.places[q] * n
@@ -161,7 +161,7 @@ def _add_outer(batch, n, b, b_at, alpha, c, c_at, scratch):  # type: ignore[no-u
 def multiply_pixels(batch, n, b, start, add, alpha, c, scratch):  # type: ignore[no-untyped-def]
     """``C = S + alpha X^T B`` with B (N, n), C (D, n) and S one row (n,); where `add`, ``C <- C + alpha X^T B``.
 
-    It follows `multiply_images` of the same batch: if that was one block, its images are where that gathered them.
+    Call it after `multiply_images` of the same batch: if that was one block, its gathered images are used again.
     """
     b, b_at = b
     start, start_at = start
@@ -177,7 +177,8 @@ def multiply_pixels(batch, n, b, start, add, alpha, c, scratch):  # type: ignore
         if len(batch.index) > IMAGES:
             gather(batch, first, count, scratch)
         pack_pixels(batch.table, count, scratch)
-        for j in range(0, n, width):
+        for q in range((n + width - 1) // width):
+            j = q * width
             columns = min(width, n - j)
             y, y_row = address(b, b_at + first * n + j), n
             if count > FEW:

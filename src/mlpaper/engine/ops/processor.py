@@ -1,7 +1,7 @@
-"""The processor that compiled code is made for: this one, or this one restricted to fewer instructions.
+"""The target of compiled code: this processor, or this processor with fewer instructions.
 
-``MLPAPER_ISA`` names the largest instruction set that may be used: ``generic`` (what every processor of this
-architecture has), ``avx2`` or ``avx512``. Benchmarks and tests set it; results do not depend on it.
+``MLPAPER_ISA`` names the largest instruction set to use: ``generic`` (the baseline of the architecture), ``avx2`` or
+``avx512``. Benchmarks and tests set it. ``avx2`` and ``avx512`` give the same results, bit for bit.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from mlpaper.errors import ConfigurationError, nearest
 
 VARIABLE = "MLPAPER_ISA"
 NEEDED = {"generic": "", "avx2": "fma", "avx512": "avx512f"}
-"""What the processor must have for an instruction set."""
+"""The feature that an instruction set requires."""
 WITHOUT = {"avx2": ("avx512", "avx10"), "avx512": ("none",)}
-"""Prefixes of the features that are switched off."""
+"""Prefixes of the features to switch off."""
 
 
 @cache
 def target() -> tuple[str, str]:
-    """Name and features of the processor, as LLVM takes them.
+    """Name and features of the target, for LLVM.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Matrix products on flat arrays, from `tile`s.
+"""Matrix products on flat arrays, made of `tile`s.
 
-A term whose factor is 0 adds nothing. After ReLU half of all numbers and more are 0, and so are the gradients before
-it; a tile of `ROWS` rows may leave out the terms whose factor is 0 in all of them. That changes no sum.
+A term with a factor 0 adds nothing. After ReLU half of the numbers are 0, and so are the gradients before it. A tile of
+`ROWS` rows may skip the terms whose factors in A are all 0. That changes no bit of a sum.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from mlpaper.engine.ops.tile import tile
 from mlpaper.engine.ops.tiling import DEPTH, ROWS, VECTOR_BYTES, VECTORS
 
 FEW = 24
-"""Rows for which it does not pay to copy B."""
+"""Rows of A up to which copying B does not pay."""
 BLOCK = 16
 """Rows and columns of a block in `transpose`."""
 LARGE = 1 << 18
-"""Elements of C from which it pays to copy a transposed A. Below, the copy costs up to half of the product."""
+"""Elements of C above which copying a transposed A pays. Below, not copying saves 2 to 35 % of the product."""
 ONE, NONE, STRIDE = np.int64(1), np.int64(0), np.int64(ROWS)
-"""Steps of matrices. As plain numbers in the text, numba would compile every function anew for each."""
+"""Steps of matrices. numba would compile a function again for each literal number."""
 IDENTITY = np.arange(DEPTH, dtype=np.int32)
 
 
 class Scratch(NamedTuple):
-    """Space for products; `program` reckons how much."""
+    """Buffers of products; `program` allocates them."""
 
     work: Array
-    """Parts of the operands, aligned to a vector."""
+    """Panels of the operands, aligned to a vector."""
     images: Array
     """A block of images, see `pixels.gather`."""
     packed: Array
     """Pixels that are not background, see `pixels.pack_images`."""
     places: Array
-    """The terms of every tile, int32."""
+    """The terms of each tile, int32."""
     counts: Array
-    """How many they are, int64."""
+    """The number of terms of each tile, int64."""
 
 
 @part
 def columns_of_panel(n, itemsize):  # type: ignore[no-untyped-def]
-    """Columns of a panel of B (k, n): the panels are equally wide, as far as whole vectors go."""
+    """Columns of a panel of B (k, n): panels of equal numbers of vectors, as far as possible."""
     lanes = VECTOR_BYTES // itemsize
     vectors = max((n + lanes - 1) // lanes, 1)
     panels = (vectors + VECTORS - 1) // VECTORS
@@ -54,7 +54,7 @@ def columns_of_panel(n, itemsize):  # type: ignore[no-untyped-def]
 
 @part
 def transpose(rows, columns, a, a_at, a_row, c, c_at, c_row):  # type: ignore[no-untyped-def]
-    """``C[j, i] = A[i, j]``, in blocks that fit the first-level cache."""
+    """``C[j, i] = A[i, j]``, in blocks that fit the L1 cache."""
     for i0 in range(0, rows, BLOCK):
         height = min(BLOCK, rows - i0)
         for j0 in range(0, columns, BLOCK):
@@ -68,7 +68,7 @@ def transpose(rows, columns, a, a_at, a_row, c, c_at, c_row):  # type: ignore[no
 def tiles(  # type: ignore[no-untyped-def]
     rows, packed, count, a, a_step, index, b, b_row, start, start_row, alpha, least, c, c_row, columns, size
 ):
-    """`tile` for any number of rows up to `ROWS`; `size` is that of an element in bytes."""
+    """`tile` for any number of rows up to `ROWS`; `size` is the bytes of an element."""
     while rows > 0:
         height = ROWS if rows >= ROWS else 1
         tile(height, packed, count, a, a_step, index, b, b_row, start, start_row, alpha, least, c, c_row, columns)
@@ -85,13 +85,13 @@ def multiply(m, n, k, a, b, start, alpha, least, c, skip, scratch):  # type: ign
     Parameters
     ----------
     a, b
-        An array, the place of the first element, the step from row to row and that from column to column, one of which
-        is 1: a transposed matrix is one whose row step is 1.
+        An array, the index of the first element, the row step and the column step. One of the steps is 1; a transposed
+        matrix has row step 1.
     start, c
-        S and C: an array, the place of the first element, and the step from row to row.
+        S and C: an array, the index of the first element, and the row step.
     skip
-        Whether a tile leaves out the terms whose factors in A are all 0. That pays if there are many, and not if A is
-        transposed and n small, since A is then copied for it.
+        Whether a tile skips the terms whose factors in A are all 0. That pays if there are many. For a
+        transposed A no terms are skipped: few images leave `ROWS` neighbouring units at 0 (3 % in M1g).
     scratch
         `Scratch`.
     """
@@ -114,7 +114,8 @@ def multiply(m, n, k, a, b, start, alpha, least, c, skip, scratch):  # type: ign
                 counts[t] = list_terms(height, depth, a, corner, a_row, places, t * depth)
             elif packed:
                 copy(depth, height, a, corner, a_step, work, panel + i * depth, ROWS)
-        for j in range(0, n, width):
+        for q in range((n + width - 1) // width):  # numba would raise if the step of a range were 0
+            j = q * width
             columns = min(width, n - j)
             if b_step != 1:
                 transpose(columns, depth, b, b_at + p + j * b_step, b_step, work, 0, width)

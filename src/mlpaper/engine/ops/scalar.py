@@ -1,8 +1,7 @@
-"""Functions of one number for compiled loops: without branches and calls, so that LLVM makes vector code of them.
+"""Functions of one number for compiled loops, without branches and calls, so that LLVM can vectorise them.
 
-In single precision they are polynomials and quotients of polynomials, exact to a few units in the last place, as
-Cephes (Moshier) and Eigen have them; in double precision, which only proofs use, they are those of the C library.
-NaN stays NaN.
+In single precision they are polynomials or rational functions, accurate to a few units in the last place, as in Cephes
+(Moshier) and Eigen. In double precision, which only tests use, they are those of the C library. NaN stays NaN.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ _ERF_UNDER = tuple(
 
 
 def exp(x: Any) -> Any:
-    """e^x; beyond what single precision holds, the nearest it holds."""
+    """e^x, clamped to the range of single precision."""
     raise NotImplementedError("only in compiled code")
 
 

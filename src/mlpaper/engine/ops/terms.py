@@ -1,4 +1,4 @@
-"""Which terms of a matrix product there are, and copies of its operands in the order in which `tile` reads them."""
+"""The terms of a matrix product that are not 0, and copies of operands in the order in which `tile` reads them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from mlpaper.engine.ops.tiling import EIGHT
 from mlpaper.engine.ops.vectors import I8, I32, I64, Vectors, splat
 
 AHEAD = 16
-"""Rows between the one that is copied and the one that is asked for: in a wide matrix each lies in a page of its own,
-and no processor guesses the next."""
+"""Prefetch distance of `copy`, in rows. Processors do not prefetch across pages, as wide rows need."""
 
 
 def _numbers_of_bits(module: ir.Module) -> ir.GlobalVariable:
-    """For every set of eight bits the numbers of those that are set; what follows them is of no meaning."""
+    """For every byte, the numbers of the bits that are set; the rest is padding."""
     name = "mlpaper.numbers_of_bits"
     if name in module.globals:
         return module.globals[name]
@@ -32,7 +31,7 @@ def _numbers_of_bits(module: ir.Module) -> ir.GlobalVariable:
 
 
 def _list_bits(builder: ir.IRBuilder, bits: ir.Value, base: ir.Value, index: ir.Value) -> ir.Value:
-    """Write `base` and the number of each bit that is set, of eight, to `index`; how many."""
+    """Write `base` plus the number of each set bit, of eight, to `index`; returns how many."""
     bytes_, numbers = ir.VectorType(I8, EIGHT), ir.VectorType(I32, EIGHT)
     row = builder.gep(_numbers_of_bits(builder.module), [I64(0), builder.zext(bits, I64), I64(0)])
     offsets = builder.load(builder.bitcast(row, bytes_.as_pointer()))
@@ -44,9 +43,9 @@ def _list_bits(builder: ir.IRBuilder, bits: ir.Value, base: ir.Value, index: ir.
 
 @intrinsic
 def list_bytes(context, word, base, index, at):  # type: ignore[no-untyped-def]
-    """Write `base` and the number of each byte of a `memory.word` that is not 0 to ``index[at:]``; how many.
+    """Write `base` plus the number of each byte of a `memory.word` that is not 0 to ``index[at:]``; returns how many.
 
-    `EIGHT` elements are written in any case.
+    Always writes `EIGHT` elements.
     """
 
     def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
@@ -63,9 +62,9 @@ def list_bytes(context, word, base, index, at):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def list_terms(context, rows, count, a, a_at, a_row, index, at):  # type: ignore[no-untyped-def]
-    """Write the columns of A (rows, count) that are not all 0 to ``index[at:]``; how many.
+    """Write the numbers of the columns of A (rows, count) that are not all 0 to ``index[at:]``; returns how many.
 
-    A[i, k] is ``a[a_at + i a_row + k]``. Up to `EIGHT` elements more are written.
+    A[i, k] is ``a[a_at + i a_row + k]``. Writes up to `EIGHT` elements more.
     """
 
     def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
@@ -95,7 +94,10 @@ def list_terms(context, rows, count, a, a_at, a_row, index, at):  # type: ignore
 
 @intrinsic
 def copy(context, rows, columns, a, a_at, a_row, c, c_at, c_row):  # type: ignore[no-untyped-def]
-    """``C[i, j] = A[i, j]``, `rows` x `columns`, of flat arrays; A[i, j] is ``a[a_at + i a_row + j]``."""
+    """``C[i, j] = A[i, j]``, `rows` x `columns`, of flat arrays; A[i, j] is ``a[a_at + i a_row + j]``.
+
+    Writes whole vectors, row after row: the end of a row overwrites the begin of the next, and C needs a vector more.
+    """
 
     def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
         rows, columns, a, a_at, a_row, c, c_at, c_row = values

@@ -1,11 +1,11 @@
 """The innermost loop of every matrix product: one tile of the result, held in vector registers.
 
-A tile has up to `ROWS` rows and up to `VECTORS` vectors of columns. In each turn of the loop one row of B is loaded
-and multiplied by one number from every row of A; nothing is stored before the end. numba has no type for vectors, so
-this is written in LLVM's own terms, sized for the processor it runs on.
+A tile has up to `ROWS` rows and up to `VECTORS` vectors of columns. Each iteration loads one row of B and multiplies
+it by one number from each row of A. Nothing is stored before the end. numba has no type for vectors, so this module
+emits LLVM instructions, sized for the processor.
 
-Every element is one chain of additions in the order of k, whatever the shape of the tile. So results depend neither
-on the size of a batch nor on whether terms with a factor 0 were left out.
+Every element is one chain of additions in the order of k, whatever the shape of the tile. So the results depend neither
+on the vector width, nor on the batch size, nor on whether terms with a factor 0 were skipped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mlpaper.engine.ops.tiling import ROWS, VECTOR_BYTES, VECTORS
 from mlpaper.engine.ops.vectors import I32, I64, Vectors
 
 HEIGHTS = (1, ROWS)
-"""Numbers of rows that there are tiles for."""
+"""Numbers of rows for which there are tiles."""
 
 
 def _tile_function(module: ir.Module, element: types.Float, rows: int, vectors: int, packed: bool) -> ir.Function:

@@ -1,4 +1,4 @@
-"""Vectors of the processor, in LLVM's terms, for the loops that numba has no words for."""
+"""Vector instructions for `intrinsic`s: numba has no type for vectors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlpaper.engine.ops.memory import float_type
 from mlpaper.engine.ops.tiling import MASKED_STORES, VECTOR_BYTES
 
 BIT, I8, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
-_CONTRACT = ("contract",)  # multiply and add with one rounding, where the processor can
+_CONTRACT = ("contract",)  # fused multiply-add, where the processor has it
 
 
 def splat(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
@@ -21,7 +21,7 @@ def splat(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
 
 
 class Vectors:
-    """LLVM code for vectors of one type of element."""
+    """Emits vector instructions for one type of element."""
 
     def __init__(self, builder: ir.IRBuilder, element: types.Float) -> None:
         self.builder, self.bytes = builder, element.bitwidth // 8
@@ -42,17 +42,17 @@ class Vectors:
         return self.builder.icmp_signed("<", numbers, self.splat(count))
 
     def bits_of(self, value: ir.Value) -> ir.Value:
-        """A vector's bits without those of the signs, so that they are 0 where the number is."""
+        """A vector's bits without the sign bits: 0 exactly where the number is 0."""
         whole = self.builder.bitcast(value, self.bits)
         return self.builder.shl(whole, ir.Constant(self.bits, [1] * self.lanes))
 
     def some(self, bits: ir.Value) -> ir.Value:
-        """An integer with a bit for every lane: whether it is not 0 there."""
+        """An integer with one bit per lane, set where the lane is not 0."""
         there = self.builder.icmp_unsigned("!=", bits, ir.Constant(self.bits, [0] * self.lanes))
         return self.builder.bitcast(there, ir.IntType(self.lanes))
 
     def at(self, array: ir.Value, index: ir.Value) -> ir.Value:
-        """The place of element `index`."""
+        """Pointer to element `index`."""
         return self.builder.gep(array, [index])
 
     def load(self, pointer: ir.Value, mask: ir.Value | None) -> ir.Value:
@@ -71,7 +71,7 @@ class Vectors:
         self.builder.store(value, self.builder.bitcast(pointer, value.type.as_pointer())).align = self.bytes
 
     def store_first(self, value: ir.Value, pointer: ir.Value, count: ir.Value) -> None:
-        """The first `count` lanes of a vector to memory, at least one and not all."""
+        """The first `count` lanes of a vector to memory: at least one, not all."""
         if MASKED_STORES:
             place = self.builder.bitcast(pointer, self.type.as_pointer())
             mask = self.first(count)
@@ -91,7 +91,7 @@ class Vectors:
             width //= 2
 
     def lanes_of(self, value: ir.Value, begin: int, count: int) -> ir.Value:
-        """Some lanes of a vector that follow each other."""
+        """`count` lanes from lane `begin` on."""
         chosen = ir.Constant(ir.VectorType(I32, count), list(range(begin, begin + count)))
         return self.builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), chosen)
 
