@@ -151,8 +151,9 @@ def train(
     device: str,
 ) -> None:
     """Train one run."""
+    from mlpaper import devices
     from mlpaper.digest import RULES, digest
-    from mlpaper.engine import backend, devices
+    from mlpaper.engine import backend
     from mlpaper.engine.train_job import train_run
     from mlpaper.job_files import read
     from mlpaper.spec import RunSpec
@@ -191,7 +192,8 @@ def confusion(run: Path, pool: Path) -> None:
 @DEVICE
 def robustness(run: Path, pool: Path, split: Path, sigmas: str, noise_seeds: int, device: str) -> None:
     """Score a run on test images with Gaussian noise."""
-    from mlpaper.engine import backend, devices
+    from mlpaper import devices
+    from mlpaper.engine import backend
     from mlpaper.evaluate.measure import robustness_of_run
 
     with devices.leased(device) as chosen:
@@ -216,7 +218,8 @@ def gradients(run: Path, pool: Path, split: Path) -> None:
 @DEVICE
 def placements(spec_file: Path, pool: Path, split_file: Path, output: Path, device: str) -> None:
     """Measure time and device memory with images resident on a GPU and streamed to it."""
-    from mlpaper.engine import backend, devices
+    from mlpaper import devices
+    from mlpaper.engine import backend
     from mlpaper.evaluate.placements import placements_of_run
     from mlpaper.job_files import read
     from mlpaper.spec import RunSpec

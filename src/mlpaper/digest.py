@@ -15,7 +15,7 @@ from pathlib import Path
 
 PACKAGE = "mlpaper"
 NEUTRAL = frozenset(
-    f"{PACKAGE}.{name}" for name in ("data.sources", "engine.devices", "errors", "files", "job_files", "machine")
+    f"{PACKAGE}.{name}" for name in ("data.sources", "devices", "errors", "files", "job_files", "machine")
 )
 """Modules that decide no result: messages, how files are written, what is recorded of the machine, which of several
 devices works, and addresses. What of the registry matters to a pool is a parameter of its own

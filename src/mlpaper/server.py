@@ -36,7 +36,7 @@ PRELOADED = {
     "runs": (
         "mlpaper.job_files",
         "mlpaper.engine.train_job",
-        "mlpaper.engine.devices",
+        "mlpaper.devices",
         "mlpaper.engine.ops.cpu",
         "mlpaper.evaluate.measure",
         "mlpaper.evaluate.gradients",

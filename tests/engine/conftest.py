@@ -8,9 +8,9 @@ import pytest
 from emulated_cuda import EmulatedCuda
 from small_runs import CLASSES, make_trainer, spec_of
 
+from mlpaper.devices import why_no_gpu
 from mlpaper.engine import backend
 from mlpaper.engine.cuda import Cuda
-from mlpaper.engine.devices import why_no_gpu
 from mlpaper.engine.train import Trainer
 
 

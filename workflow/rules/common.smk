@@ -17,7 +17,7 @@ from snakemake.utils import min_version
 
 from mlpaper import paths
 from mlpaper.digest import RULES, digest, item_modules
-from mlpaper.engine.devices import visible_devices, why_no_gpu
+from mlpaper.devices import visible_devices, why_no_gpu
 from mlpaper.errors import MlpaperError
 from mlpaper.job_environment import caches, shell_prefix
 from mlpaper.job_files import JobFiles

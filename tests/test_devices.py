@@ -12,13 +12,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from mlpaper.engine import backend, devices
+from mlpaper import devices
+from mlpaper.engine import backend
 from mlpaper.errors import ConfigurationError
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from mlpaper.engine.devices import lease
+from mlpaper.devices import lease
 with lease({name: name for name in sys.argv[2].split(",")}, Path(sys.argv[1]), poll=0.02) as device:
     print(device, flush=True)
     time.sleep(float(sys.argv[3]))
