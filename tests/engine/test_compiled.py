@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import mlpaper
-from mlpaper.engine.ops import native
+from mlpaper.engine.ops import compiled, native
 
 CALL = """
 import ctypes, sys
@@ -134,6 +134,18 @@ def test_such_code_runs_all_the_same_and_is_not_kept(tmp_path: Path, monkeypatch
     with pytest.warns(UserWarning, match="cannot stand by itself"):
         assert native.load("sum", lambda: make, DOUBLE)(21) == 42
     assert not list(tmp_path.glob("*.o"))
+
+
+def test_a_whole_function_is_compiled_by_numba_where_its_code_cannot_stand_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Functions that it calls remain callable from Python."""
+    monkeypatch.setattr(native, "folder", lambda: tmp_path)
+    root = compiled.compiled(lambda x: math.acosh(x))
+    whole = compiled.Whole("double(double)", lambda x: root(x) + 2)
+    with pytest.warns(UserWarning, match="it needs acosh"):
+        assert native.load("root", lambda: whole, DOUBLE)(1.0) == 2.0
+    assert root(1.0) == 0.0
 
 
 @pytest.mark.parametrize("error", [OSError(37, "No locks available"), NotImplementedError()])
