@@ -151,7 +151,7 @@ def train(
     device: str,
 ) -> None:
     """Train one run."""
-    from mlpaper import devices
+    from mlpaper.devices import leased
     from mlpaper.digest import RULES, digest
     from mlpaper.engine import backend
     from mlpaper.engine.train_job import train_run
@@ -160,7 +160,7 @@ def train(
 
     spec = read(spec_file, RunSpec)
     code = code or digest(*RULES["train" if spec.engine == "mlpaper" else "twin"])
-    with devices.leased("cpu" if spec.engine == "torch" else device) as chosen:
+    with leased("cpu" if spec.engine == "torch" else device) as chosen:
         made = backend.select(chosen)
         train_run(spec, pool, split_file, folder, checkpoint, code, made, checkpoint_seconds, placement)
 
@@ -192,11 +192,11 @@ def confusion(run: Path, pool: Path) -> None:
 @DEVICE
 def robustness(run: Path, pool: Path, split: Path, sigmas: str, noise_seeds: int, device: str) -> None:
     """Score a run on test images with Gaussian noise."""
-    from mlpaper import devices
+    from mlpaper.devices import leased
     from mlpaper.engine import backend
     from mlpaper.evaluate.measure import robustness_of_run
 
-    with devices.leased(device) as chosen:
+    with leased(device) as chosen:
         levels = [float(sigma) for sigma in sigmas.split(",")]
         robustness_of_run(run, pool, split, levels, noise_seeds, backend.select(chosen))
 
@@ -218,14 +218,14 @@ def gradients(run: Path, pool: Path, split: Path) -> None:
 @DEVICE
 def placements(spec_file: Path, pool: Path, split_file: Path, output: Path, device: str) -> None:
     """Measure time and device memory with images resident on a GPU and streamed to it."""
-    from mlpaper import devices
+    from mlpaper.devices import leased
     from mlpaper.engine import backend
     from mlpaper.evaluate.placements import placements_of_run
     from mlpaper.job_files import read
     from mlpaper.spec import RunSpec
 
     spec = read(spec_file, RunSpec)
-    with devices.leased(device) as chosen:
+    with leased(device) as chosen:
         placements_of_run(spec, pool, split_file, output, backend.select(chosen))
 
 
