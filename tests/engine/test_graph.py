@@ -43,7 +43,7 @@ def _assert_same_run(trainer: Trainer, readable: Trainer, tolerance: float) -> N
 def test_replayed_updates_do_what_the_layers_do(case: str, cuda: Cuda) -> None:
     """Weights, statistics, optimiser state, history and losses of the steps, in float64."""
     values = CASES[case] | ({"updates": 90} if CASES[case].get("batch_size") == 1 else {})
-    if 1024 in values.get("network", {}).get("hidden", []):
+    if 1100 in values.get("network", {}).get("hidden", []):
         values |= {"updates": 4}  # whose width matters to the compiled loop
     trainer, readable = (
         trainer_on(made, values) for made in (backend.on(cuda, np.float64), backend.select("reference", np.float64))
@@ -62,17 +62,18 @@ def test_a_run_in_single_precision_agrees_with_the_cpu(values: dict, cuda: Cuda)
 
 
 @pytest.mark.parametrize("copies_first", [False, True])
+@pytest.mark.parametrize("augmentation", [{}, {"shift": 1, "rotation": 10}])
 @pytest.mark.parametrize("batch_size", [16, 37, 300])
 def test_streamed_images_are_those_of_the_order(
-    copies_first: bool, batch_size: int, monkeypatch: pytest.MonkeyPatch, emulated: EmulatedCuda
+    copies_first: bool, batch_size: int, augmentation: dict, monkeypatch: pytest.MonkeyPatch, emulated: EmulatedCuda
 ) -> None:
     """Several parts an epoch, whether copies run ahead as far as they may or as late as they can."""
     monkeypatch.setattr(placement, "PART", 80)
     assert isinstance(emulated, EmulatedCuda)
-    runs = []
+    runs, values = [], {"batch_size": batch_size, "epochs": 3, "augmentation": augmentation}
     for place in ("streamed", "resident"):
         cuda = EmulatedCuda(copies_first=copies_first)
-        trainer = trainer_on(backend.on(cuda), {"batch_size": batch_size, "epochs": 3}, place)
+        trainer = trainer_on(backend.on(cuda), values, place)
         trainer.run()
         assert trainer.executor.placement == place
         runs.append(
