@@ -1,7 +1,7 @@
 """One NVIDIA device as the engine sees it: arrays, kernels, matrix products, two streams, graphs, memory.
 
-All calls of CuPy and cuBLAS are here, so that tests can replace them. All work is queued on one stream, `compute`, except
-copies of images, which overlap with it on `copies`.
+All calls of CuPy and cuBLAS are here, so that tests can replace them. All work is queued on one
+stream, `compute`, except copies of images, which overlap with it on `copies`.
 """
 
 from __future__ import annotations
