@@ -134,6 +134,7 @@ def _text_only() -> Iterator[None]:
     library = codegen.JITCodeLibrary
     changed: list[tuple[Any, str, Any]] = [
         *((library, name, nothing) for name in ("_optimize_functions", "_optimize_final_module", "_finalize_specific")),
+        (codegen.JITCPUCodegen, "_add_module", nothing),
         (library, "get_pointer_to_function", address),
         (codegen.JITCPUCodegen, "_add_module", nothing),
         (cpu.CPUContext, "get_executable", lambda *_: [].append),  # any built-in function, each time a new one

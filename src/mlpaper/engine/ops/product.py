@@ -13,7 +13,7 @@ import numpy as np
 from mlpaper.engine.arrays import Array
 from mlpaper.engine.ops.compiled import part
 from mlpaper.engine.ops.memory import address, put, take
-from mlpaper.engine.ops.terms import copy, list_terms
+from mlpaper.engine.ops.terms import copy, copy_terms, list_terms
 from mlpaper.engine.ops.tile import tile
 from mlpaper.engine.ops.tiling import DEPTH, ROWS, VECTOR_BYTES, VECTORS
 
@@ -91,7 +91,7 @@ def multiply(m, n, k, a, b, start, alpha, least, c, skip, scratch):  # type: ign
         S and C: an array, the index of the first element, and the row step.
     skip
         Whether a tile skips the terms whose factors in A are all 0. That pays if there are many. For a
-        transposed A no terms are skipped: few images leave `ROWS` neighbouring units at 0 (3 % in M1g).
+        transposed A that is not copied no terms are skipped: 3 % of M1g, but 60 % of layers of 4192 units.
     scratch
         `Scratch`.
     """
@@ -102,7 +102,8 @@ def multiply(m, n, k, a, b, start, alpha, least, c, skip, scratch):  # type: ign
     work, places, counts = scratch.work, scratch.places, scratch.counts
     width, size = columns_of_panel(n, c.itemsize), c.itemsize
     panel = DEPTH * width
-    skip, packed = skip and a_step == 1, a_step != 1 and m * n > LARGE
+    packed = a_step != 1 and m * n > LARGE
+    skip = skip and (packed or a_step == 1)
     direct = b_step == 1 and (m <= FEW or (n <= width and n * size % VECTOR_BYTES == 0))
     for p in range(0, max(k, 1), DEPTH):
         depth = min(DEPTH, k - p)
@@ -110,7 +111,9 @@ def multiply(m, n, k, a, b, start, alpha, least, c, skip, scratch):  # type: ign
         for t in range((m + ROWS - 1) // ROWS):
             i, height = t * ROWS, min(ROWS, m - t * ROWS)
             corner = a_at + i * a_row + p * a_step
-            if skip:
+            if skip and packed:
+                counts[t] = copy_terms(height, depth, a, corner, a_step, work, panel + i * depth, places, t * depth)
+            elif skip:
                 counts[t] = list_terms(height, depth, a, corner, a_row, places, t * depth)
             elif packed:
                 copy(depth, height, a, corner, a_step, work, panel + i * depth, ROWS)

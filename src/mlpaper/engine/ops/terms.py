@@ -10,7 +10,7 @@ from numba.core import cgutils
 
 from mlpaper.engine.ops.compiled import intrinsic
 from mlpaper.engine.ops.memory import emit_fetch, place_of
-from mlpaper.engine.ops.tiling import EIGHT
+from mlpaper.engine.ops.tiling import EIGHT, ROWS
 from mlpaper.engine.ops.vectors import I8, I32, I64, Vectors, splat
 
 AHEAD = 16
@@ -90,6 +90,40 @@ def list_terms(context, rows, count, a, a_at, a_row, index, at):  # type: ignore
 
     i64 = types.int64
     return types.int64(i64, i64, a, i64, i64, index, i64), emit
+
+
+@intrinsic
+def copy_terms(context, rows, count, a, a_at, a_step, c, c_at, index, at):  # type: ignore[no-untyped-def]
+    """Copy the columns of A (rows, count) that are not all 0, and write their numbers to ``index[at:]``; returns
+    how many.
+
+    A[i, k] is ``a[a_at + i + k a_step]``, with at most `ROWS` rows. Column after column goes to ``c[c_at:]``, `ROWS`
+    apart; C needs a vector more.
+    """
+
+    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        rows, count, a, a_at, a_step, c, c_at, index, at = values
+        v = Vectors(builder, signature.args[2].dtype)
+        source = place_of(context, builder, signature.args[2], a, a_at)
+        target = place_of(context, builder, signature.args[5], c, c_at)
+        numbers = place_of(context, builder, signature.args[7], index, at)
+        masks = [(begin, v.first(builder.sub(rows, I64(begin)))) for begin in range(0, ROWS, v.lanes)]
+        found = cgutils.alloca_once_value(builder, I64(0))
+        with cgutils.for_range(builder, count, intp=I64) as column:
+            k, position, seen = column.index, builder.load(found), ir.Constant(v.bits, [0] * v.lanes)
+            begin, to = v.at(source, builder.mul(k, a_step)), v.at(target, builder.mul(position, I64(ROWS)))
+            for offset, mask in masks:
+                value = v.load(v.at(begin, I64(offset)), mask)
+                v.store(value, v.at(to, I64(offset)))
+                seen = builder.or_(seen, v.bits_of(value))
+            builder.store(builder.trunc(k, I32), builder.gep(numbers, [position]))
+            there = v.some(seen)
+            some = builder.zext(builder.icmp_unsigned("!=", there, there.type(0)), I64)
+            builder.store(builder.add(position, some), found)
+        return builder.load(found)
+
+    i64 = types.int64
+    return types.int64(i64, i64, a, i64, i64, c, i64, index, i64), emit
 
 
 @intrinsic
