@@ -1,7 +1,7 @@
 """Functions of one number for compiled loops, without branches and calls, so that LLVM can vectorise them.
 
 In single precision they are polynomials or rational functions, accurate to a few units in the last place, as in Cephes
-(Moshier) and Eigen. In double precision, which gradient norms and tests use, they are those of the C library. NaN stays NaN.
+(Moshier) and Eigen. In double precision, which gradient norms and tests use, they are the C library's. NaN stays NaN.
 """
 
 from __future__ import annotations
