@@ -22,7 +22,7 @@ from mlpaper.engine.ops import native, processor
 _settings: Any = numba.config
 _settings.CPU_NAME, _settings.CPU_FEATURES = processor.target()
 
-intrinsic: Any = extending.intrinsic
+intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = extending.intrinsic
 """A function for compiled code that emits LLVM instructions."""
 
 

@@ -6,11 +6,11 @@ A term with a factor 0 adds nothing. After ReLU half of the numbers are 0, and s
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlpaper.engine.arrays import Array
+from mlpaper.engine.arrays import Array, Scalar
 from mlpaper.engine.ops.compiled import part
 from mlpaper.engine.ops.memory import address, put, take
 from mlpaper.engine.ops.terms import copy, copy_terms, list_terms
@@ -44,7 +44,7 @@ class Scratch(NamedTuple):
 
 
 @part
-def columns_of_panel(n, itemsize):  # type: ignore[no-untyped-def]
+def columns_of_panel(n: int, itemsize: int) -> int:
     """Columns of a panel of B (k, n): panels of equal numbers of vectors, as far as possible."""
     lanes = VECTOR_BYTES // itemsize
     vectors = max((n + lanes - 1) // lanes, 1)
@@ -53,7 +53,7 @@ def columns_of_panel(n, itemsize):  # type: ignore[no-untyped-def]
 
 
 @part
-def transpose(rows, columns, a, a_at, a_row, c, c_at, c_row):  # type: ignore[no-untyped-def]
+def transpose(rows: int, columns: int, a: Array, a_at: int, a_row: int, c: Array, c_at: int, c_row: int) -> None:
     """``C[j, i] = A[i, j]``, in blocks that fit the L1 cache."""
     for i0 in range(0, rows, BLOCK):
         height = min(BLOCK, rows - i0)
@@ -65,9 +65,10 @@ def transpose(rows, columns, a, a_at, a_row, c, c_at, c_row):  # type: ignore[no
 
 
 @part
-def tiles(  # type: ignore[no-untyped-def]
-    rows, packed, count, a, a_step, index, b, b_row, start, start_row, alpha, least, c, c_row, columns, size
-):
+def tiles(
+    rows: int, packed: bool, count: int, a: int, a_step: int, index: int, b: int, b_row: int, start: int,
+    start_row: int, alpha: Scalar, least: Scalar, c: int, c_row: int, columns: int, size: int,
+) -> None:  # fmt: skip
     """`tile` for any number of rows up to `ROWS`; `size` is the bytes of an element."""
     while rows > 0:
         height = ROWS if rows >= ROWS else 1
@@ -79,7 +80,10 @@ def tiles(  # type: ignore[no-untyped-def]
 
 
 @part
-def multiply(m, n, k, a, b, start, alpha, least, c, skip, scratch):  # type: ignore[no-untyped-def]
+def multiply(
+    m: int, n: int, k: int, a: Any, b: Any, start: Any, alpha: Scalar, least: Scalar, c: Any, skip: bool,
+    scratch: Scratch,
+) -> None:  # fmt: skip
     """``C = max(least, S + alpha A B)`` with A (m, k), B (k, n), S and C (m, n).
 
     Parameters

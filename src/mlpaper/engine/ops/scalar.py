@@ -74,12 +74,12 @@ def log(x: Any) -> Any:
 
 
 @overload(exp)
-def _exp(x):  # type: ignore[no-untyped-def]
+def _exp(x: Any) -> Any:
     if x is not types.float32:
         return lambda x: math.exp(x)
     a, b, c, d, e, f = _EXP
 
-    def single(x):  # type: ignore[no-untyped-def]
+    def single(x: Any) -> Any:
         x = _EXP_LOW if x < _EXP_LOW else x
         x = _EXP_HIGH if x > _EXP_HIGH else x
         n = np.floor(x * _LOG2_E + _HALF)
@@ -91,13 +91,13 @@ def _exp(x):  # type: ignore[no-untyped-def]
 
 
 @overload(tanh)
-def _tanh(x):  # type: ignore[no-untyped-def]
+def _tanh(x: Any) -> Any:
     if x is not types.float32:
         return lambda x: math.tanh(x)
     a, b, c, d, e, f, g = _TANH_OVER
     p, q, r, s = _TANH_UNDER
 
-    def single(x):  # type: ignore[no-untyped-def]
+    def single(x: Any) -> Any:
         x = -_TANH_LIMIT if x < -_TANH_LIMIT else x
         x = _TANH_LIMIT if x > _TANH_LIMIT else x
         z = x * x
@@ -108,13 +108,13 @@ def _tanh(x):  # type: ignore[no-untyped-def]
 
 
 @overload(erf)
-def _erf(x):  # type: ignore[no-untyped-def]
+def _erf(x: Any) -> Any:
     if x is not types.float32:
         return lambda x: math.erf(x)
     a, b, c, d, e, f, g = _ERF_OVER
     p, q, r, s, t = _ERF_UNDER
 
-    def single(x):  # type: ignore[no-untyped-def]
+    def single(x: Any) -> Any:
         x = -_ERF_LIMIT if x < -_ERF_LIMIT else x
         x = _ERF_LIMIT if x > _ERF_LIMIT else x
         z = x * x
@@ -132,11 +132,11 @@ _DOUBLE_LN2_HIGH, _DOUBLE_LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058
 
 
 @overload(log)
-def _log(x):  # type: ignore[no-untyped-def]
+def _log(x: Any) -> Any:
     """FreeBSD's msun (e_log.c): ``x = 2^k (1 + f)``, and a polynomial in ``s = f / (2 + f)``; below 1 ulp."""
     a, b, c, d, e, f7, g = _LOG
 
-    def double(x):  # type: ignore[no-untyped-def]
+    def double(x: Any) -> Any:
         if not x < np.inf:
             return x
         bits = np.float64(x).view(np.int64)

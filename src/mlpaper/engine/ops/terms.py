@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from llvmlite import ir
 from numba import types
@@ -42,13 +43,13 @@ def _list_bits(builder: ir.IRBuilder, bits: ir.Value, base: ir.Value, index: ir.
 
 
 @intrinsic
-def list_bytes(context, word, base, index, at):  # type: ignore[no-untyped-def]
+def list_bytes(context: Any, word: Any, base: Any, index: Any, at: Any) -> Any:
     """Write `base` plus the number of each byte of a `memory.word` that is not 0 to ``index[at:]``; returns how many.
 
     Always writes `EIGHT` elements.
     """
 
-    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         word, base, index, at = values
         octet = ir.VectorType(I8, EIGHT)
         ordered = word if sys.byteorder == "little" else builder.bswap(word)
@@ -61,13 +62,13 @@ def list_bytes(context, word, base, index, at):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def list_terms(context, rows, count, a, a_at, a_row, index, at):  # type: ignore[no-untyped-def]
+def list_terms(context: Any, rows: Any, count: Any, a: Any, a_at: Any, a_row: Any, index: Any, at: Any) -> Any:
     """Write the numbers of the columns of A (rows, count) that are not all 0 to ``index[at:]``; returns how many.
 
     A[i, k] is ``a[a_at + i a_row + k]``. Writes up to `EIGHT` elements more.
     """
 
-    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         rows, count, a, a_at, a_row, index, at = values
         v = Vectors(builder, signature.args[2].dtype)
         source = place_of(context, builder, signature.args[2], a, a_at)
@@ -93,7 +94,9 @@ def list_terms(context, rows, count, a, a_at, a_row, index, at):  # type: ignore
 
 
 @intrinsic
-def copy_terms(context, rows, count, a, a_at, a_step, c, c_at, index, at):  # type: ignore[no-untyped-def]
+def copy_terms(
+    context: Any, rows: Any, count: Any, a: Any, a_at: Any, a_step: Any, c: Any, c_at: Any, index: Any, at: Any
+) -> Any:
     """Copy the columns of A (rows, count) that are not all 0, and write their numbers to ``index[at:]``; returns
     how many.
 
@@ -101,7 +104,7 @@ def copy_terms(context, rows, count, a, a_at, a_step, c, c_at, index, at):  # ty
     apart; C needs a vector more.
     """
 
-    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         rows, count, a, a_at, a_step, c, c_at, index, at = values
         v = Vectors(builder, signature.args[2].dtype)
         source = place_of(context, builder, signature.args[2], a, a_at)
@@ -127,13 +130,13 @@ def copy_terms(context, rows, count, a, a_at, a_step, c, c_at, index, at):  # ty
 
 
 @intrinsic
-def copy(context, rows, columns, a, a_at, a_row, c, c_at, c_row):  # type: ignore[no-untyped-def]
+def copy(context: Any, rows: Any, columns: Any, a: Any, a_at: Any, a_row: Any, c: Any, c_at: Any, c_row: Any) -> Any:
     """``C[i, j] = A[i, j]``, `rows` x `columns`, of flat arrays; A[i, j] is ``a[a_at + i a_row + j]``.
 
     Writes whole vectors, row after row: the end of a row overwrites the begin of the next, and C needs a vector more.
     """
 
-    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         rows, columns, a, a_at, a_row, c, c_at, c_row = values
         v = Vectors(builder, signature.args[2].dtype)
         source = place_of(context, builder, signature.args[2], a, a_at)

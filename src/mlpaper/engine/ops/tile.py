@@ -11,6 +11,7 @@ on the vector width, nor on the batch size, nor on whether terms with a factor 0
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 from llvmlite import ir
 from numba import types
@@ -110,9 +111,10 @@ def _write(
 
 
 @intrinsic
-def tile(  # type: ignore[no-untyped-def]
-    context, rows, packed, count, a, a_step, index, b, b_row, start, start_row, alpha, least, c, c_row, columns
-):
+def tile(
+    context: Any, rows: Any, packed: Any, count: Any, a: Any, a_step: Any, index: Any, b: Any, b_row: Any, start: Any,
+    start_row: Any, alpha: Any, least: Any, c: Any, c_row: Any, columns: Any,
+) -> Any:  # fmt: skip
     """``C[i, j] = max(least, S[i, j] + alpha sum_k A[i, index[k]] B[index[k], j])``, `rows` by `columns` elements.
 
     There are `count` terms; NaN stays NaN. Matrices are given by the `address` of their first element and their steps
@@ -121,7 +123,7 @@ def tile(  # type: ignore[no-untyped-def]
     int32. Nothing outside of the tile is read or written.
     """
 
-    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         element = signature.args[10]
         array = float_type(element).as_pointer()
         pointers = {3: array, 5: I32.as_pointer(), 6: array, 8: array, 12: array}
