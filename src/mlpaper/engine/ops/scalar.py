@@ -73,7 +73,7 @@ def log(x: Any) -> Any:
     raise NotImplementedError("only in compiled code")
 
 
-@overload(exp)
+@overload(exp, strict=False)
 def _exp(x: Any) -> Any:
     if x is not types.float32:
         return lambda x: math.exp(x)
@@ -90,7 +90,7 @@ def _exp(x: Any) -> Any:
     return single
 
 
-@overload(tanh)
+@overload(tanh, strict=False)
 def _tanh(x: Any) -> Any:
     if x is not types.float32:
         return lambda x: math.tanh(x)
@@ -107,7 +107,7 @@ def _tanh(x: Any) -> Any:
     return single
 
 
-@overload(erf)
+@overload(erf, strict=False)
 def _erf(x: Any) -> Any:
     if x is not types.float32:
         return lambda x: math.erf(x)
@@ -131,7 +131,7 @@ _LOG = (
 _DOUBLE_LN2_HIGH, _DOUBLE_LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 
 
-@overload(log)
+@overload(log, strict=False)
 def _log(x: Any) -> Any:
     """FreeBSD's msun (e_log.c): ``x = 2^k (1 + f)``, and a polynomial in ``s = f / (2 + f)``; below 1 ulp."""
     a, b, c, d, e, f7, g = _LOG
