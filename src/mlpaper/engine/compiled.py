@@ -51,9 +51,9 @@ def _loop(real: str) -> Any:
     return native.load(f"loop-{real}", make, prototype)
 
 
-def compile_ahead() -> None:
-    """Compile the loop of training in single precision and keep it, for jobs to come."""
-    _loop("float32")
+def compile_ahead(real: str) -> None:
+    """Compile the loop for parameters of a type and keep it, for jobs to come."""
+    _loop(real)
 
 
 def aligned(size: int, dtype: np.dtype[Any]) -> np.ndarray:
