@@ -137,7 +137,7 @@ class Server:
         self.jobs: dict[int, tuple[int, socket.socket]] = {}
         """Descriptor of a job's process to its id and its client."""
         self.loaded = False
-        self.compiling: list[int] = []
+        self.compiling: int | None = None
         """The process that compiles ahead. It is nobody's job: it ends with the server."""
 
     def run(self) -> None:
@@ -153,9 +153,9 @@ class Server:
         self.selector.unregister(pipe)
         self.selector.unregister(self.listener)
         self.listener.close()
-        for child in self.compiling:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+        if self.compiling is not None:
+            os.kill(self.compiling, signal.SIGKILL)
+            os.waitpid(self.compiling, 0)
 
     def _accept(self, listener: socket.socket) -> None:
         connection, _ = listener.accept()
@@ -181,24 +181,19 @@ class Server:
         self.selector.register(connection, selectors.EVENT_READ, lambda _: self._abandoned(descriptor))
         with contextlib.suppress(OSError):
             connection.sendall(ACCEPTED)
-        if "prepare" in arguments and not self.compiling:
+        if "prepare" in arguments and self.compiling is None:
             self._compile_ahead()
 
     def _compile_ahead(self) -> None:
-        """Compile the engine while data are prepared, for training and, in double precision, for norms of gradients.
+        """Compile the engine while data are prepared: training follows, and its first jobs wait two seconds less."""
+        self.compiling = os.fork()
+        if self.compiling == 0:
+            self._leave()
+            with contextlib.suppress(Exception):  # the job that needs it will tell
+                from mlpaper.engine import compiled
 
-        The demo is done two seconds earlier for the first, eight for the second, which no other job then waits for.
-        """
-        for real in ("float32", "float64"):
-            child = os.fork()
-            if child == 0:
-                self._leave()
-                with contextlib.suppress(Exception):  # the job that needs it will tell
-                    from mlpaper.engine import compiled
-
-                    compiled.compile_ahead(real)
-                os._exit(0)
-            self.compiling.append(child)
+                compiled.compile_ahead()
+            os._exit(0)
 
     def _leave(self, *connections: socket.socket) -> None:
         """In a job: close what is the server's, so that clients see when the server dies, and die with it."""

@@ -20,6 +20,7 @@ from mlpaper.engine.ops import native
 from mlpaper.engine.ops.interface import (
     EVALUATE,
     GRADIENT,
+    GRADIENT_SCALE,
     LOSSES,
     RULES,
     SETTINGS,
@@ -51,9 +52,9 @@ def _loop(real: str) -> Any:
     return native.load(f"loop-{real}", make, prototype)
 
 
-def compile_ahead(real: str) -> None:
-    """Compile the loop for parameters of a type and keep it, for jobs to come."""
-    _loop(real)
+def compile_ahead() -> None:
+    """Compile the loop of training in single precision and keep it, for jobs to come."""
+    _loop("float32")
 
 
 def aligned(size: int, dtype: np.dtype[Any]) -> np.ndarray:
@@ -111,7 +112,7 @@ class CompiledExecutor(Executor):
         """See `Executor.gradient`."""
         memory = self.memory._replace(inputs=np.ascontiguousarray(x).ravel(), labels=labels.astype(np.int64))
         self._run(memory, np.arange(len(x)), len(x), GRADIENT, 0, np.zeros(1), np.empty(1), np.zeros(3))
-        gradient: np.ndarray = memory.gradient
+        gradient: np.ndarray = memory.gradient.astype(np.float64) / GRADIENT_SCALE
         return gradient
 
     def _run(
