@@ -115,7 +115,7 @@ def claims() -> Claims:
         ),
         (
             "usaaio-classic.dropout-20-lifts-subset",
-            "test accuracy: fashion-subset-dropout-20 − fashion-subset above 0.45 points and below 1.05 points",
+            "test accuracy: subset-dropout-20 − fashion-subset above 0.45 points and below 1.05 points",
             "–",
             "+0.00 ± 0.00 points",
         ),
