@@ -11,7 +11,8 @@ import pandas as pd
 
 from mlpaper.evaluate.demonstrations import demonstrations
 from mlpaper.paper.expand import figure_jobs, table_jobs
-from mlpaper.study.ledger import Measurements, ledger
+from mlpaper.study.ledger import ledger
+from mlpaper.study.measurements import Measurements
 from mlpaper.study.metrics import METRICS
 from mlpaper.study.plan import Plan, load_plan, measured_files, published
 
@@ -82,7 +83,7 @@ def document(
         absent = {run: BECAUSE for run in study.runs if run in left_out}
         table = pd.DataFrame(rows, columns=["run", "seed", "run_id", "outcome", "metric", "value"])
         curve = {seed: [0.5, 0.7, 0.8, 0.9] for seed in range(seeds)}
-        measured = Measurements(table, absent, values_of, lambda run, curve=curve: curve)
+        measured = Measurements(table, absent, values_of, lambda run, curve=curve: curve, guess=0.1)
         facts["claims"] += ledger(name, study.claims, tuple(study.runs), measured)
         facts["pools"][name] = _pool(name)
         facts["study"][name] = _about(plan, name)
@@ -109,8 +110,8 @@ def _values(metric: str, run: str, seeds: int, generator: np.random.Generator, r
 def _rows(run: str, metric: str, values: list[float], seeds: int, lost: bool) -> list[dict[str, Any]]:
     row: dict[str, Any] = {"run": run, "outcome": "diverged" if lost else "finished"}
     if lost:
-        return [row | {"seed": s, "run_id": "r", "metric": "epochs", "value": 1.0} for s in range(seeds)]
-    return [row | {"seed": s, "run_id": "r", "metric": metric, "value": value} for s, value in enumerate(values)]
+        values, metric = [1.0] * seeds, "epochs"
+    return [row | {"seed": s, "run_id": f"{run}-{s}", "metric": metric, "value": v} for s, v in enumerate(values)]
 
 
 def _pool(study: str) -> dict[str, Any]:
