@@ -301,6 +301,6 @@ def test_the_command(config: dict, workflow: Path, monkeypatch: pytest.MonkeyPat
     assert "  usaaio-classic             16 runs,    0 done: about " in done.output
     assert "With --cores 3: about " in done.output
     assert "Longest, with all seeds: usaaio-classic." in done.output
-    assert "3 of 17 runs are left out" in done.output
+    assert "3 of 19 runs are left out" in done.output
     wrong = CliRunner().invoke(cli.cli, ["estimate", "--config", "sedes=[0]"])
     assert "did you mean `seeds`?" in str(wrong.exception)
