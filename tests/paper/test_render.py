@@ -288,7 +288,6 @@ def test_numbers_print_mean_interval_and_unit(numbers: Numbers) -> None:
 def test_differences_are_paired_by_seed(numbers: Numbers) -> None:
     arguments = (STUDY, "M1b", "M1a", "validation_accuracy")
     assert numbers.difference(*arguments) == "+1.00 ± 0.00\u00a0points"
-    assert numbers.published_difference(*arguments) == "+6.11\u00a0points"
     assert numbers.relation(*arguments) == "above"
     assert numbers.relation(STUDY, "M1a", "M1b", "validation_accuracy") == "below"
     assert numbers.relation(STUDY, "M1a", "M1a-as-coded", "validation_accuracy") == "level"
@@ -298,6 +297,8 @@ def test_differences_are_paired_by_seed(numbers: Numbers) -> None:
 def test_settings_pools_and_datasets(numbers: Numbers) -> None:
     assert numbers.setting(f"{STUDY}.M0.network.hidden") == "[128, 64]"
     assert numbers.setting(f"{STUDY}.M1b.optimizer.epsilon") == "$10^{-8}$"
+    assert numbers.setting_value(f"{STUDY}.M1b.optimizer.epsilon") == 1e-8
+    assert numbers.images(f"{STUDY}.M0") == "EMNIST ByMerge"
     assert numbers.pool(f"{STUDY}.count") == "116,323"
     assert numbers.dataset(STUDY) == "EMNIST ByMerge, the official test part alone"
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
@@ -19,13 +19,27 @@ from mlpaper import markup
 from mlpaper.errors import MlpaperError, RenderError, nearest
 from mlpaper.paper import number_format as fmt
 from mlpaper.study import metrics
-from mlpaper.study.ledger import VERDICTS
+from mlpaper.study.ledger import AS_CODED, VERDICTS
 from mlpaper.study.schema import rules
 from mlpaper.study.stats import Summary
 
 _CLAIM: TypeAdapter[rules.ClaimSpec] = TypeAdapter(rules.ClaimSpec)
 LISTED = 4
 """Runs that are named one by one; of more, only the first and the last."""
+
+Outcome = Literal["held", "failed", "open", "not run"]
+"""What became of a claim, whatever its rule: the word that the prose branches on."""
+OUTCOMES: Mapping[str, Outcome] = {
+    "supported": "held",
+    "reproduced": "held",
+    "contradicted": "failed",
+    "not reproduced": "failed",
+    "inconclusive": "open",
+    "not run": "not run",
+}
+
+Kind = Literal["source", "as coded", "arithmetic", "ours"]
+"""How a row is counted: a claim of a source as written, its second reading, a count of parameters, or our question."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,30 @@ class Row:
     def ours(self) -> str:
         """What was measured, with its unit; an en dash where nothing was."""
         return _FOUND[self.facts["rule"]](self) if self.facts["verdict"] != "not run" else fmt.MISSING
+
+    @property
+    def here(self) -> str:
+        """What was measured, with the metric and the runs: `validation accuracy, M1b − M1a: +6.1 points`."""
+        return _HERE.get(self.facts["rule"], _here)(self)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What became of it."""
+        return OUTCOMES[self.facts["verdict"]]
+
+    @property
+    def kind(self) -> Kind:
+        """How it is counted."""
+        if self.facts["origin"] == "ours":
+            return "ours"
+        if self.facts["rule"] == "value" and self.facts["metric"] == "parameters":
+            return "arithmetic"
+        return "as coded" if self.facts["reading"] == "as coded" else "source"
+
+    @property
+    def anchor(self) -> str:
+        """Identifier in the document."""
+        return f"claim-{self.facts['study']}-{self.facts['id']}"
 
     @property
     def summary(self) -> Summary | None:
@@ -229,6 +267,55 @@ _FOUND: dict[str, Callable[[Row], str]] = {
 }
 
 
+def _here(row: Row) -> str:
+    return f"{row.metric} of {_runs(row.claim.named_runs)}: {row.ours}"
+
+
+def _here_difference(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, rules.DifferenceClaim)
+    return f"{row.metric}, {claim.first} − {claim.second}: {row.ours}"
+
+
+def _here_order(row: Row) -> str:
+    named = (f"{run} {row._quantity(mean)}" for run, mean in row.means.items())
+    return f"{row.metric}: {', '.join(named)}"
+
+
+def _here_spread(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, rules.SpreadClaim)
+    return f"largest minus smallest {row.metric}, {_runs(claim.wide)} against {_runs(claim.narrow)}: {row.ours}"
+
+
+def _here_unstable(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, rules.UnstableClaim)
+    return f"{row.metric}, {claim.run} − {claim.beside}: {row.ours}"
+
+
+def _here_speed(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, rules.SpeedClaim)
+    return f"epochs of {claim.slow} to its final {row.metric}, over those of {claim.fast}: {row.ours}"
+
+
+def _here_turning(row: Row) -> str:
+    return f"lowest validation loss of {_runs(row.claim.named_runs)}: {row.ours}"
+
+
+_HERE: dict[str, Callable[[Row], str]] = {
+    "difference": _here_difference,
+    "best": lambda row: f"best {row.metric} of {_runs(row.claim.named_runs)}: {row.ours}",
+    "order": _here_order,
+    "spread": _here_spread,
+    "unstable": _here_unstable,
+    "speed": _here_speed,
+    "turning": _here_turning,
+}
+"""Rules whose finding is not a metric of the runs that the claim names."""
+
+
 class Claims:
     """The ledger, as the templates ask for it.
 
@@ -248,16 +335,13 @@ class Claims:
     def __init__(self, rows: Sequence[Mapping[str, Any]], target: str) -> None:
         self.rows = {f"{row['study']}.{row['id']}": Row(_escaped(row)) for row in rows}
         self.target = target
+        self.told: set[str] = set()
+        """Claims that the text has printed."""
 
     def macros(self) -> dict[str, Callable[..., Any]]:
         """The functions that templates see, by name."""
-        return {
-            "claim": self.claim,
-            "claims": self.claims,
-            "verdict": self.verdict,
-            "finding": self.finding,
-            "verdicts": self.verdicts,
-        }
+        names = "claim claims as_coded examples outcome verdict finding untold verdicts"
+        return {name: getattr(self, name) for name in names.split()}
 
     def claim(self, study: str, name: str) -> Row:
         """One row of the ledger."""
@@ -266,15 +350,36 @@ class Claims:
             raise RenderError(f"the ledger has no claim `{key}`{nearest(key, self.rows)}")
         return self.rows[key]
 
-    def claims(self, study: str | None = None, *verdicts: str, reading: str | None = None) -> list[Row]:
-        """Rows of a study, or of all, with one of these verdicts, or with any."""
+    def as_coded(self, study: str, name: str) -> Row | None:
+        """The same claim read as coded, if it is."""
+        return self.rows.get(f"{study}.{name}{AS_CODED}")
+
+    def claims(self, study: str | None = None, *outcomes: str, kind: str | None = None) -> list[Row]:
+        """Rows of a study, or of all, with one of these outcomes, or with any."""
         return [
             row
             for row in self.rows.values()
             if study in (None, row.facts["study"])
-            and (not verdicts or row.facts["verdict"] in verdicts)
-            and reading in (None, row.facts["reading"])
+            and (not outcomes or row.outcome in outcomes)
+            and kind in (None, row.kind)
         ]
+
+    def examples(self, names: Sequence[str], held: int = 3, failed: int = 2) -> list[Row]:
+        """Claims for the abstract: the first of `names`, then of all claims of sources, that held and that failed.
+
+        Where fewer of one kind are there, more of the other take their places. A name of a study that is not part of
+        the paper is passed over.
+        """
+        studies = {row.facts["study"] for row in self.rows.values()}
+        named = [self.claim(*name.split(".", 1)) for name in names if name.split(".", 1)[0] in studies]
+        rows = named + [row for row in self.claims(kind="source") if row not in named]
+        holding, failing = ([row for row in rows if row.outcome == outcome] for outcome in ("held", "failed"))
+        more = max(held - len(holding), 0), max(failed - len(failing), 0)
+        return holding[: held + more[1]] + failing[: failed + more[0]]
+
+    def outcome(self, study: str, name: str) -> Outcome:
+        """What became of a claim: for conditions."""
+        return self.claim(study, name).outcome
 
     def verdict(self, study: str, name: str) -> str:
         """The verdict on a claim, in bold."""
@@ -282,18 +387,32 @@ class Claims:
         return f"[{word}]{{.verdict .{word.replace(' ', '-')}}}" if self.target == "html" else f"**{word}**"
 
     def finding(self, study: str, name: str) -> str:
-        """Our number, the published one and the verdict: `+6.1 points (published +6.1 points): supported`."""
-        row = self.claim(study, name)
-        if row.facts["verdict"] == "not run":
-            return f"{self.verdict(study, name)} ({row.facts['remark']})"
-        published = f" (published {row.published})" if row.facts["published"] is not None else ""
-        remark = f", {row.facts['remark']}" if row.facts["remark"] else ""
-        ours = "" if row.ours == fmt.MISSING else f"{row.ours}{published}: "
-        return f"{ours}{self.verdict(study, name)}{remark}"
+        """Our number, the published one and the verdict; the text has then printed the claim.
 
-    def verdicts(self, study: str | None = None, reading: str | None = None) -> dict[str, int]:
+        `validation accuracy, M1b − M1a: +6.1 points (published: +6.1 points), **supported**`
+        """
+        row = self.claim(study, name)
+        self.told.add(f"{study}.{name}")
+        remark = row.facts["remark"]
+        if row.outcome == "not run":
+            return f"{self.verdict(study, name)} ({remark})"
+        published = f" (published: {row.published})" if row.facts["published"] is not None else ""
+        ours = "" if row.ours == fmt.MISSING else f"{row.here}{published}, "
+        return f"{ours}{self.verdict(study, name)}" + (f" ({remark})" if remark else "")
+
+    def untold(self, study: str) -> list[str]:
+        """Claims of a study that the text has not printed yet; a second reading belongs to the first."""
+        return [
+            str(row.facts["id"])
+            for key, row in self.rows.items()
+            if row.facts["study"] == study
+            and key not in self.told
+            and not (row.facts["reading"] == "as coded" and key.removesuffix(AS_CODED) in self.rows)
+        ]
+
+    def verdicts(self, study: str | None = None, kind: str | None = None) -> dict[str, int]:
         """How many claims have which verdict, in the order of `VERDICTS`, zeros included."""
-        return counts([row.facts for row in self.claims(study, reading=reading)])
+        return counts([row.facts for row in self.claims(study, kind=kind)])
 
 
 def _escaped(row: Mapping[str, Any]) -> dict[str, Any]:
