@@ -12,7 +12,7 @@ import pandas as pd
 from mlpaper.evaluate.demonstrations import demonstrations
 from mlpaper.paper.expand import figure_jobs, table_jobs
 from mlpaper.study.ledger import Measurements, ledger
-from mlpaper.study.metrics import METRICS
+from mlpaper.study.metrics import ALWAYS_KNOWN, METRICS
 from mlpaper.study.plan import Plan, load_plan, measured_files, published
 
 ROOT = Path(__file__).parents[2]
@@ -80,10 +80,11 @@ def document(
             if lost:
                 facts["diverged"][f"{name}.{run}"] = lost
             for metric in _metrics(measured_files(study.runs[run])):
-                values = _values(metric, run, seeds, generator, random is not None)[: seeds - lost]
+                without = 0 if metric in ALWAYS_KNOWN else lost
+                values = _values(metric, run, seeds, generator, random is not None)[: seeds - without]
                 key = f"{run}.{metric}"
                 facts["numbers"][f"{name}.{key}"] = entry(metric, values, ["run-a", "run-b"], values_of.get(key))
-                facts["numbers"][f"{name}.{key}"]["diverged"] = lost
+                facts["numbers"][f"{name}.{key}"]["diverged"] = without
                 rows += _rows(run, metric, values, seeds)
         absent = {run: BECAUSE for run in study.runs if run in left_out}
         table = pd.DataFrame(rows, columns=["run", "seed", "run_id", "outcome", "metric", "value"])

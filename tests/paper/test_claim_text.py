@@ -109,10 +109,10 @@ def test_counts_are_of_every_verdict(claims: Claims) -> None:
 @pytest.mark.parametrize(
     ("name", "here"),
     [
-        ("emnist-bymerge.m0-87", "test accuracy of M0: 80.00 ± 0.25 %"),
+        ("emnist-bymerge.m0-87", "test accuracy, M0: 80.00 ± 0.25 %"),
         (
             "mnist-scaling.medium-batches-best",
-            "best test accuracy of batch-32 to batch-full (5 runs): batch-32: 89.00\u00a0%",
+            "best test accuracy of batch-32 to batch-full (5 runs): batch-32, 89.00\u00a0%",
         ),
         (
             "mnist-scaling.initialisation-order",

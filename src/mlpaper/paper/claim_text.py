@@ -268,7 +268,7 @@ _FOUND: dict[str, Callable[[Row], str]] = {
 
 
 def _here(row: Row) -> str:
-    return f"{row.metric} of {_runs(row.claim.named_runs)}: {row.ours}"
+    return f"{row.metric}, {_runs(row.claim.named_runs)}: {row.ours}"
 
 
 def _here_difference(row: Row) -> str:
@@ -306,7 +306,7 @@ def _here_turning(row: Row) -> str:
 
 _HERE: dict[str, Callable[[Row], str]] = {
     "difference": _here_difference,
-    "best": lambda row: f"best {row.metric} of {_runs(row.claim.named_runs)}: {row.ours}",
+    "best": lambda row: f"best {row.metric} of {_runs(row.claim.named_runs)}: {row.ours.replace(': ', ', ')}",
     "order": _here_order,
     "spread": _here_spread,
     "unstable": _here_unstable,
@@ -397,8 +397,17 @@ class Claims:
         if row.outcome == "not run":
             return f"{self.verdict(study, name)} ({remark})"
         published = f" (published: {row.published})" if row.facts["published"] is not None else ""
-        ours = "" if row.ours == fmt.MISSING else f"{row.here}{published}, "
+        ours = "" if row.ours == fmt.MISSING else f"{self._marked(row)}{published}, "
         return f"{ours}{self.verdict(study, name)}" + (f" ({remark})" if remark else "")
+
+    def _marked(self, row: Row) -> str:
+        """What was measured; in HTML, a single number says which runs it comes from."""
+        here, ours = row.here, row.ours
+        if self.target != "html" or row.facts["value"] is None or not here.endswith(ours):
+            return here
+        key = f"{row.facts['study']}.{row.facts['id']}"
+        span = f'[{ours}]{{.num title="{key}" key="{key}" runs="{" ".join(row.facts["runs"])}"}}'
+        return here.removesuffix(ours) + span
 
     def untold(self, study: str) -> list[str]:
         """Claims of a study that the text has not printed yet; a second reading belongs to the first."""
