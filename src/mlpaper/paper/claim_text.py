@@ -28,7 +28,7 @@ LISTED = 4
 """Runs that are named one by one; of more, only the first and the last."""
 
 Outcome = Literal["held", "failed", "open", "not run"]
-"""What became of a claim, whatever its rule: the word that the prose branches on."""
+"""Outcome of a claim, whatever its rule: the word that the prose branches on."""
 OUTCOMES: Mapping[str, Outcome] = {
     "supported": "held",
     "reproduced": "held",
@@ -91,7 +91,7 @@ class Row:
 
     @property
     def outcome(self) -> Outcome:
-        """What became of it."""
+        """Its verdict, whatever its rule."""
         return OUTCOMES[self.facts["verdict"]]
 
     @property
@@ -378,7 +378,7 @@ class Claims:
         return holding[: held + more[1]] + failing[: failed + more[0]]
 
     def outcome(self, study: str, name: str) -> Outcome:
-        """What became of a claim: for conditions."""
+        """The outcome of a claim: for conditions."""
         return self.claim(study, name).outcome
 
     def verdict(self, study: str, name: str) -> str:

@@ -163,7 +163,7 @@ class Numbers:
 
     def images(self, run: str) -> str:
         """The dataset of `<study>.<run>`, in words."""
-        name = self.setting_value(f"{run}.dataset.name")
+        name: str = self.setting_value(f"{run}.dataset.name")
         return DATASETS.get(name, name)
 
     def demonstration(self, name: str) -> str:
