@@ -271,6 +271,16 @@ def test_every_conclusion_is_printed_for_some_ledger_and_for_its_outcome_alone()
         assert printed == {conclusion for conclusion in CONCLUSIONS if conclusion.became == became}
 
 
+def test_no_section_branches_on_results_itself() -> None:
+    """`when` alone does: what it prints is checked against the ledger."""
+    for path in sorted(REPORT.rglob("*.md.j2")):
+        tree = jinja2.Environment().parse(path.read_text(encoding="utf-8"))
+        conditions = [node.test for node in tree.find_all((nodes.If, nodes.CondExpr)) if path.stem != "clauses.md"]
+        calls = [call.node for call in nodes.List(conditions).find_all(nodes.Call)]
+        asked = {call.name for call in calls if isinstance(call, nodes.Name)}
+        assert not asked & {"claim", "each", "finding", "num", "outcome", "relation", "value"}, path
+
+
 @pytest.mark.parametrize(
     ("spoilt", "fault"),
     [
