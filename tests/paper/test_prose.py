@@ -252,6 +252,7 @@ PAPER_NAMES = {
 
 
 def test_no_sentence_is_false_for_any_ledger() -> None:
+    """The paper is rendered once for each ledger, which is where its ten seconds go."""
     wrong: dict[str, int] = {}
     number = 0
     for number, facts in enumerate(ledgers(), 1):  # noqa: B007
