@@ -77,7 +77,7 @@ def test_diverged_seeds_are_told_where_they_matter(document: dict[str, Any]) -> 
 
 def test_a_run_that_is_left_out_is_told_and_breaks_no_sentence(document: dict[str, Any]) -> None:
     prose, key = Numbers(document, "md"), "s.M2.test_accuracy"
-    assert prose.num(key) == prose.parameters("s.M2") == "not run (no PyTorch)"
+    assert prose.num(key) == prose.num("s.M2.parameters") == "not run (no PyTorch)"
     assert prose.num("s.M2.noise_accuracy_0.1") == "not run (no PyTorch)"
     assert prose.difference("s", "M0", "M2", "test_accuracy") == "not run (no PyTorch)"
     assert prose.difference("s", "M2", "M1d", "test_accuracy") == "not run (no PyTorch)"

@@ -284,7 +284,7 @@ def test_numbers_print_mean_interval_and_unit(numbers: Numbers) -> None:
     assert numbers.num(f"{STUDY}.M0.test_accuracy") == "80.00 ± 0.12\u00a0%"
     assert numbers.num(f"{STUDY}.M1d.validation_accuracy") == "diverged"
     assert numbers.published(f"{STUDY}.M0.test_accuracy") == "87.45\u00a0%"
-    assert numbers.parameters(f"{STUDY}.M0").startswith("111,791")
+    assert numbers.num(f"{STUDY}.M0.parameters").startswith("111,791")
 
 
 def test_differences_are_paired_by_seed(numbers: Numbers) -> None:

@@ -340,7 +340,7 @@ class Claims:
 
     def macros(self) -> dict[str, Callable[..., Any]]:
         """The functions that templates see, by name."""
-        names = "claim claims as_coded examples outcome verdict finding untold verdicts"
+        names = "claim claims as_coded examples outcome finding untold verdicts"
         return {name: getattr(self, name) for name in names.split()}
 
     def claim(self, study: str, name: str) -> Row:

@@ -54,7 +54,7 @@ class Numbers:
     def macros(self) -> dict[str, Callable[..., Any]]:
         """The functions that templates see, by name."""
         names = (
-            "num each value has_number published difference relation setting setting_value pool pool_value parameters "
+            "num each value has_number published difference relation setting setting_value pool pool_value "
             "dataset images count duration listing demonstration"
         )
         return {name: getattr(self, name) for name in names.split()}
@@ -124,10 +124,6 @@ class Numbers:
     def pool_value(self, study: str, name: str) -> float:
         """A number of a study's dataset as stored: for conditions."""
         return float(self.pools[study][name])
-
-    def parameters(self, run: str) -> str:
-        """Trainable parameters of `<study>.<run>`."""
-        return self.num(f"{run}.parameters")
 
     def setting(self, key: str) -> str:
         """A field of a run's specification: `<study>.<run>.optimizer.learning_rate`."""
