@@ -80,7 +80,7 @@ class TorchExecutor(Executor):
         """See `Executor.gradient`."""
         self.twin_optimizer.optimizer.zero_grad()
         self.twin_loss(self.forward(torch.from_numpy(x), 1), torch.from_numpy(labels.astype(np.int64))).backward()
-        return np.concatenate([tensor.grad.numpy().ravel() for tensor in self.tensors.values()])
+        return np.concatenate([tensor.grad.numpy().ravel() for tensor in self.tensors.values()]).astype(np.float64)
 
     def forward(self, x: torch.Tensor, step: int | None) -> torch.Tensor:
         """Outputs of a batch, shape (N, K); `step` is None outside training."""

@@ -213,3 +213,17 @@ def test_a_gradient_from_images_is_that_of_their_inputs(device: str) -> None:
         gradient = np.copy(run.gradient(run.inputs(order), pool.labels[order]))
         run.train(order, np.ones(1), 0, 0)
         np.testing.assert_allclose(before - run.model.parameters, gradient, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_gradient_changes_neither_parameters_nor_the_optimiser(device: str) -> None:
+    rng = np.random.default_rng(0)
+    pool = Pool(rng.integers(0, 256, (16, 8), np.uint8), rng.integers(0, 4, 16), 4)
+    values = {"dataset": {"name": "digits"}, "network": {"hidden": [7]}, "batch_size": 16, "decay": {"decoupled": 0.1}}
+    run = executor_for(RunSpec.model_validate(values), backend.select(device), pool, np.arange(16))
+    run.train(np.arange(16), np.full(1, 0.1), 0, 0)
+    vectors = [run.model.parameters, *run.optimizer.state.values()]
+    before = [vector.copy() for vector in vectors]
+    run.gradient(run.inputs(np.arange(16)), pool.labels)
+    for vector, old in zip(vectors, before, strict=True):
+        np.testing.assert_array_equal(vector, old)

@@ -10,11 +10,13 @@ import pytest
 from mlpaper.data.dataset import Dataset
 from mlpaper.data.split import Split
 from mlpaper.engine import backend
+from mlpaper.engine.executor import Pool, executor_for
 from mlpaper.engine.model import Model, flat_state
 from mlpaper.engine.network import describe
 from mlpaper.engine.rng import permutation
 from mlpaper.engine.train_job import train_run
 from mlpaper.evaluate import gradients
+from mlpaper.evaluate.predict import load_executor
 from mlpaper.files import read_npz
 from mlpaper.spec import PoolSpec, RunSpec
 
@@ -92,12 +94,29 @@ def test_norms_are_those_of_automatic_differentiation(
         "trained": flat_state(read_npz(tmp_path / "weights.npz")),
     }
     assert list(table["moment"].unique()) == list(states)
+    readable = backend.select("reference", np.float64)
+    executor = load_executor(tmp_path, gradients._measured(spec), dataset, split.train, readable, 100)
     for moment, state in states.items():
         rows = table[table["moment"] == moment]
-        np.testing.assert_allclose(rows["norm"], _expected(spec, state, *data), rtol=1e-8)
+        expected = _expected(spec, state, *data)
+        np.testing.assert_allclose(gradients.weight_gradient_norms(executor, state, sample), expected, rtol=1e-8)
+        np.testing.assert_allclose(rows["norm"], expected, rtol=2e-5)  # single precision
         assert rows["layer"].tolist() == list(range(len(spec.network.hidden) + 1))
         shapes = itertools.pairwise([784, *spec.network.hidden, 10])
         assert list(zip(rows["inputs"], rows["outputs"], strict=True)) == list(shapes)
+
+
+def test_what_is_too_small_for_single_precision_does_not_vanish() -> None:
+    """Gradients of 1e-50 and less, far below the smallest float32."""
+    rng, norms = np.random.default_rng(0), []
+    pool = Pool(rng.integers(0, 256, (40, 9), np.uint8), rng.integers(0, 3, 40), 3)
+    network = {"hidden": [8] * 24, "activation": "sigmoid", "initializer": {"name": "uniform", "bound": 0.05}}
+    spec = RunSpec.model_validate({"dataset": {"name": "digits"}, "network": network, "batch_size": 40})
+    for made in (backend.select("cpu"), backend.select("reference", np.float64)):
+        executor = executor_for(spec, made, pool, np.arange(40))
+        norms.append(gradients.weight_gradient_norms(executor, executor.model.state.copy(), np.arange(40)))
+    assert norms[1][0] < 1e-42
+    np.testing.assert_allclose(norms[0], norms[1], rtol=1e-3)
 
 
 def test_a_small_training_set_is_taken_whole_and_a_diverged_run_has_no_norms_after_training(

@@ -11,7 +11,8 @@ import pandas as pd
 
 from mlpaper.evaluate.demonstrations import demonstrations
 from mlpaper.paper.expand import figure_jobs, table_jobs
-from mlpaper.study.ledger import Measurements, ledger
+from mlpaper.study.ledger import ledger
+from mlpaper.study.measurements import Measurements
 from mlpaper.study.metrics import ALWAYS_KNOWN, METRICS
 from mlpaper.study.plan import Plan, load_plan, measured_files, published
 
@@ -89,7 +90,7 @@ def document(
         absent = {run: BECAUSE for run in study.runs if run in left_out}
         table = pd.DataFrame(rows, columns=["run", "seed", "run_id", "outcome", "metric", "value"])
         curve = {seed: [0.5, 0.7, 0.8, 0.9] for seed in range(seeds)}
-        measured = Measurements(table, absent, values_of, lambda run, curve=curve: curve)
+        measured = Measurements(table, absent, values_of, lambda run, curve=curve: curve, guess=0.1)
         facts["claims"] += ledger(name, study.claims, tuple(study.runs), measured)
         facts["pools"][name] = _pool(name) | ({"id": "digits", "imbalance": 1.05} if scale == "demo" else {})
         facts["study"][name] = _about(plan, name)
@@ -115,12 +116,12 @@ def _values(metric: str, run: str, seeds: int, generator: np.random.Generator, r
 
 
 def _rows(run: str, metric: str, values: list[float], seeds: int) -> list[dict[str, Any]]:
-    row: dict[str, Any] = {"run": run, "run_id": "r"}
-    made = [
-        row | {"seed": s, "outcome": "finished", "metric": metric, "value": value} for s, value in enumerate(values)
+    made = [("finished", metric, value) for value in values]
+    made += [("diverged", "epochs", 1.0)] * (seeds - len(values))
+    return [
+        {"run": run, "seed": seed, "run_id": f"{run}-{seed}", "outcome": outcome, "metric": name, "value": value}
+        for seed, (outcome, name, value) in enumerate(made)
     ]
-    lost = range(len(values), seeds)
-    return made + [row | {"seed": s, "outcome": "diverged", "metric": "epochs", "value": 1.0} for s in lost]
 
 
 def _pool(study: str) -> dict[str, Any]:

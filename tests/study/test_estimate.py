@@ -206,7 +206,7 @@ def test_runs_that_are_done_are_not_counted(plan: Plan, make: Make, tmp_path: Pa
     assert (found.done, found.outdated) == (set(done), set(outdated))
     assert found.runs.keys() == plan.runs.keys() - set(done)
     text = _shown(plan, found)
-    assert "57 runs,    3 done" in text
+    assert "63 runs,    3 done" in text
     assert "that are made again: 2." in text
 
 
@@ -219,7 +219,7 @@ def test_when_all_is_done_nothing_is_timed(plan: Plan, make: Make, tmp_path: Pat
     claims.touch()
     found = estimate(plan, tmp_path)
     assert (found.runs, found.items, timed) == ({}, {}, [])
-    assert "57 runs,   57 done: about 0 s" in _shown(plan, found)
+    assert "63 runs,   63 done: about 0 s" in _shown(plan, found)
 
 
 def test_finished_runs_say_when_others_stop(plan: Plan, make: Make, tmp_path: Path) -> None:
@@ -298,9 +298,9 @@ def test_the_command(config: dict, workflow: Path, monkeypatch: pytest.MonkeyPat
     done = CliRunner().invoke(cli.cli, arguments, catch_exceptions=False)
     assert done.exit_code == 0
     assert "Time left at scale demo" in done.output
-    assert "  usaaio-classic             14 runs,    0 done: about " in done.output
+    assert "  usaaio-classic             16 runs,    0 done: about " in done.output
     assert "With --cores 3: about " in done.output
     assert "Longest, with all seeds: usaaio-classic." in done.output
-    assert "3 of 17 runs are left out" in done.output
+    assert "3 of 19 runs are left out" in done.output
     wrong = CliRunner().invoke(cli.cli, ["estimate", "--config", "sedes=[0]"])
     assert "did you mean `seeds`?" in str(wrong.exception)

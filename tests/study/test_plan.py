@@ -26,7 +26,7 @@ def _run(plan, name: str) -> RunSpec:
 
 def test_runs_are_those_of_the_study(config: dict, workflow: Path) -> None:
     plan = load_plan(config, workflow)
-    assert len(plan.runs) == 27 * 3
+    assert len(plan.runs) == 28 * 3 + 2, "two are heavy"
     m0, m1d = _run(plan, "M0"), _run(plan, "M1d-as-coded")
     assert (m0.optimizer.name, m0.optimizer.learning_rate, m0.epochs, m0.early_stopping) == ("sgd", 1e-3, 50, None)
     assert m0.split.withhold_per_class == 100
@@ -54,7 +54,7 @@ def test_the_hash_sees_every_field_and_names_the_folder() -> None:
 
 def test_settings_reach_the_runs(config: dict, workflow: Path) -> None:
     plan = load_plan(config | {"seeds": [7], "emnist_parts": ["test"]}, workflow)
-    assert len(plan.runs) == 27
+    assert len(plan.runs) == 30
     m0 = _run(plan, "M0")
     assert (m0.seed, m0.dataset.id) == (7, "emnist_bymerge.test")
     assert m0.split.withhold_per_class == 0, "images are withheld from the whole pool only, as in the source"
@@ -69,7 +69,7 @@ def test_equal_runs_of_two_studies_are_one(config: dict, workflow: Path) -> None
     (workflow / "studies" / "second.yaml").write_text(text.replace(f"name: {STUDY}", "name: second", 1))
     plan = load_plan(config | {"studies": [STUDY, "second"]}, workflow)
     assert set(plan.studies) == {STUDY, "second"}
-    assert len(plan.runs) == 27 * 3
+    assert len(plan.runs) == 28 * 3 + 2, "two are heavy"
     assert plan.names["second"] == plan.names[STUDY]
 
 
@@ -91,7 +91,7 @@ def test_jobs_name_what_they_depend_on(config: dict, workflow: Path) -> None:
         "confusion.npz",
     }
     assert len(figures[f"{STUDY}-m0-curves"].runs) == 2
-    assert len(tables[f"{STUDY}-settings"].runs) == 27
+    assert len(tables[f"{STUDY}-settings"].runs) == 30
     dots = figures[f"{STUDY}-m1-validation"]
     assert dots.published["M1a-as-coded.validation_accuracy"] == dots.published["M1a.validation_accuracy"] == 0.8141
     before = canonical_json(tables[f"{STUDY}-m1"])
@@ -118,10 +118,10 @@ def test_runs_of_the_twin_are_left_out_where_there_is_no_pytorch(
     plan = load_plan(config | {"twin": "auto"}, workflow)
     assert plan.names[STUDY]["M0"] == plan.names[STUDY]["M0-as-coded"] == ()
     assert {spec.engine for spec in plan.runs.values()} == {"mlpaper"}
-    assert (len(plan.runs), len(plan.left_out), len(plan.names[STUDY]["M1a"])) == (21 * 3, 2 * 3, 3)
+    assert (len(plan.runs), len(plan.left_out), len(plan.names[STUDY]["M1a"])) == (23 * 3, 2 * 3, 3)
     assert plan.pool_runs(STUDY).dataset.name == "emnist_bymerge", "its first run is left out"
     notice = left_out_notice(plan)
-    assert "6 of 69 runs are left out: PyTorch is not installed (M0, M0-as-coded). `make twin`" in notice
+    assert "6 of 75 runs are left out: PyTorch is not installed (M0, M0-as-coded). `make twin`" in notice
     test, numbers = table_jobs(plan)[f"{STUDY}-test"], numbers_job(plan)
     assert list(test.left_out) == list(numbers.studies[0].left_out) == ["M0", "M0-as-coded"]
     assert (test.runs["M0"], test.left_out["M0"].spec.engine) == ((), "torch")
@@ -131,7 +131,7 @@ def test_runs_of_the_twin_are_left_out_where_there_is_no_pytorch(
     assert table_jobs(plan)[f"{STUDY}-m1"].absence == ""
 
     always = load_plan(config | {"twin": "always"}, workflow)
-    assert (len(always.runs), left_out_notice(always)) == (69, None)
+    assert (len(always.runs), left_out_notice(always)) == (75, None)
     never = load_plan(config | {"twin": "never"}, workflow)
     assert set(never.left_out) == set(plan.left_out)
     assert "the configuration leaves PyTorch's runs out" in left_out_notice(never)
@@ -147,6 +147,8 @@ def test_a_sweep_is_a_run_for_every_point(config: dict, workflow: Path) -> None:
     assert runs["depth-he-15"].network.hidden == runs["depth-15"].network.hidden == (10,) * 15
     assert runs["depth-he-15"].network.initializer == "he_normal", "a sweep based on another has its points and changes"
     assert runs["schedule-fixed-short"] == runs["schedule-fixed"].model_copy(update={"epochs": 100})
+    (short, *_) = load_plan(config | {"studies": [name], "scale": "demo"}, workflow).specs[name]["schedule-fixed-short"]
+    assert short.epochs == round(sum(0.99**epoch for epoch in range(200))), "of the rates, not a fifth of its epochs"
     assert runs["width-10"].id == runs["depth-2"].id, "trained once"
     sweep = plan.studies[name].sweeps["depth-he"]
     assert (sweep.label, [sweep.position(point) for point in sweep.points][:3]) == (
@@ -161,13 +163,24 @@ def test_a_sweep_is_a_run_for_every_point(config: dict, workflow: Path) -> None:
 
 def test_a_sweep_says_what_is_wrong_with_it(config: dict, workflow: Path) -> None:
     path = workflow / "studies" / "residual-depth.yaml"
-    text = path.read_text()
+    falling = "runs:\n  falling: {description: F, changes: {schedule: {name: cosine}}}\n"
+    text = path.read_text().replace("runs:\n", falling, 1)
     for old, new, message in (
         ("    vary: network.hidden\n", "", "`sweeps.plain`: needs `vary` and `points`"),
         ("vary: network.hidden\n", "vary: network.hiden\n", "network.hiden`: unknown key .*`hidden`"),
         ("10: 10 x 32,", "10: 10 y 32,", "network.hidden`: should be a list, not '10 y 32'"),
         ("sweeps: [plain,", "sweeps: [plane,", "figures: `depth`: there is no sweep `plane` .did you mean `plain`"),
         ("  plain-30-he:", "  plain-30:", "there is already a run `plain-30`"),
+        (
+            "    based_on: plain-30\n",
+            "    epochs_for_rates_of: plain-3\n",
+            "no run `plain-3` .*did you mean `plain-30`",
+        ),
+        (
+            "    based_on: plain-30\n",
+            "    epochs_for_rates_of: plain-30\n    based_on: falling\n",
+            "epochs_for_rates_of`: needs a constant rate of this run",
+        ),
     ):
         path.write_text(text.replace(old, new, 1))
         with pytest.raises(ConfigurationError, match=rf"(?s)residual-depth\.yaml.*{message}"):
@@ -242,11 +255,11 @@ def test_the_five_studies_are_whole(config: dict, workflow: Path) -> None:
         assert {job.item.kind for job in table_jobs(plan).values()} >= {"claims", "open-choices", "settings"}
     counts = {name: (len(study.runs), len(study.claims)) for name, study in plan.studies.items()}
     assert counts == {
-        "emnist-bymerge": (27, 26),
-        "fashion-hyperparameters": (28, 21),
-        "mnist-scaling": (38, 22),
-        "residual-depth": (11, 9),
-        "usaaio-classic": (20, 10),
+        "emnist-bymerge": (30, 48),
+        "fashion-hyperparameters": (30, 31),
+        "mnist-scaling": (38, 33),
+        "residual-depth": (11, 12),
+        "usaaio-classic": (22, 12),
     }
 
 
@@ -254,7 +267,7 @@ def test_runs_keep_their_names(config: dict, workflow: Path) -> None:
     """A run's name is the hash of its specification: where this changes, all that is kept of it is trained again."""
     plans = [load_plan(config | {"studies": "all", "scale": scale, "twin": "always"}, workflow) for scale in SCALES]
     names = [(study, run, ids) for plan in plans for study, runs in plan.names.items() for run, ids in runs.items()]
-    assert hash8(repr(names)) == "3529688b"
+    assert hash8(repr(names)) == "009fcd38"
 
 
 def test_the_command_that_makes_a_paper_again_is_quoted() -> None:

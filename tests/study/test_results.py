@@ -34,6 +34,7 @@ def test_metrics_of_a_history() -> None:
             "validation_accuracy": 0.78,
             "validation_loss": 0.5,
             "accuracy_gap": 0.15,
+            "gap_size": 0.15,
             "best_epoch": 3,
             "loss_rise": 0.2,
             "epochs_to_90": 2,
@@ -50,20 +51,28 @@ def test_a_history_of_one_epoch_has_no_jitter() -> None:
 
 
 def test_metrics_of_gradients_are_decades() -> None:
-    norms = {"initialisation": [1e-4, 1e-2, 1e-3, 1e-1], "trained": [0.0, 0.0, 0.0, 1.0]}
+    norms = {"initialisation": [1e3, 1e-4, 1e-2, 1e-3, 1e-1], "trained": [0.0, 0.0, 0.0, 0.0, 1.0]}
     rows = [(moment, layer, norm) for moment, of in norms.items() for layer, norm in enumerate(of)]
     found = gradient_metrics(gradients(rows))
-    assert found["gradient_first_initial"] == pytest.approx(-4)
-    assert found["gradient_middle_initial"] == pytest.approx(-2.5)
-    assert found["gradient_decay_initial"] == pytest.approx(-3)
-    assert found["gradient_peaks_initial"] == pytest.approx(-4 - -2)
+    assert found["gradient_first_initial"] == pytest.approx(3)
+    assert found["gradient_middle_initial"] == pytest.approx(-3)
+    assert found["gradient_decay_initial"] == pytest.approx(-4 - -3), "of hidden matrices: not of the image's"
+    assert found["gradient_spread_initial"] == pytest.approx(-2 - -4)
+    assert found["gradient_peaks_initial"] == pytest.approx(-1 - -2)
     assert found["gradient_first_trained"] == pytest.approx(-30), "zero has the least logarithm there is"
 
 
-def test_two_matrices_have_none_between_and_a_diverged_run_none_after() -> None:
+def test_two_matrices_have_none_between_and_one_between_has_no_decay() -> None:
+    rows = [("initialisation", layer, 0.1) for layer in range(3)]
+    found = gradient_metrics(gradients(rows))
+    assert "gradient_middle_initial" in found
+    assert found.keys().isdisjoint({"gradient_decay_initial", "gradient_spread_initial"})
+
+
+def test_a_diverged_run_has_no_gradients_after() -> None:
     rows = [("initialisation", 0, 0.1), ("initialisation", 1, 1.0), ("trained", 0, np.nan), ("trained", 1, np.nan)]
     found = gradient_metrics(gradients(rows))
-    assert found.keys() == {"gradient_first_initial", "gradient_last_initial", "gradient_decay_initial"}
+    assert found.keys() == {"gradient_first_initial", "gradient_last_initial"}
 
 
 def test_metrics_under_noise_are_means_over_noise_seeds() -> None:

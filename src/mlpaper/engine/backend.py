@@ -31,7 +31,7 @@ class Backend:
     ops: Ops
     dtype: np.dtype[Any]
     cuda: Cuda | None = None
-    """The device, where the arrays are not the host's."""
+    """The device, if arrays are not in host memory."""
 
     @property
     def xp(self) -> Any:
@@ -47,7 +47,7 @@ class Backend:
         return self.xp.zeros(shape, dtype=dtype or self.dtype)
 
     def counter(self, step: Scalar) -> Array:
-        """`step` as the one-element array that `ops.random_words` counts by; itself, if it is one."""
+        """`step` as the one-element array that `ops.random_words` takes."""
         return self.xp.asarray([step], dtype=np.uint64) if isinstance(step, int | np.integer) else step
 
     def to_device(self, array: np.ndarray) -> Array:

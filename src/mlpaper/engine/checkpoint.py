@@ -37,7 +37,7 @@ def save(path: Path, trainer: Trainer, identity: str) -> None:
 
 
 def load(path: Path, trainer: Trainer, identity: str) -> None:
-    """Put `trainer` where the checkpoint left off; on any error the trainer is as it was.
+    """Restore `trainer` from a checkpoint; on any error it is unchanged.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def load(path: Path, trainer: Trainer, identity: str) -> None:
 
 
 def resume(path: Path, trainer: Trainer, identity: str) -> bool:
-    """Load `path` if there is a usable checkpoint; a bad one is set aside, with a warning. Whether it was loaded."""
+    """Load a usable checkpoint and return whether there was one; a bad one is set aside with a warning."""
     if not path.exists():
         return False
     try:

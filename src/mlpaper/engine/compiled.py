@@ -20,6 +20,7 @@ from mlpaper.engine.ops import native
 from mlpaper.engine.ops.interface import (
     EVALUATE,
     GRADIENT,
+    GRADIENT_SCALE,
     LOSSES,
     RULES,
     SETTINGS,
@@ -111,7 +112,7 @@ class CompiledExecutor(Executor):
         """See `Executor.gradient`."""
         memory = self.memory._replace(inputs=np.ascontiguousarray(x).ravel(), labels=labels.astype(np.int64))
         self._run(memory, np.arange(len(x)), len(x), GRADIENT, 0, np.zeros(1), np.empty(1), np.zeros(3))
-        gradient: np.ndarray = memory.gradient
+        gradient: np.ndarray = memory.gradient.astype(np.float64) / GRADIENT_SCALE
         return gradient
 
     def _run(

@@ -1,7 +1,7 @@
 """One NVIDIA device as the engine sees it: arrays, kernels, matrix products, two streams, graphs, memory.
 
-Everything the engine asks of CuPy and cuBLAS is here, so that a test can put something else in its place. All work is
-queued on one stream, `compute`, but for copies of images that go on at the same time on `copies`.
+All calls of CuPy and cuBLAS are here, so that tests can replace them. All work is queued on one
+stream, `compute`, except copies of images, which overlap with it on `copies`.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ class Cuda:
             ) from error
 
     def kernels(self, source: str, real: np.dtype[Any]) -> Callable[[str], Kernel]:
-        """Compiles `source` for numbers of the type `real`; returns the kernel of a name."""
+        """Compile `source` for numbers of the type `real`; returns a function from names to kernels."""
         name = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}[real]
         module = self.xp.RawModule(code=source, options=("-std=c++17", f"-DREAL={name}"))
         return module.get_function  # type: ignore[no-any-return]
 
     def product(self, a: Array, b: Array, out: Array, transposed: tuple[bool, bool] = (False, False)) -> None:
-        """``out = a b``, of matrices in rows; where `transposed`, of ``a.T`` or ``b.T``."""
+        """``out = a b`` of row-major matrices, with ``a.T`` or ``b.T`` where `transposed`."""
         self._products(a, b, out, transposed)
 
     def captured(self, work: Callable[[], None]) -> Callable[[], None]:
@@ -79,11 +79,11 @@ class Cuda:
         return lambda: graph.launch(self.compute)
 
     def to_host(self, array: Array) -> np.ndarray:
-        """A copy as NumPy's; waits for all that is queued."""
+        """A NumPy copy; waits for all queued work."""
         return self.xp.asnumpy(array, stream=self.compute)  # type: ignore[no-any-return]
 
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """Memory of the host that can be copied from while other work goes on."""
+        """Pinned host memory: copies from it overlap with other work."""
         import cupyx
 
         return cupyx.empty_pinned(shape, dtype)  # type: ignore[no-any-return]
@@ -93,29 +93,29 @@ class Cuda:
         device.set(host, stream=self.copies)
 
     def event(self) -> Any:
-        """A mark in a stream: ``record(stream)``; others wait for it by `wait`, the host by ``synchronize()``."""
+        """An event: ``record(stream)`` marks a stream, `wait` makes a stream wait, ``synchronize()`` the host."""
         return self.xp.cuda.Event(disable_timing=True)
 
     def wait(self, stream: Any, event: Any) -> None:
-        """Queue on `stream` to wait for `event`."""
+        """Make `stream` wait for `event`."""
         stream.wait_event(event)
 
     def memory(self) -> DeviceMemory:
-        """What the device has, with what this process has set aside and not used counted as free."""
+        """Memory of the device; unused blocks of this process's pool count as free."""
         free, total = self.xp.cuda.runtime.memGetInfo()
         return DeviceMemory(free + self.xp.get_default_memory_pool().free_bytes(), total)
 
     def reserved(self) -> int:
-        """Bytes that this process has taken for its arrays: with a pool that gives nothing back, the most so far."""
+        """Bytes in this process's memory pool, which never shrinks: the peak so far."""
         return int(self.xp.get_default_memory_pool().total_bytes())
 
     def release(self) -> None:
-        """Give back what no array uses any more."""
+        """Free the unused blocks of the pool."""
         gc.collect()
         self.xp.get_default_memory_pool().free_all_blocks()
 
     def description(self) -> dict[str, str]:
-        """What a run records of the device."""
+        """What a run records about the device."""
         runtime = self.xp.cuda.runtime
         name = runtime.getDeviceProperties(0)["name"].decode()
         driver, cuda = (_version(version) for version in (runtime.driverGetVersion(), runtime.runtimeGetVersion()))
@@ -127,14 +127,14 @@ def _version(number: int) -> str:
 
 
 class _Products:
-    """Matrix products by cuBLAS through a handle of our own.
+    """Matrix products by cuBLAS through our own handle.
 
     CuPy's own calls of cuBLAS refuse to be captured, since its workspace might move; here it is bound once and stays.
     The default mathematics of cuBLAS is single precision throughout, without TF32.
     """
 
     WORKSPACE = 32 << 20
-    """Bytes; what NVIDIA recommends for the largest devices."""
+    """Bytes, as NVIDIA recommends for the largest devices."""
 
     def __init__(self, cupy: Any, stream: int) -> None:
         self.library = _cublas(cupy.cuda.runtime.runtimeGetVersion() // 1000)
@@ -146,7 +146,7 @@ class _Products:
         self._call("cublasSetWorkspace_v2", self.handle, workspace, ctypes.c_size_t(self.WORKSPACE))
 
     def __call__(self, a: Array, b: Array, out: Array, transposed: tuple[bool, bool]) -> None:
-        """See `Cuda.product`. What lies in rows here lies in columns there: ``out.T = b.T a.T``."""
+        """See `Cuda.product`. cuBLAS is column-major: it computes ``out.T = b.T a.T``."""
         single = out.dtype == np.float32
         real, letter = (ctypes.c_float, "S") if single else (ctypes.c_double, "D")
         (rows, columns), inner = out.shape, a.shape[0] if transposed[0] else a.shape[1]
@@ -164,12 +164,12 @@ class _Products:
 
 
 def _matrix(array: Array) -> tuple[ctypes.c_void_p, ctypes.c_int]:
-    """Where a matrix lies, and the length of its rows."""
+    """Address of a matrix, and the length of its rows."""
     return ctypes.c_void_p(array.data.ptr), ctypes.c_int(array.shape[1])
 
 
 def _cublas(major: int) -> ctypes.CDLL:
-    """The library that CuPy uses, wherever it lies: among pip's packages or in the system."""
+    """The cuBLAS that CuPy uses: from pip's packages or from the system."""
     try:
         from cuda.pathfinder import load_nvidia_dynamic_lib
     except ImportError:

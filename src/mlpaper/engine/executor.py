@@ -124,7 +124,7 @@ class Executor(ABC):
 
     @abstractmethod
     def gradient(self, x: Array, labels: np.ndarray) -> np.ndarray:
-        """Gradient of the loss of one batch with respect to all parameters (P,), on the host; updates nothing.
+        """Gradient of the loss of one batch with respect to all parameters, float64 (P,); updates no parameter.
 
         Batch norm uses the batch, as in training. Shape: x (N, D) with N at most `batch_size`, labels (N,).
         """

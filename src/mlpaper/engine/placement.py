@@ -1,9 +1,9 @@
-"""Where a device finds the images of an epoch: all of them in its memory, or brought in parts while it works.
+"""Where a device finds the images of an epoch: all in its memory, or sent in parts while it works.
 
-*Resident*: the images lie on the device as the bytes that they are, and an order of images is a list of their places.
-*Streamed*: they stay with the host. The images of the next updates are gathered into pinned memory and sent while the
-device works on those before, into the other half of a staging area; so copies and updates overlap, and the host waits
-only when it is two parts ahead.
+*Resident*: all images are in the device's memory as bytes, and an order of images is a list of their indices.
+*Streamed*: the images stay in host memory. Those of the next updates are gathered into pinned memory and sent to one
+half of a staging area while the device works on the other half. So copies and updates overlap, and the host waits only
+when it is two parts ahead.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from mlpaper.errors import ConfigurationError
 
 PLACEMENTS = ("resident", "streamed")
 PART = 8192
-"""Images in a part, about: enough that a copy is worth its start, few enough that the first is soon there."""
+"""Approximate images per part: enough to amortise a copy's latency, few enough for the first part to arrive soon."""
 RESERVE = 0.1
-"""Share of a device's memory that is left alone: the context, compiled kernels, libraries, and what else runs."""
+"""Share of a device's memory left for the context, kernels, libraries and other programs."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Part:
     """Some images of an order, on the device."""
 
     index: Array
-    """Numbers of the images, int64 (n,): where their labels are."""
+    """Indices of the images in the pool, int64 (n,), for their labels."""
     places: Array
-    """Where they lie among the images on the device, int64 (n,)."""
+    """Their indices among the images on the device, int64 (n,)."""
 
 
 class Resident:
@@ -53,7 +53,7 @@ class Resident:
 
 
 class Streamed:
-    """Images with the host, sent in parts of `rows` images."""
+    """Images in host memory, sent in parts of `rows` images."""
 
     name = "streamed"
 
@@ -70,9 +70,9 @@ class Streamed:
         return min(order, self.rows)
 
     def parts(self, order: Array, wanted: np.ndarray | None = None) -> Iterator[Part]:
-        """The images of an order, (n,), a part at a time; each is good until the next is asked for.
+        """The images of an order, (n,), part by part; a part is valid until the next is requested.
 
-        `wanted` is the same order with the host, which is fetched from the device where it is not given.
+        `wanted` is the same order on the host; without it, the order is copied from the device.
         """
         cuda, count = self.cuda, -(-len(order) // self.rows)
         wanted = cuda.to_host(order) if wanted is None else wanted
@@ -119,7 +119,7 @@ def place(cuda: Cuda, images: np.ndarray, batch_size: int, longest: int, placeme
 
 
 def part_rows(batch_size: int, longest: int) -> int:
-    """Images in a part: whole batches, and no more than there are.
+    """Images per part: whole batches, at most as many as there are.
 
     >>> part_rows(512, 60_000), part_rows(60_000, 60_000), part_rows(37, 100)
     (8192, 60000, 111)
@@ -129,7 +129,7 @@ def part_rows(batch_size: int, longest: int) -> int:
 
 
 def choose(placement: str, images: int, staging: int, memory: DeviceMemory) -> str:
-    """``resident`` or ``streamed``: for ``auto``, resident where the images leave the reserve free.
+    """``resident`` or ``streamed``; ``auto`` is resident if the images leave the reserve free.
 
     Parameters
     ----------

@@ -76,7 +76,7 @@ class ReadableExecutor(Executor):
         """See `Executor.gradient`."""
         totals = self.backend.zeros((3,), np.float64)
         self._loss_gradient(x, self.backend.to_device(labels.astype(np.int64)), 1, totals)
-        return self.backend.to_host(self.flat_gradient)
+        return self.backend.to_host(self.flat_gradient).astype(np.float64)
 
     def forward(self, x: Array, step: Scalar | None = None) -> Array:
         """Outputs of a batch, (N, K), valid until the next call; `step` is the number of the update, if it is one."""

@@ -24,7 +24,7 @@ class Stream(IntEnum):
     DROPOUT = 4
     AUGMENTATION = 5
     OF_LAYER = 256
-    """Added once for every layer, where each has a stream of its own."""
+    """Added i times for layer i, where each layer has its own stream."""
 
 
 def normal(count: int, seed: int, stream: int, step: int) -> np.ndarray:

@@ -95,7 +95,7 @@ def _outcome(spec: RunSpec, trainer: Trainer, code_digest: str) -> dict[str, obj
 
 
 class _Reporter:
-    """One line per epoch, with the time that is left at most."""
+    """Logs one line per epoch, with the longest remaining time."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
@@ -122,7 +122,7 @@ class _Reporter:
 
 
 class _Saver:
-    """A checkpoint, whenever the last is old enough."""
+    """Saves a checkpoint when the last one is old enough."""
 
     def __init__(self, path: Path, identity: str, every: float) -> None:
         self.path, self.identity, self.every = path, identity, every

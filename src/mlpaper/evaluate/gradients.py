@@ -5,8 +5,9 @@ first epoch, or all if there are fewer. The gradient is that of the run's own lo
 its reduction, without weight decay and clipping.
 
 Batch norm normalises by this batch, as it does in training: its running statistics do not fit the initial weights.
-Dropout is off, so that the norms belong to the weights and not to one draw of masks. The weights are the run's, in
-float32; the rest is float64, so that what vanishes does so in the network and not in the format of its numbers.
+Dropout is off, so that the norms belong to the weights and not to one draw of masks. The gradient is the engine's, in
+single precision. It is computed as a multiple by a power of two and summed in double precision, so that what vanishes
+does so in the network and not in the format of its numbers.
 
 A run of the engine `torch` has weights of the same layout, from the same initial ones: its gradients are computed here.
 """
@@ -42,7 +43,7 @@ def gradients_of_run(run: Path, pool: Path, split_file: Path) -> None:
     """Write ``gradients.parquet`` into the folder `run`; after training, the norms of a diverged run are NaN."""
     dataset, split = Dataset.open(pool), Split.read(split_file)
     spec, outcome = load_run(run)
-    backend = backends.select("cpu", np.float64)
+    backend = backends.select("cpu")
     sample = split.train[backend.to_host(permutation(backend, len(split.train), spec.seed, 0))[:IMAGES]]
     executor = load_executor(run, _measured(spec), dataset, split.train, backend, len(sample))
     trained = executor.model.state.copy()

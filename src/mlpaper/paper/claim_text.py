@@ -72,12 +72,26 @@ class Row:
     @property
     def published(self) -> str:
         """The published number with its unit, or an en dash."""
-        value, rule = self.facts["published"], self.facts["rule"]
+        value = self.facts["published"]
         if value is None:
             return fmt.MISSING
-        if rule == "speed":
+        if self.facts["rule"] == "speed":
             return f"{value:g} times"
-        return self._signed(Summary(value, None, 1)) if rule == "difference" else self._quantity(value)
+        return self._signed(Summary(value, None, 1)) if self.is_difference else self._quantity(value)
+
+    @property
+    def is_difference(self) -> bool:
+        """Whether its numbers are differences of two runs."""
+        return self.facts["rule"] in ("difference", "contrast") or getattr(self.claim, "minus", None) is not None
+
+    @property
+    def source(self) -> str:
+        """Where the claim comes from and how it is tested: `table 2; an explanation, tested by a control`."""
+        tested = f", tested by a {self.facts['tested_by']}" if self.facts["tested_by"] else ""
+        origin = {"result": "", "explanation": "an explanation", "conclusion": "a conclusion", "ours": "our question"}
+        reading = "as coded" if self.facts["reading"] == "as coded" else ""
+        parts = (self.facts["place"], f"{origin[self.facts['origin']]}{tested}", reading)
+        return "; ".join(filter(None, parts))
 
     @property
     def ours(self) -> str:
@@ -96,12 +110,11 @@ class Row:
 
     @property
     def kind(self) -> Kind:
-        """How it is counted."""
-        if self.facts["origin"] == "ours":
-            return "ours"
-        if self.facts["rule"] == "value" and self.facts["metric"] == "parameters":
-            return "arithmetic"
-        return "as coded" if self.facts["reading"] == "as coded" else "source"
+        """How it is counted: a second reading of any kind is only that."""
+        if self.facts["reading"] == "as coded":
+            return "as coded"
+        kinds: dict[str, Kind] = {"arithmetic": "arithmetic", "ours": "ours"}
+        return kinds.get(self.facts["kind"], "source")
 
     @property
     def anchor(self) -> str:
@@ -134,9 +147,25 @@ def _runs(runs: Sequence[str]) -> str:
 
 def _asked_difference(row: Row, claim: rules.DifferenceClaim) -> str:
     bound = row._distance(claim.margin) if claim.margin else "0"
-    sign = "−" if claim.margin else ""
-    asked = {"above": f"above {bound}", "below": f"below {sign}{bound}", "equal": f"within ±{bound}"}[claim.direction]
-    return f"{row.metric}: {claim.first} − {claim.second} {asked}"
+    minus = f"−{bound}" if claim.margin else bound
+    asked = {
+        "above": f"above {bound}",
+        "below": f"below {minus}",
+        "equal": f"within ±{bound}",
+        "not above": f"below {bound}",
+        "not below": f"above {minus}",
+    }[claim.direction]
+    most = f" and below {row._distance(claim.most)}" if claim.most is not None else ""
+    return f"{row.metric}: {claim.first} − {claim.second} {asked}{most}"
+
+
+def _asked_contrast(row: Row, claim: rules.ContrastClaim) -> str:
+    larger, smaller = (" − ".join(pair) for pair in (claim.larger, claim.smaller))
+    return f"{row.metric}: {larger} above {smaller}"
+
+
+def _asked_beyond_seeds(row: Row, claim: rules.BeyondSeedsClaim) -> str:
+    return f"{row.metric}: {claim.first} and {claim.second} differ more with equal seeds than each between two seeds"
 
 
 def _asked_range(row: Row, claim: rules.RangeClaim) -> str:
@@ -151,12 +180,12 @@ def _asked_best(row: Row, claim: rules.BestClaim) -> str:
 
 
 def _asked_order(row: Row, claim: rules.OrderClaim) -> str:
-    near = f" (neighbours may differ by {row._distance(claim.tolerance)})" if claim.tolerance else ""
-    return f"{row.metric}, best first: {', '.join(claim.runs)}{near}"
+    return f"{row.metric}, best first: {', '.join(claim.runs)}"
 
 
 def _asked_plateau(row: Row, claim: rules.PlateauClaim) -> str:
-    return f"{row.metric} of {_runs(claim.runs)} within {row._distance(claim.tolerance)} of one another"
+    first, *others = claim.runs
+    return f"{row.metric} of {_runs(others)} better than that of {first} by at most {row._distance(claim.tolerance)}"
 
 
 def _asked_spread(row: Row, claim: rules.SpreadClaim) -> str:
@@ -164,28 +193,35 @@ def _asked_spread(row: Row, claim: rules.SpreadClaim) -> str:
 
 
 def _asked_value(row: Row, claim: rules.ValueClaim) -> str:
+    compared = f"{row.metric}: {claim.run} − {claim.minus}" if claim.minus else f"{row.metric} of {claim.run}"
     if not metrics.get(claim.metric).unit and claim.tolerance < 0.5:
-        return f"{row.metric} of {claim.run} equal to the published"
-    return f"{row.metric} of {claim.run} within {row._distance(claim.tolerance)} of the published"
+        return f"{compared} equal to the published"
+    return f"{compared} within {row._distance(claim.tolerance)} of the published"
 
 
 def _asked_unstable(row: Row, claim: rules.UnstableClaim) -> str:
-    return f"{claim.run} diverges, or its {row.metric} is above that of {claim.beside}"
-
-
-def _asked_speed(row: Row, claim: rules.SpeedClaim) -> str:
     return (
-        f"epochs to the final {row.metric} of {claim.slow}: fewer for {claim.fast} by a factor within "
-        f"{claim.tolerance:g} of the published"
+        f"{claim.run} diverges or ends near guessing, or its {row.metric} is more than {claim.factor:g} times that of "
+        f"{claim.beside}"
     )
 
 
+def _asked_speed(row: Row, claim: rules.SpeedClaim) -> str:
+    target = f"the final {row.metric} of {claim.slow}"
+    if claim.target is not None:
+        target = f"a {row.metric} of {row._quantity(claim.target)}"
+    return f"epochs to {target}: {claim.slow} takes more than {claim.least:g} times those of {claim.fast}"
+
+
 def _asked_turning(row: Row, claim: rules.TurningClaim) -> str:
-    return f"validation loss of {claim.run} lowest between epochs {claim.earliest} and {claim.latest}, then rising"
+    between = f"between epochs {claim.earliest} and {claim.latest}"
+    return f"validation loss of {claim.run} lowest {between}, then rising by more than {claim.rise:g} nats"
 
 
 _ASKED: dict[str, Callable[[Row, Any], str]] = {
     "difference": _asked_difference,
+    "contrast": _asked_contrast,
+    "beyond-seeds": _asked_beyond_seeds,
     "value": _asked_value,
     "range": _asked_range,
     "best": _asked_best,
@@ -246,22 +282,38 @@ def _found_turning(row: Row) -> str:
     return fmt.MISSING if row.summary is None else f"epoch {fmt.value('best_epoch', row.summary)}"
 
 
+def _found_beyond_seeds(row: Row) -> str:
+    more = row.summary
+    if more is None:
+        return fmt.MISSING
+    return f"{row._distance(abs(more.mean))} {'more' if more.mean > 0 else 'less'} than between seeds"
+
+
+def _found_unstable(row: Row) -> str:
+    own, other = (fmt.number(row.facts["metric"], row.means.get(run)) for run in row.claim.named_runs)
+    return fmt.MISSING if own == other == fmt.MISSING else f"{own} against {other} points"
+
+
 def _found_value(row: Row) -> str:
     if row.summary is None:
         return fmt.MISSING
+    if row.is_difference:
+        return row._signed(row.summary)
     unit = fmt.unit(row.facts["metric"])
     return f"{fmt.value(row.facts['metric'], row.summary)} {unit}".strip()
 
 
 _FOUND: dict[str, Callable[[Row], str]] = {
     "difference": lambda row: row._signed(row.summary),
+    "contrast": lambda row: row._signed(row.summary),
+    "beyond-seeds": _found_beyond_seeds,
     "value": _found_value,
     "range": _bounds,
     "best": _found_best,
     "order": _found_order,
     "plateau": _bounds,
     "spread": _found_spread,
-    "unstable": lambda row: row._signed(row.summary),
+    "unstable": _found_unstable,
     "speed": _found_speed,
     "turning": _found_turning,
 }
@@ -275,6 +327,26 @@ def _here_difference(row: Row) -> str:
     claim = row.claim
     assert isinstance(claim, rules.DifferenceClaim)
     return f"{row.metric}, {claim.first} − {claim.second}: {row.ours}"
+
+
+def _here_contrast(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, rules.ContrastClaim)
+    larger, smaller = (" − ".join(pair) for pair in (claim.larger, claim.smaller))
+    return f"{row.metric}, ({larger}) − ({smaller}): {row.ours}"
+
+
+def _here_beyond_seeds(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, rules.BeyondSeedsClaim)
+    return f"{row.metric}, {claim.first} and {claim.second} with equal seeds: {row.ours}"
+
+
+def _here_value(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, rules.ValueClaim)
+    compared = f"{claim.run} − {claim.minus}" if claim.minus else claim.run
+    return f"{row.metric}, {compared}: {row.ours}"
 
 
 def _here_order(row: Row) -> str:
@@ -291,13 +363,14 @@ def _here_spread(row: Row) -> str:
 def _here_unstable(row: Row) -> str:
     claim = row.claim
     assert isinstance(claim, rules.UnstableClaim)
-    return f"{row.metric}, {claim.run} − {claim.beside}: {row.ours}"
+    return f"{row.metric}, {claim.run} against {claim.beside}: {row.ours}"
 
 
 def _here_speed(row: Row) -> str:
     claim = row.claim
     assert isinstance(claim, rules.SpeedClaim)
-    return f"epochs of {claim.slow} to its final {row.metric}, over those of {claim.fast}: {row.ours}"
+    target = f"its final {row.metric}" if claim.target is None else f"a {row.metric} of {row._quantity(claim.target)}"
+    return f"epochs of {claim.slow} to {target}, over those of {claim.fast}: {row.ours}"
 
 
 def _here_turning(row: Row) -> str:
@@ -306,6 +379,9 @@ def _here_turning(row: Row) -> str:
 
 _HERE: dict[str, Callable[[Row], str]] = {
     "difference": _here_difference,
+    "contrast": _here_contrast,
+    "beyond-seeds": _here_beyond_seeds,
+    "value": _here_value,
     "best": lambda row: f"best {row.metric} of {_runs(row.claim.named_runs)}: {row.ours.replace(': ', ', ')}",
     "order": _here_order,
     "spread": _here_spread,
@@ -313,7 +389,7 @@ _HERE: dict[str, Callable[[Row], str]] = {
     "speed": _here_speed,
     "turning": _here_turning,
 }
-"""Rules whose finding is not a metric of the runs that the claim names."""
+"""Rules whose finding is more than a metric of the runs that the claim names."""
 
 
 class Claims:
@@ -426,13 +502,24 @@ class Claims:
 
 def _escaped(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row with its texts as Markdown."""
-    return {**row, **{name: markup.markdown(row[name]) for name in ("statement", "remark")}}
+    return {**row, **{name: markup.markdown(row[name] or "") for name in ("statement", "place", "remark")}}
 
 
 def counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """How many rows have each verdict, in the order of `VERDICTS`, zeros included."""
     found = Counter(row["verdict"] for row in rows)
     return {verdict: found[verdict] for verdict in VERDICTS}
+
+
+GROUPS = {
+    "result": "results",
+    "explanation": "explanations",
+    "conclusion": "conclusions",
+    "arithmetic": "parameter counts",
+    "ours": "our questions",
+    "as coded": "second readings, as coded",
+}
+"""What the terminal counts claims as: a second reading, or else its kind in the ledger."""
 
 
 COLOURS = {
@@ -470,8 +557,19 @@ def show(rows: Sequence[Mapping[str, Any]], studies: Sequence[str], verdicts: Se
             verdict = row.facts["verdict"]
             text = click.style(verdict.ljust(VERDICT_WIDTH), fg=COLOURS[verdict], bold=True)
             click.echo(text + described(row, width)[VERDICT_WIDTH:] + "\n")
-    counted = ", ".join(f"{count} {verdict}" for verdict, count in counts(of_studies).items() if count)
-    click.echo("\n".join(_folded(counted or "no claims", width)))
+    for line in summed(of_studies) or ["no claims"]:
+        click.echo("\n".join(_folded(line, width)))
+
+
+def summed(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The verdicts in words, a line per group that has claims: `results: 3 supported, 1 contradicted`."""
+    lines = []
+    for group, words in GROUPS.items():
+        of_group = [row for row in rows if group == ("as coded" if row["reading"] == "as coded" else row["kind"])]
+        found = [f"{number} {verdict}" for verdict, number in counts(of_group).items() if number]
+        if found:
+            lines.append(f"{words}: {', '.join(found)}")
+    return lines
 
 
 VERDICT_WIDTH = max(map(len, VERDICTS)) + 2
@@ -485,9 +583,9 @@ def described(row: Row, width: int | None) -> str:
     width
         Characters of a line, which ends between words; None for lines of any length.
     """
-    reading = " (as coded)" if row.facts["reading"] == "as coded" else ""
     paragraphs = [
-        f"{row.facts['statement']}{reading}",
+        row.facts["statement"],
+        f"source: {row.source}",
         f"rule: {row.rule}",
         f"published {row.published}, ours {row.ours}",
     ]

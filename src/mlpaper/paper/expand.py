@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from mlpaper import paths
+from mlpaper.data.sources import get_source
 from mlpaper.errors import ConfigurationError
 from mlpaper.paper.jobs import ItemJob, MetricsJob, NumbersJob, StudyJob
 from mlpaper.spec import RunSpec
@@ -78,7 +79,7 @@ def _study_job(plan: Plan, study: Study) -> StudyJob:
 def claims_job(plan: Plan, study: Study) -> ClaimsJob:
     """The job of a study's ledger of claims."""
     names = plan.names[study.name]
-    timed = {run for claim in study.claims if claim.rule == "speed" for run in claim.named_runs}
+    timed = {run for claim in study.claims if claim.rule in ("speed", "unstable") for run in claim.named_runs}
     return ClaimsJob(
         study=study.name,
         claims=study.claims,
@@ -87,6 +88,7 @@ def claims_job(plan: Plan, study: Study) -> ClaimsJob:
         published=published(study, study.runs),
         table=paths.study_table(study.name),
         histories={run: tuple(map(paths.run_folder, names[run])) for run in study.runs if run in timed},
+        classes=len(get_source(plan.pool_runs(study.name).dataset.name).classes),
     )
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlpaper.data.sources import get_source
+from mlpaper.engine.schedules import learning_rate
 from mlpaper.errors import ConfigurationError, nearest
-from mlpaper.spec import PARTS, OfficialSplit, PoolSpec, RunSpec, SplitSpec
+from mlpaper.spec import PARTS, ConstantSchedule, OfficialSplit, PoolSpec, RunSpec, SplitSpec
 from mlpaper.study.data_fit import misfits
 from mlpaper.study.schema.names import LONGEST_NAME, RUN_NAME
 from mlpaper.study.schema.settings import Scale, Settings
@@ -95,6 +96,9 @@ def expand(
     for name, entry in study.runs.items():
         chain = _chain(study, name, origin)
         spec = _at_scale(study, chain, origin, settings, scale, config)
+        if (other := entry.epochs_for_rates_of) is not None:
+            scheduled = _at_scale(study, _chain(study, other, origin), origin, settings, scale, config)
+            spec = _with_rates_of(scheduled, spec, origin, ("runs", name, "epochs_for_rates_of"))
         few = entry.heavy and scale.heavy and settings.heavy != "all"
         expanded[name] = tuple(spec.model_copy(update={"seed": seed}) for seed in seeds[: 1 if few else None])
     return expanded
@@ -127,6 +131,15 @@ def _at_scale(
             raise config.error(("emnist_parts",), f"run `{chain[0]}` of {study.name}: {problem.text}")
         raise explained(problem, made, locate)
     return spec
+
+
+def _with_rates_of(other: RunSpec, spec: RunSpec, origin: Origin, keys: Keys) -> RunSpec:
+    """`spec` with as many epochs as its constant rate needs for the sum of the learning rates of `other`."""
+    if spec.schedule != ConstantSchedule() or other.schedule.per != "epoch":
+        raise origin.error(keys, "needs a constant rate of this run, and a schedule by epochs of the other")
+    base, epochs = other.optimizer.learning_rate, other.epochs
+    total = sum(learning_rate(other.schedule, base, t, epochs) for t in range(epochs))
+    return spec.model_copy(update={"epochs": max(1, round(total / spec.optimizer.learning_rate))})
 
 
 def _chain(study: Study, name: str, origin: Origin) -> list[str]:

@@ -1,10 +1,11 @@
 """The ledger of claims: each claim of a study, decided by its rule from the measurements of the runs that it names.
 
-A difference is paired by seed and decided by its 95 % interval; a value by a tolerance around our mean; the others are
-predicates over the means of several runs. Nothing here reads a published number as a target: it stands beside ours.
+Runs are compared over the seeds that all of them were made with. A difference is paired by seed and decided by its
+95 % interval; a value by a tolerance around our mean; the others are predicates over the means of several runs. Nothing
+here reads a published number as a target: it is only compared with ours.
 
-Verdicts are words of `VERDICTS`. What has no measurement is `not run` where a run was left out, and `inconclusive`
-where training diverged. Reading results is imported where it is used: the plan is made of these classes as well.
+Verdicts are words of `VERDICTS`. A claim about a run that was left out is `not run`; a tie is `inconclusive`.
+Reading results is imported where it is used: the plan is made of these classes as well.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import pairwise
+from itertools import combinations, pairwise
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlpaper.spec import Model
 from mlpaper.study import metrics
-from mlpaper.study.left_out import by_reason
+from mlpaper.study.measurements import Curves, Measurements
 from mlpaper.study.schema import rules
-from mlpaper.study.stats import Summary, paired, summarise
+from mlpaper.study.stats import summarise
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
 VERDICTS = ("supported", "reproduced", "contradicted", "not reproduced", "inconclusive", "not run")
@@ -32,6 +33,10 @@ VERDICTS = ("supported", "reproduced", "contradicted", "not reproduced", "inconc
 AS_CODED = "-as-coded"
 READINGS = ("as written", "as coded")
 ONE_SEED = "one seed, no interval"
+NEAR_GUESSING = 0.05
+"""A network whose accuracy is less than this above guessing has learnt nothing."""
+ROUNDING = 1e-12
+"""Means that differ by no more are equal."""
 
 Claim = TypeVar("Claim", bound=rules.Claim)
 
@@ -45,71 +50,11 @@ class Verdict:
     """Our difference, mean or factor, in the units of the metric; None for predicates over several means."""
     half_width: float | None = None
     seeds: int = 0
-    """Seeds that the verdict rests on; the fewest of any run."""
+    """Seeds that the verdict rests on: those that all of its runs were made with."""
     published: float | None = None
     means: Mapping[str, float | None] = field(default_factory=dict)
-    """Run to its mean; None where it diverged with every seed."""
+    """Run to its mean over these seeds; None where it has no finite one, or diverged with all of them."""
     remark: str = ""
-
-
-class Measurements:
-    """The metrics of one study's runs, by run, metric and seed.
-
-    Parameters
-    ----------
-    table
-        `runs.parquet` of the study: columns run, seed, run_id, outcome, metric, value.
-    left_out
-        Runs that were not made, and why.
-    published
-        Published values by `<run>.<metric>`.
-    accuracies
-        Run name to a function that gives validation accuracies, epoch by epoch, by seed.
-    """
-
-    def __init__(
-        self,
-        table: pd.DataFrame,
-        left_out: Mapping[str, str],
-        published: Mapping[str, float],
-        accuracies: Callable[[str], Mapping[int, Sequence[float]]] = lambda run: {},
-    ) -> None:
-        self.left_out, self.published, self.accuracies = left_out, published, accuracies
-        self._values: dict[tuple[str, str], dict[int, float]] = {}
-        for run, metric, seed, value in table[["run", "metric", "seed", "value"]].itertuples(index=False):
-            self._values.setdefault((run, metric), {})[int(seed)] = float(value)
-        ended = table.drop_duplicates(["run", "seed"])
-        self._seeds = {str(run): len(rows) for run, rows in ended.groupby("run")}
-        self._diverged = {str(run): int((rows["outcome"] == "diverged").sum()) for run, rows in ended.groupby("run")}
-
-    def values(self, run: str, metric: str) -> dict[int, float]:
-        """Values by seed; a diverged seed has none of most metrics."""
-        return self._values.get((run, metric), {})
-
-    def mean(self, run: str, metric: str) -> float | None:
-        """Mean over the seeds that have a value, or None."""
-        values = self.values(run, metric)
-        return summarise(list(values.values())).mean if values else None
-
-    def seeds(self, run: str) -> int:
-        """Seeds that the run was made with."""
-        return self._seeds.get(run, 0)
-
-    def diverged(self, run: str) -> int:
-        """Seeds that diverged."""
-        return self._diverged.get(run, 0)
-
-    def missing(self, runs: Sequence[str]) -> str:
-        """Which of these runs were left out, and why; empty if all were made."""
-        reasons = by_reason((run, self.left_out[run]) for run in runs if run in self.left_out)
-        return "; ".join(f"{names}: {because}" for because, names in reasons.items())
-
-    def divergence(self, runs: Sequence[str]) -> str:
-        """Which of these runs diverged, in words."""
-        whole = [run for run in runs if 0 < self.diverged(run) == self.seeds(run)]
-        partly = [run for run in runs if 0 < self.diverged(run) < self.seeds(run)]
-        parts = [f"{', '.join(whole)} diverged"] if whole else []
-        return "; ".join(parts + [f"{run}: {self.diverged(run)} of {self.seeds(run)} seeds diverged" for run in partly])
 
 
 def readings(claim: Claim, runs: Sequence[str]) -> list[tuple[str, Claim]]:
@@ -134,13 +79,19 @@ def judge(claim: rules.ClaimSpec, measured: Measurements) -> Verdict:
     runs = claim.named_runs
     if missing := measured.missing(runs):
         return Verdict("not run", published=_published(claim, measured), remark=missing)
+    if claim.rule in PAIRED and (same := measured.same(runs)):
+        return Verdict("inconclusive", published=_published(claim, measured), remark=same)
     verdict = _RULES[claim.rule](claim, measured)
     remarks = [verdict.remark, measured.divergence(runs), ONE_SEED if verdict.seeds == 1 else ""]
     return replace(verdict, remark="; ".join(filter(None, remarks)))
 
 
+PAIRED = ("difference", "contrast", "beyond-seeds", "plateau", "unstable", "speed")
+"""Rules that say nothing where two of their names are one run, as at a scale that cuts batches or widths short."""
+
 COLUMNS = {
-    **dict.fromkeys(("study", "id", "statement", "origin", "reading", "rule", "metric"), "string"),
+    **dict.fromkeys(("study", "id", "statement", "place", "origin", "kind", "tested_by"), "string"),
+    **dict.fromkeys(("reading", "rule", "metric"), "string"),
     "runs": "list<string>",
     "claim": "string",
     "verdict": "string",
@@ -161,12 +112,8 @@ def ledger(
     for entry in claims:
         for reading, claim in readings(entry, runs):
             verdict = asdict(judge(claim, measured))
-            facts: dict[str, Any] = {
-                "study": study,
-                "id": claim.id,
-                "statement": claim.statement,
-                "origin": claim.origin,
-            }
+            facts: dict[str, Any] = {"study": study, "kind": claim.kind}
+            facts |= {name: getattr(claim, name) for name in ("id", "statement", "place", "origin", "tested_by")}
             facts |= {"reading": reading, "rule": claim.rule, "metric": next(iter(claim.metric_names), "")}
             facts |= {"runs": list(claim.named_runs), "claim": claim.model_dump_json()}
             rows.append(facts | verdict | {"means": json.dumps(verdict["means"], allow_nan=False)})
@@ -195,6 +142,8 @@ class ClaimsJob(Model):
     """The study's table of metrics."""
     histories: dict[str, tuple[str, ...]] = {}
     """Folders, one per seed, of the runs whose epochs a claim needs."""
+    classes: int
+    """Classes of the study's images."""
 
 
 def ledger_of(job: ClaimsJob) -> list[dict[str, Any]]:
@@ -212,71 +161,122 @@ def ledger_of(job: ClaimsJob) -> list[dict[str, Any]]:
             if folder.converged
         }
 
-    measured = Measurements(pd.read_parquet(job.table), job.left_out, job.published, accuracies)
+    measured = Measurements(pd.read_parquet(job.table), job.left_out, job.published, accuracies, 1 / job.classes)
     return ledger(job.study, job.claims, job.runs, measured)
 
 
 def _published(claim: rules.ClaimSpec, measured: Measurements) -> float | None:
     """The published value of a claim: its own, or that which follows from the study's published values."""
-    own: float | None = getattr(claim, "published", None)
+    own: float | str | None = getattr(claim, "published", None)
     if own is not None:
-        return own
-    if isinstance(claim, rules.ValueClaim):
-        return measured.published.get(f"{claim.run}.{claim.metric}")
-    if isinstance(claim, rules.DifferenceClaim):
-        both = [measured.published.get(f"{run}.{claim.metric}") for run in (claim.first, claim.second)]
-        return None if both[0] is None or both[1] is None else both[0] - both[1]
+        return None if isinstance(own, str) else own
+
+    def minus(metric: str, *runs: str) -> float | None:
+        values = [measured.published.get(f"{run}.{metric}") for run in runs]
+        known = [value for value in values if value is not None]
+        return known[0] - sum(known[1:]) if len(known) == len(values) else None
+
+    match claim:
+        case rules.ValueClaim():
+            return minus(claim.metric, claim.run, *([claim.minus] if claim.minus else []))
+        case rules.DifferenceClaim():
+            return minus(claim.metric, claim.first, claim.second)
+        case rules.ContrastClaim():
+            both = [minus(claim.metric, *pair) for pair in (claim.larger, claim.smaller)]
+            return None if both[0] is None or both[1] is None else both[0] - both[1]
     return None
+
+
+def _paired(measured: Measurements, metric: str, seeds: Sequence[int], first: str, second: str) -> list[float] | None:
+    """First minus second by seed; None where a value is not known."""
+    pair = [measured.values(run, metric, seeds) for run in (first, second)]
+    if pair[0] is None or pair[1] is None:
+        return None
+    return [_minus(a, b) for a, b in zip(*pair, strict=True)]
+
+
+def _minus(first: float, second: float) -> float:
+    """The difference; zero between two values that are equally bad, be they infinite."""
+    return 0.0 if first == second else first - second
+
+
+def _shown(measured: Measurements, metric: str, seeds: Sequence[int], runs: Sequence[str]) -> dict[str, float | None]:
+    """Means as the ledger keeps them."""
+    means = {run: measured.mean(run, metric, seeds) for run in runs}
+    lost = {run for run in runs if seeds and measured.diverged(run, seeds) == len(seeds)}
+    return {run: None if run in lost or mean is None else _finite(mean) for run, mean in means.items()}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _within(values: Sequence[float], low: float, high: float) -> Verdict:
+    """Whether the mean of these values, one per seed, lies between two bounds: decided by its interval."""
+    if not all(map(math.isfinite, values)):
+        alike = len(set(values)) == 1
+        inside = low < values[0] < high or values[0] in (low, high)
+        return Verdict(("supported" if inside else "contradicted") if alike else "inconclusive", seeds=len(values))
+    summary = summarise(values)
+    half = summary.half_width or 0.0
+    least, most = summary.mean - half, summary.mean + half
+    inside, outside = low < least and most < high, most < low or least > high
+    verdict = "supported" if inside else "contradicted" if outside else "inconclusive"
+    return Verdict(verdict, summary.mean, summary.half_width, summary.n)
 
 
 def _difference(claim: rules.DifferenceClaim, measured: Measurements) -> Verdict:
     pair = (claim.first, claim.second)
-    summary = paired(*(measured.values(run, claim.metric) for run in pair))
-    means = {run: measured.mean(run, claim.metric) for run in pair}
-    published = _published(claim, measured)
-    if summary is None:
+    seeds, published = measured.shared(pair), _published(claim, measured)
+    means = _shown(measured, claim.metric, seeds, pair)
+    differences = _paired(measured, claim.metric, seeds, *pair)
+    if differences is None:
         return Verdict("inconclusive", published=published, means=means, remark=_nothing(measured, pair))
-    verdict = {"above": _above, "below": _below, "equal": _equal}[claim.direction](summary, claim.margin)
-    return Verdict(verdict, summary.mean, summary.half_width, summary.n, published, means)
+    return replace(_within(differences, *claim.bounds), published=published, means=means)
 
 
-def _above(difference: Summary, margin: float) -> str:
-    low, high = _interval(difference)
-    return "supported" if low > margin else "contradicted" if high < margin else "inconclusive"
+def _contrast(claim: rules.ContrastClaim, measured: Measurements) -> Verdict:
+    seeds, published = measured.shared(claim.named_runs), _published(claim, measured)
+    means = _shown(measured, claim.metric, seeds, claim.named_runs)
+    pairs = [_paired(measured, claim.metric, seeds, *pair) for pair in (claim.larger, claim.smaller)]
+    if pairs[0] is None or pairs[1] is None:
+        return Verdict("inconclusive", published=published, means=means, remark=_nothing(measured, claim.named_runs))
+    contrasts = [_minus(larger, smaller) for larger, smaller in zip(*pairs, strict=True)]
+    return replace(_within(contrasts, 0.0, math.inf), published=published, means=means)
 
 
-def _below(difference: Summary, margin: float) -> str:
-    low, high = _interval(difference)
-    return "supported" if high < -margin else "contradicted" if low > -margin else "inconclusive"
-
-
-def _equal(difference: Summary, margin: float) -> str:
-    low, high = _interval(difference)
-    if -margin < low and high < margin:
-        return "supported"
-    return "contradicted" if low > margin or high < -margin else "inconclusive"
-
-
-def _interval(summary: Summary) -> tuple[float, float]:
-    half = summary.half_width or 0.0
-    return summary.mean - half, summary.mean + half
+def _beyond_seeds(claim: rules.BeyondSeedsClaim, measured: Measurements) -> Verdict:
+    """Supported where every difference at equal seeds is above all between unlike ones; contradicted on average."""
+    pair = (claim.first, claim.second)
+    seeds = measured.shared(pair)
+    means = _shown(measured, claim.metric, seeds, pair)
+    equal = _paired(measured, claim.metric, seeds, *pair)
+    if equal is None or len(seeds) < 2:
+        remark = "" if equal is None else "needs two seeds or more"
+        return Verdict("inconclusive", seeds=len(seeds), means=means, remark=remark or _nothing(measured, pair))
+    equal = [abs(difference) for difference in equal]
+    values = [measured.values(run, claim.metric, seeds) or [] for run in pair]
+    unlike = [abs(_minus(a, b)) for of in values for a, b in combinations(of, 2)]
+    more = _minus(fmean(equal), fmean(unlike))
+    verdict = "supported" if min(equal) > max(unlike) else "contradicted" if more <= 0 else "inconclusive"
+    return Verdict(verdict, _finite(more), seeds=len(seeds), means=means)
 
 
 def _value(claim: rules.ValueClaim, measured: Measurements) -> Verdict:
     published = _published(claim, measured)
-    values = list(measured.values(claim.run, claim.metric).values())
-    if not values or published is None:
-        return Verdict("inconclusive", published=published, remark=_nothing(measured, (claim.run,)))
-    verdict = _compared(values, published, claim.tolerance)
-    return replace(verdict, means={claim.run: verdict.value})
-
-
-def _compared(values: Sequence[float], published: float, tolerance: float) -> Verdict:
-    """Whether the mean of `values` is within `tolerance` of the published value."""
+    seeds = measured.shared(claim.named_runs)
+    values = measured.values(claim.run, claim.metric, seeds)
+    if claim.minus is not None:
+        values = _paired(measured, claim.metric, seeds, claim.run, claim.minus)
+    if values is None or published is None:
+        return Verdict("inconclusive", published=published, remark=_nothing(measured, claim.named_runs))
+    means = _shown(measured, claim.metric, seeds, claim.named_runs)
+    if not all(map(math.isfinite, values)):
+        return Verdict("not reproduced", seeds=len(seeds), published=published, means=means)
     summary = summarise(values)
-    near = abs(summary.mean - published) <= tolerance + 1e-12
+    near = abs(summary.mean - published) <= claim.tolerance + ROUNDING
     verdict = "reproduced" if near else "not reproduced"
-    return Verdict(verdict, summary.mean, summary.half_width, summary.n, published)
+    return Verdict(verdict, summary.mean, summary.half_width, summary.n, published, means)
 
 
 Means = dict[str, float | None]
@@ -285,12 +285,14 @@ Means = dict[str, float | None]
 def _over_means(
     claim: Any, measured: Measurements, runs: Sequence[str], holds: Callable[[Means], bool | None]
 ) -> Verdict:
-    """A predicate over means: true, false, or None where a mean that it needs is missing."""
-    means = {run: measured.mean(run, claim.metric) for run in runs}
+    """A predicate over means: true, false, or None where it is a tie or a mean that it needs is not known."""
+    seeds = measured.shared(runs)
+    means = {run: measured.mean(run, claim.metric, seeds) for run in runs}
     held = holds(means)
-    seeds = min((len(measured.values(run, claim.metric)) for run in runs if means[run] is not None), default=0)
     verdict = "inconclusive" if held is None else "supported" if held else "contradicted"
-    return Verdict(verdict, seeds=seeds, means=means, remark=_nothing(measured, runs) if held is None else "")
+    unknown = None in means.values()
+    remark = "" if held is not None else _nothing(measured, runs) if unknown else "a tie"
+    return Verdict(verdict, seeds=len(seeds), means=_shown(measured, claim.metric, seeds, runs), remark=remark)
 
 
 def _range(claim: rules.RangeClaim, measured: Measurements) -> Verdict:
@@ -306,77 +308,105 @@ def _range(claim: rules.RangeClaim, measured: Measurements) -> Verdict:
     return _over_means(claim, measured, claim.runs, holds)
 
 
-def _goodness(metric: str) -> Callable[[float | None], float]:
-    """A key that is larger for better means; a run without one (all its seeds diverged) is worst."""
+def _better(metric: str) -> Callable[[float | None, float | None], float | None]:
+    """By how much the first of two means is better than the second; None where one is not known."""
     sign = -1.0 if metrics.get(metric).lower_is_better else 1.0
-    return lambda mean: -math.inf if mean is None else sign * mean
+
+    def better(first: float | None, second: float | None) -> float | None:
+        return None if first is None or second is None else sign * _minus(first, second)
+
+    return better
 
 
 def _best(claim: rules.BestClaim, measured: Measurements) -> Verdict:
-    goodness = _goodness(claim.metric)
+    better = _better(claim.metric)
+    others = [run for run in claim.runs if run not in claim.best]
 
     def holds(means: Means) -> bool | None:
-        reached = [goodness(means[run]) for run in claim.best]
-        top = max(goodness(mean) for mean in means.values())
-        return None if top == -math.inf else max(reached) >= top - claim.tolerance - 1e-12
+        if None in means.values() or not others:
+            return None
+        lead = max(min(_known([better(means[a], means[b]) for b in others])) for a in claim.best)
+        return None if abs(lead) <= ROUNDING else lead >= -claim.tolerance - ROUNDING
 
     return _over_means(claim, measured, tuple(dict.fromkeys((*claim.runs, *claim.best))), holds)
 
 
+def _known(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
 def _order(claim: rules.OrderClaim, measured: Measurements) -> Verdict:
-    goodness = _goodness(claim.metric)
+    better = _better(claim.metric)
 
     def holds(means: Means) -> bool | None:
-        heights = [goodness(means[run]) for run in claim.runs]
-        if heights.count(-math.inf) > 1:
-            return None
-        return all(a + claim.tolerance + 1e-12 >= b for a, b in pairwise(heights))
+        leads = [better(means[a], means[b]) for a, b in pairwise(claim.runs)]
+        if any(lead < -ROUNDING for lead in _known(leads)):
+            return False
+        return None if None in leads or any(lead <= ROUNDING for lead in _known(leads)) else True
 
     return _over_means(claim, measured, claim.runs, holds)
 
 
 def _plateau(claim: rules.PlateauClaim, measured: Measurements) -> Verdict:
+    better = _better(claim.metric)
+
     def holds(means: Means) -> bool | None:
-        spread = _spread_of(means, claim.runs)
-        return None if spread is None else spread <= claim.tolerance + 1e-12
+        gains = [better(means[run], means[claim.runs[0]]) for run in claim.runs[1:]]
+        if any(gain > claim.tolerance + ROUNDING for gain in _known(gains)):
+            return False
+        return None if None in gains else True
 
     return _over_means(claim, measured, claim.runs, holds)
 
 
 def _spread(claim: rules.SpreadClaim, measured: Measurements) -> Verdict:
     def holds(means: Means) -> bool | None:
-        wide, narrow = _spread_of(means, claim.wide), _spread_of(means, claim.narrow)
-        return None if wide is None or narrow is None else wide > narrow
+        wide, narrow = (_known([means[run] for run in runs]) for runs in (claim.wide, claim.narrow))
+        if not wide or not narrow or None in means.values():
+            return None
+        more = _minus(max(wide) - min(wide), max(narrow) - min(narrow))
+        return None if abs(more) <= ROUNDING else more > 0
 
     return _over_means(claim, measured, tuple(dict.fromkeys((*claim.wide, *claim.narrow))), holds)
 
 
-def _spread_of(means: Means, runs: Sequence[str]) -> float | None:
-    values = [means[run] for run in runs]
-    known = [value for value in values if value is not None]
-    return max(known) - min(known) if len(known) == len(values) else None
-
-
 def _unstable(claim: rules.UnstableClaim, measured: Measurements) -> Verdict:
-    if measured.diverged(claim.run):
-        return Verdict("supported", seeds=measured.seeds(claim.run))
-    rest = {"first": claim.run, "second": claim.beside, "metric": "validation_jitter"}
-    facts = {"id": claim.id, "statement": claim.statement, "rule": "difference"}
-    return _difference(rules.DifferenceClaim.model_validate(facts | rest), measured)
+    pair, metric = (claim.run, claim.beside), "validation_jitter"
+    seeds, curves = measured.shared(pair), measured.accuracies(claim.run)
+    means = _shown(measured, metric, seeds, pair)
+    if measured.diverged(claim.run, seeds):
+        return Verdict("supported", seeds=len(seeds), means=means)
+    if any(curves[seed][-1] < measured.guess + NEAR_GUESSING for seed in seeds if seed in curves):
+        return Verdict("supported", seeds=len(seeds), means=means, remark=f"{claim.run} ends near guessing")
+    jitter = [measured.values(run, metric, seeds) for run in pair]
+    if jitter[0] is None or jitter[1] is None:
+        return Verdict("inconclusive", seeds=len(seeds), means=means, remark=_nothing(measured, pair))
+    more = [own - claim.factor * other for own, other in zip(*jitter, strict=True)]
+    return Verdict(_within(more, 0.0, math.inf).verdict, seeds=len(seeds), means=means)
 
 
 def _speed(claim: rules.SpeedClaim, measured: Measurements) -> Verdict:
-    fast, slow = measured.accuracies(claim.fast), measured.accuracies(claim.slow)
-    factors = []
-    for seed in sorted(fast.keys() & slow.keys()):
-        target = slow[seed][-1]
-        few, many = (_epochs_to(target, accuracies[seed]) for accuracies in (fast, slow))
-        if few is None or many is None:
-            return Verdict("contradicted", published=claim.published, remark=f"{claim.fast} does not get there")
-        factors.append(many / few)
+    pair = (claim.fast, claim.slow)
+    curves = [measured.accuracies(run) for run in pair]
+    factors = _known([_factor(claim, seed, curves, measured.guess) for seed in measured.shared(pair)])
     if not factors:
-        return Verdict("inconclusive", published=claim.published, remark=_nothing(measured, (claim.fast, claim.slow)))
-    return _compared(factors, claim.published, claim.tolerance)
+        return Verdict("inconclusive", published=claim.published, remark="neither gets there")
+    return replace(_within(factors, claim.least, math.inf), published=claim.published)
+
+
+def _factor(claim: rules.SpeedClaim, seed: int, curves: Sequence[Curves], guess: float) -> float | None:
+    """How many times the epochs of the fast run the slow one takes with a seed; None where neither gets there.
+
+    A fast run that does not get there has the factor 0; a slow one counts as if one more epoch had been enough.
+    """
+    fast, slow = (by_seed.get(seed, ()) for by_seed in curves)
+    target = claim.target or (slow[-1] if slow else 0.0)
+    if target < guess + NEAR_GUESSING:
+        return None
+    few, many = (_epochs_to(target, accuracies) for accuracies in (fast, slow))
+    if few is None:
+        return None if many is None else 0.0
+    return (many or max(len(fast), len(slow)) + 1) / few
 
 
 def _epochs_to(target: float, accuracies: Sequence[float]) -> int | None:
@@ -385,15 +415,14 @@ def _epochs_to(target: float, accuracies: Sequence[float]) -> int | None:
 
 
 def _turning(claim: rules.TurningClaim, measured: Measurements) -> Verdict:
-    epoch, rise = (measured.mean(claim.run, metric) for metric in ("best_epoch", "loss_rise"))
-    if epoch is None or rise is None:
+    seeds = measured.shared((claim.run,))
+    epochs, rises = (measured.values(claim.run, metric, seeds) for metric in claim.metric_names)
+    if epochs is None or rises is None:
         return Verdict("inconclusive", remark=_nothing(measured, (claim.run,)))
-    holds = claim.earliest <= epoch <= claim.latest and rise > 0
-    values = list(measured.values(claim.run, "best_epoch").values())
-    summary = summarise(values)
-    return Verdict(
-        "supported" if holds else "contradicted", summary.mean, summary.half_width, summary.n, means={claim.run: epoch}
-    )
+    summary = summarise(epochs)
+    holds = claim.earliest <= summary.mean <= claim.latest and fmean(rises) > claim.rise
+    verdict = "supported" if holds else "contradicted"
+    return Verdict(verdict, summary.mean, summary.half_width, summary.n, means={claim.run: summary.mean})
 
 
 def _nothing(measured: Measurements, runs: Sequence[str]) -> str:
@@ -402,6 +431,8 @@ def _nothing(measured: Measurements, runs: Sequence[str]) -> str:
 
 _RULES: dict[str, Callable[[Any, Measurements], Verdict]] = {
     "difference": _difference,
+    "contrast": _contrast,
+    "beyond-seeds": _beyond_seeds,
     "value": _value,
     "range": _range,
     "best": _best,

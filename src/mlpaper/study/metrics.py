@@ -6,6 +6,7 @@ Values are stored as fractions, nats, seconds, MiB, counts or decades (a power o
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -25,18 +26,22 @@ class Metric:
     file: File
     """What it is read from; `robustness` and `gradients` exist only for runs that ask for them."""
     lower_is_better: bool = False
+    worst: float | None = None
+    """What a diverged run counts as where claims are decided; None where nothing can be said of it."""
 
 
 METRICS: dict[str, Metric] = {
-    "test_accuracy": Metric("test accuracy", "%", "evaluation"),
-    "macro_f1": Metric("test macro-F1", "%", "evaluation"),
-    "test_cross_entropy": Metric("test cross-entropy", "nats", "evaluation", lower_is_better=True),
-    "calibration_error": Metric("expected calibration error", "%", "evaluation", lower_is_better=True),
-    "train_accuracy": Metric("training accuracy", "%", "history"),
-    "train_loss": Metric("training loss", "nats", "history", lower_is_better=True),
-    "validation_accuracy": Metric("validation accuracy", "%", "history"),
-    "validation_loss": Metric("validation loss", "nats", "history", lower_is_better=True),
+    "test_accuracy": Metric("test accuracy", "%", "evaluation", worst=0.0),
+    "macro_f1": Metric("test macro-F1", "%", "evaluation", worst=0.0),
+    "test_cross_entropy": Metric("test cross-entropy", "nats", "evaluation", lower_is_better=True, worst=math.inf),
+    "calibration_error": Metric("expected calibration error", "%", "evaluation", lower_is_better=True, worst=1.0),
+    "f1_gap": Metric("test accuracy minus test macro-F1", "%", "evaluation", lower_is_better=True),
+    "train_accuracy": Metric("training accuracy", "%", "history", worst=0.0),
+    "train_loss": Metric("training loss", "nats", "history", lower_is_better=True, worst=math.inf),
+    "validation_accuracy": Metric("validation accuracy", "%", "history", worst=0.0),
+    "validation_loss": Metric("validation loss", "nats", "history", lower_is_better=True, worst=math.inf),
     "accuracy_gap": Metric("training minus validation accuracy", "%", "history", lower_is_better=True),
+    "gap_size": Metric("distance of training and validation accuracy", "%", "history", lower_is_better=True),
     "loss_rise": Metric("rise of the validation loss after its lowest epoch", "nats", "history", lower_is_better=True),
     "best_epoch": Metric("epoch of the lowest validation loss", "", "history"),
     "epochs_to_90": Metric("epochs to 90 % of the final validation accuracy", "", "history", lower_is_better=True),
@@ -48,7 +53,7 @@ METRICS: dict[str, Metric] = {
     "seconds_per_epoch": Metric("time per epoch", "s", "history", lower_is_better=True),
     "parameters": Metric("parameters", "", "outcome", lower_is_better=True),
     "peak_memory": Metric("peak memory", "MiB", "outcome", lower_is_better=True),
-    "strong_noise_accuracy": Metric("accuracy, mean over σ ≥ 0.3", "%", "robustness"),
+    "strong_noise_accuracy": Metric("accuracy, mean over σ ≥ 0.3", "%", "robustness", worst=0.0),
     **{
         f"gradient_{which}_{moment}": Metric(f"{label}, {when}", "decades", "gradients")
         for moment, when in (("initial", "at initialisation"), ("trained", "after training"))
@@ -56,13 +61,15 @@ METRICS: dict[str, Metric] = {
             ("first", "gradient norm of the first weight matrix"),
             ("middle", "median gradient norm of the hidden weight matrices"),
             ("last", "gradient norm of the last weight matrix"),
-            ("decay", "gradient norm of the first weight matrix over that of the last"),
+            ("decay", "gradient norm of the first hidden weight matrix over that of the last"),
+            ("spread", "largest gradient norm of a hidden weight matrix over the smallest"),
             ("peaks", "smaller gradient norm of first and last weight matrix over the largest between"),
         )
     },
 }
 """Metrics by name, besides `noise_accuracy_<sigma>`. Training and validation metrics are those of the epoch whose
-weights were kept; the calibration error has fifteen bins of equal width."""
+weights were kept; the calibration error has fifteen bins of equal width. Hidden weight matrices are all but the first
+and the last: the first one's gradient holds the size of the image, the last one's that of the error."""
 
 ALWAYS_KNOWN = frozenset(name for name, metric in METRICS.items() if metric.file == "outcome")
 """Metrics that a diverged run has as well."""
@@ -84,7 +91,7 @@ def get(name: str) -> Metric:
     ('accuracy at σ = 0.1', '%')
     """
     if noise := NOISE_METRIC.fullmatch(name):
-        return Metric(f"accuracy at σ = {noise[1]}", "%", "robustness")
+        return Metric(f"accuracy at σ = {noise[1]}", "%", "robustness", worst=0.0)
     return METRICS[name]
 
 

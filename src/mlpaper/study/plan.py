@@ -188,8 +188,9 @@ def load_study(path: Path) -> Study:
     for number, claim in enumerate(study.claims):
         _check_claim(study, claim, origin, ("claims", number))
     for run, entry in study.runs.items():
-        if entry.reproduces is not None:
-            _check_run(study, entry.reproduces, origin, ("runs", run, "reproduces"))
+        for key in ("reproduces", "epochs_for_rates_of"):
+            if (other := getattr(entry, key)) is not None:
+                _check_run(study, other, origin, ("runs", run, key))
     for number, difference in enumerate(study.differences):
         for run in difference.runs:
             _check_run(study, run, origin, ("differences", number, "runs"))
@@ -276,9 +277,11 @@ def _check_claim(study: Study, claim: ClaimSpec, origin: Origin, keys: Keys) -> 
             if measured == "robustness" and not metrics.at_levels(metric, study.noise.sigmas):
                 text = f"`{metric}` is not measured: `noise.sigmas` of this study are {list(study.noise.sigmas)}"
                 raise origin.error((*keys, "metric"), text, label)
-    key = f"{claim.run}.{claim.metric}" if isinstance(claim, ValueClaim) and claim.published is None else None
-    if key is not None and key not in published(study, [key.split(".")[0]]):
-        raise origin.error(keys, f"needs `published`, or `{key}` among the published values", label)
+    if isinstance(claim, ValueClaim) and claim.published is None:
+        known = published(study, claim.named_runs)
+        for key in (f"{run}.{claim.metric}" for run in claim.named_runs):
+            if key not in known:
+                raise origin.error(keys, f"needs `published`, or `{key}` among the published values", label)
 
 
 def noise_levels(plan: Plan) -> dict[str, tuple[float, ...]]:

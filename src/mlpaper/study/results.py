@@ -119,8 +119,8 @@ class RunFolder:
         if not self.converged:
             return None
         if file == "evaluation":
-            value: float | None = self.evaluation["test"][TEST[name]]
-            return value
+            test: dict[str, float] = self.evaluation["test"]
+            return test["accuracy"] - test["macro_f1"] if name == "f1_gap" else test[TEST[name]]
         found = {
             "history": self._history_metrics,
             "robustness": self._noise_metrics,
@@ -166,6 +166,7 @@ def history_metrics(history: Mapping[str, Sequence[float]], kept: int) -> dict[s
         for name in ("train_accuracy", "train_loss", "validation_accuracy", "validation_loss")
     }
     found["accuracy_gap"] = found["train_accuracy"] - found["validation_accuracy"]
+    found["gap_size"] = abs(found["accuracy_gap"])
     found["best_epoch"] = float(history["epoch"][int(loss.argmin())])
     found["loss_rise"] = float(loss[-1] - loss.min())
     found["epochs_to_90"] = float(history["epoch"][int(np.argmax(accuracy >= 0.9 * accuracy[-1]))])
@@ -186,7 +187,7 @@ def noise_metrics(robustness: Mapping[str, Sequence[float]]) -> dict[str, float]
 
 
 def gradient_metrics(gradients: Mapping[str, Sequence[Any]]) -> dict[str, float]:
-    """Decimal logarithms of gradient norms, at both moments; between first and last only where there are matrices."""
+    """Decimal logarithms of gradient norms, at both moments; those of hidden matrices only where there are some."""
     found = {}
     for moment, word in (("initialisation", "initial"), ("trained", "trained")):
         rows = zip(gradients["moment"], gradients["layer"], gradients["norm"], strict=True)
@@ -195,10 +196,13 @@ def gradient_metrics(gradients: Mapping[str, Sequence[Any]]) -> dict[str, float]
             continue
         logs = np.log10(np.maximum(norms, LEAST_NORM))
         found[f"gradient_first_{word}"], found[f"gradient_last_{word}"] = float(logs[0]), float(logs[-1])
-        found[f"gradient_decay_{word}"] = float(logs[0] - logs[-1])
-        if len(logs) > 2:
-            found[f"gradient_middle_{word}"] = float(np.median(logs[1:-1]))
-            found[f"gradient_peaks_{word}"] = float(min(logs[0], logs[-1]) - logs[1:-1].max())
+        hidden = logs[1:-1]
+        if len(hidden):
+            found[f"gradient_middle_{word}"] = float(np.median(hidden))
+            found[f"gradient_peaks_{word}"] = float(min(logs[0], logs[-1]) - hidden.max())
+        if len(hidden) > 1:
+            found[f"gradient_decay_{word}"] = float(hidden[0] - hidden[-1])
+            found[f"gradient_spread_{word}"] = float(np.ptp(hidden))
     return found
 
 

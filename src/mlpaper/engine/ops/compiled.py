@@ -22,7 +22,7 @@ from mlpaper.engine.ops import native, processor
 _settings: Any = numba.config
 _settings.CPU_NAME, _settings.CPU_FEATURES = processor.target()
 
-intrinsic: Any = extending.intrinsic
+intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = extending.intrinsic
 """A function for compiled code that emits LLVM instructions."""
 
 
@@ -134,6 +134,7 @@ def _text_only() -> Iterator[None]:
     library = codegen.JITCodeLibrary
     changed: list[tuple[Any, str, Any]] = [
         *((library, name, nothing) for name in ("_optimize_functions", "_optimize_final_module", "_finalize_specific")),
+        (codegen.JITCPUCodegen, "_add_module", nothing),
         (library, "get_pointer_to_function", address),
         (codegen.JITCPUCodegen, "_add_module", nothing),
         (cpu.CPUContext, "get_executable", lambda *_: [].append),  # any built-in function, each time a new one

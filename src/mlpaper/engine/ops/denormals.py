@@ -7,6 +7,7 @@ a hundred times slower. Only on x86; elsewhere nothing changes.
 from __future__ import annotations
 
 import platform
+from typing import Any
 
 from llvmlite import ir
 from numba import types
@@ -19,17 +20,17 @@ FLUSH = 0x8040
 """Bits of the control register MXCSR: flush denormal results (0x8000) and operands (0x0040)."""
 
 
-def _call(builder, name, place):  # type: ignore[no-untyped-def]
+def _call(builder: ir.IRBuilder, name: str, place: ir.Value) -> None:
     byte = builder.bitcast(place, ir.IntType(8).as_pointer())
     kind = ir.FunctionType(ir.VoidType(), [byte.type])
     builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.sse.{name}"), [byte])
 
 
 @intrinsic
-def flush_denormals(context):  # type: ignore[no-untyped-def]
+def flush_denormals(context: Any) -> Any:
     """Start to flush; returns the previous state, for `restore`."""
 
-    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         if not _X86:
             return ir.Constant(ir.IntType(32), 0)
         place = cgutils.alloca_once(builder, ir.IntType(32))
@@ -43,10 +44,10 @@ def flush_denormals(context):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def restore(context, before):  # type: ignore[no-untyped-def]
+def restore(context: Any, before: Any) -> Any:
     """Restore the state that `flush_denormals` returned."""
 
-    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         if _X86:
             place = cgutils.alloca_once(builder, ir.IntType(32))
             builder.store(values[0], place)

@@ -14,6 +14,8 @@ from mlpaper.engine.network import STEP
 
 TRAIN, EVALUATE, GRADIENT = range(3)
 """What a call of the loop does."""
+GRADIENT_SCALE = 2.0**64
+"""Factor of the gradients in the mode GRADIENT: they are exact multiples, and what is below 1e-38 does not vanish."""
 LOSSES = ("cross_entropy", "weighted_cross_entropy", "squared_error", "absolute_error")
 CROSS_ENTROPY, WEIGHTED_CROSS_ENTROPY, SQUARED_ERROR, ABSOLUTE_ERROR = range(len(LOSSES))
 RULES = ("sgd", "momentum", "nesterov", "adam")

@@ -8,7 +8,7 @@ place always do: a loop over two arrays that might overlap is not vectorised.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -113,46 +113,34 @@ def _backward(name: str) -> Any:
     return part(loop)
 
 
-relu, leaky_relu, sigmoid, tanh, gelu, silu = (_forward(name) for name in ACTIVATIONS)
-relu_backward, leaky_relu_backward, sigmoid_backward, tanh_backward, gelu_backward, silu_backward = (
-    _backward(name) for name in ACTIVATIONS
-)
 RELU, LEAKY_RELU, SIGMOID, TANH, GELU, SILU = (NAMES.index(name) for name in ACTIVATIONS)
 
 
-@part
-def activate(kind: Scalar, x: Array, y: Array) -> None:
-    """``y = f(x)`` of flat arrays, for the activation of a number."""
-    if kind == RELU:
-        relu(x, y)
-    elif kind == LEAKY_RELU:
-        leaky_relu(x, y)
-    elif kind == SIGMOID:
-        sigmoid(x, y)
-    elif kind == TANH:
-        tanh(x, y)
-    elif kind == GELU:
-        gelu(x, y)
-    elif kind == SILU:
-        silu(x, y)
+def _by_number(loops: Iterable[Any]) -> Any:
+    """The loop of the activation whose number is `kind`, in the order of `ACTIVATIONS`."""
+    relu, leaky_relu, sigmoid, tanh, gelu, silu = loops
+
+    def call(kind: Scalar, x: Array, y: Array) -> None:
+        if kind == RELU:
+            relu(x, y)
+        elif kind == LEAKY_RELU:
+            leaky_relu(x, y)
+        elif kind == SIGMOID:
+            sigmoid(x, y)
+        elif kind == TANH:
+            tanh(x, y)
+        elif kind == GELU:
+            gelu(x, y)
+        elif kind == SILU:
+            silu(x, y)
+
+    return part(call)
 
 
-@part
-def activate_backward(kind: Scalar, kept: Array, dy: Array) -> None:
-    """``dy <- dy f'(kept)`` of flat arrays."""
-    if kind == RELU:
-        relu_backward(kept, dy)
-    elif kind == LEAKY_RELU:
-        leaky_relu_backward(kept, dy)
-    elif kind == SIGMOID:
-        sigmoid_backward(kept, dy)
-    elif kind == TANH:
-        tanh_backward(kept, dy)
-    elif kind == GELU:
-        gelu_backward(kept, dy)
-    elif kind == SILU:
-        silu_backward(kept, dy)
-
+activate = _by_number(map(_forward, ACTIVATIONS))
+"""``y = f(x)`` of flat arrays, for the activation of a number."""
+activate_backward = _by_number(map(_backward, ACTIVATIONS))
+"""``dy <- dy f'(kept)`` of flat arrays."""
 
 # ---- batches: flat arrays, or matrices (N, H) ----------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from mlpaper.engine.ops.interface import (
     CROSS_ENTROPY,
     DESCENT,
     GRADIENT,
+    GRADIENT_SCALE,
     MOMENTUM,
     NESTEROV,
     SQUARED_ERROR,
@@ -313,6 +314,8 @@ def _run(
             kernels.log_softmax(outputs, m.outputs[begin : begin + count], m.confidence[begin : begin + count])
         sum_before = totals[0]
         _loss_gradient(m, outputs, vector(m.chosen, 0, count), doutputs, totals)
+        if mode == GRADIENT:
+            kernels.scale(vector(m.gradients, at, count * classes), doutputs.dtype.type(GRADIENT_SCALE))
         if step > 0:
             rate = rates[u]
             losses[u] = (totals[0] - sum_before) / count

@@ -28,16 +28,16 @@ def float_type(element: types.Float) -> ir.Type:
     return ir.FloatType() if element.bitwidth == 32 else ir.DoubleType()
 
 
-def place_of(context, builder, kind, array, index):  # type: ignore[no-untyped-def]
+def place_of(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
     """LLVM pointer to element `index` of a flat array of a numba type."""
     return builder.gep(context.make_array(kind)(context, builder, array).data, [index])
 
 
 @intrinsic
-def word(context, place):  # type: ignore[no-untyped-def]
+def word(context: Any, place: Any) -> Any:
     """The eight bytes at an address; the first is the lowest."""
 
-    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         value = builder.load(builder.inttoptr(values[0], _I64.as_pointer()))
         value.align = 1
         return value if sys.byteorder == "little" else builder.bswap(value)
@@ -45,7 +45,7 @@ def word(context, place):  # type: ignore[no-untyped-def]
     return types.uint64(types.int64), emit
 
 
-def emit_fetch(builder, pointer):  # type: ignore[no-untyped-def]
+def emit_fetch(builder: ir.IRBuilder, pointer: ir.Value) -> None:
     """Emit a prefetch of the cache line at a pointer. Any address is allowed."""
     byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
@@ -54,10 +54,10 @@ def emit_fetch(builder, pointer):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def fetch(context, place):  # type: ignore[no-untyped-def]
+def fetch(context: Any, place: Any) -> Any:
     """Prefetch the cache line at an address."""
 
-    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         emit_fetch(builder, builder.inttoptr(values[0], ir.IntType(8).as_pointer()))
         return context.get_dummy_value()
 
@@ -65,30 +65,30 @@ def fetch(context, place):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def address(context, array, index):  # type: ignore[no-untyped-def]
+def address(context: Any, array: Any, index: Any) -> Any:
     """Address of element `index` of a flat array."""
 
-    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         return builder.ptrtoint(place_of(context, builder, signature.args[0], *values), _I64)
 
     return types.int64(array, types.int64), emit
 
 
 @intrinsic
-def take(context, array, index):  # type: ignore[no-untyped-def]
+def take(context: Any, array: Any, index: Any) -> Any:
     """``array[index]`` for an index that is not negative; numba would check the sign."""
 
-    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         return builder.load(place_of(context, builder, signature.args[0], *values))
 
     return array.dtype(array, types.int64), emit
 
 
 @intrinsic
-def put(context, array, index, value):  # type: ignore[no-untyped-def]
+def put(context: Any, array: Any, index: Any, value: Any) -> Any:
     """``array[index] = value``; see `take`."""
 
-    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         place = place_of(context, builder, signature.args[0], *values[:2])
         value = context.cast(builder, values[2], signature.args[2], signature.args[0].dtype)
         builder.store(value, place)
@@ -103,9 +103,9 @@ def unpacker(real: np.dtype[Any]) -> Any:
     memory = types.NamedTuple(kinds, Memory)
 
     @intrinsic
-    def unpack(context, addresses):  # type: ignore[no-untyped-def]
-        def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
-            def number(row, column):  # type: ignore[no-untyped-def]
+    def unpack(context: Any, addresses: Any) -> Any:
+        def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+            def number(row: int, column: int) -> ir.Value:
                 return builder.load(builder.gep(values[0], [_I64(3 * row + column)]))
 
             arrays = []
@@ -120,7 +120,7 @@ def unpacker(real: np.dtype[Any]) -> Any:
     return unpack
 
 
-def _view(context, builder, kind, place, shape):  # type: ignore[no-untyped-def]
+def _view(context: Any, builder: Any, kind: Any, place: Any, shape: Any) -> Any:
     """An array of a numba type over the elements from a place on, in LLVM's terms."""
     view, size = context.make_array(kind)(context, builder), context.get_abi_sizeof(context.get_data_type(kind.dtype))
     strides = [_I64(size)] if kind.ndim == 1 else [builder.mul(shape[1], _I64(size)), _I64(size)]
@@ -129,10 +129,10 @@ def _view(context, builder, kind, place, shape):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def vector(context, array, at, size):  # type: ignore[no-untyped-def]
+def vector(context: Any, array: Any, at: Any, size: Any) -> Any:
     """``array[at : at + size]`` of a flat array. A slice of numba's handles any bounds, and takes longer to compile."""
 
-    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         place = place_of(context, builder, signature.args[0], *values[:2])
         return _view(context, builder, signature.return_type, place, [values[2]])
 
@@ -140,10 +140,10 @@ def vector(context, array, at, size):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def matrix(context, array, at, rows, columns):  # type: ignore[no-untyped-def]
+def matrix(context: Any, array: Any, at: Any, rows: Any, columns: Any) -> Any:
     """Elements of a flat array, from `at` on, as an array (rows, columns)."""
 
-    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         place = place_of(context, builder, signature.args[0], *values[:2])
         return _view(context, builder, signature.return_type, place, list(values[2:]))
 

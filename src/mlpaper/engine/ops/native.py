@@ -1,13 +1,13 @@
-"""Compiled code without the compiler: functions of C that are kept on disk, and started from there.
+"""Compiled code without the compiler: C functions are cached on disk as machine code and loaded from there.
 
-numba takes longer to load than a small run to train, and to find what it compiled before takes as long again. So the
-loop that trains (`engine.loop`) is kept as plain machine code, which needs LLVM's linker only.
+Loading numba takes 0.4 s, longer than a small run trains, and looking up its own cache takes as long again. So the loop
+that trains (`ops.loop`) is cached as plain machine code, which needs only LLVM's linker.
 
-A folder's name holds a digest of numba's and LLVM's versions and settings, of the processor, and of all modules that
-hold compiled code, wherever they are installed. It lies in the user's own cache (or in `NUMBA_CACHE_DIR`), never beside
-the sources: an installation may be shared, and code that others could have written is not run. A file is written whole
-or not at all; of jobs that start at once, one compiles and the others wait. Where code cannot be kept, or cannot stand
-without numba, it is compiled anew and runs all the same.
+The folder's name holds a digest of the versions and settings of numba and LLVM, of the processor, and of all modules
+with compiled code. The folder is in the user's own cache (or in `NUMBA_CACHE_DIR`), never next to the sources: an
+installation may be shared, and code that others could have written is not run. Files are written whole or not at all.
+If several jobs start at once, one compiles and the others wait. Code that cannot be cached, or that needs numba to run,
+is compiled in each process.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from mlpaper.errors import StorageError
 from mlpaper.files import atomic
 
 LIBRARY = frozenset(("erf", "exp", "log", "memcpy", "memmove", "memset", "pow", "sqrt", "sqrtf", "tanh"))
-"""Functions of the C library that compiled code may call: nothing of numba's, which is not there, nor of Python's."""
+"""Functions of the C library that compiled code may call. numba's and Python's are not available to it."""
 FROZEN = "numba.dynamic.globals"
-"""Names of constants that are addresses in the process that compiled."""
+"""Prefix of constants that are addresses in the compiling process."""
 _NEUTRAL = ("NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS")
-"""Settings of numba that do not change what is compiled."""
+"""Settings of numba that do not change the compiled code."""
 _running: list[Any] = []
-"""Holds the memory of machine code that was loaded."""
+"""Keeps loaded machine code in memory."""
 
 
 @cache
 def folder() -> Path:
-    """Where the compiled code of exactly these sources lies."""
+    """The folder with the compiled code of exactly these sources."""
     target = (binding.get_default_triple(), *processor.target())
     settings = sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_") and item[0] not in _NEUTRAL)
     digest = hashlib.sha256(repr((version("numba"), version("llvmlite"), target, settings)).encode())
@@ -55,7 +55,7 @@ def folder() -> Path:
 
 @cache
 def usable() -> bool:
-    """Whether code can be kept in the folder, and is safe there; says so once where not."""
+    """Whether code can be cached in the folder safely; warns once if not."""
     try:
         folder().mkdir(parents=True, exist_ok=True, mode=0o700)
         tempfile.TemporaryFile(dir=folder()).close()
@@ -63,7 +63,7 @@ def usable() -> bool:
     except OSError:
         problem = "cannot be written to"
     if problem:
-        warnings.warn(f"{folder()} {problem}: every job compiles the engine anew", stacklevel=2)
+        warnings.warn(f"{folder()} {problem}: every job compiles the engine again", stacklevel=2)
     return not problem
 
 
@@ -73,7 +73,7 @@ def _safe(state: os.stat_result) -> bool:
 
 
 def load(name: str, make: Callable[[], Any], prototype: Callable[[int], Any]) -> Any:
-    """The function that `make` compiles (numba's `CFunc`), which is called only where the function is not kept.
+    """The compiled function of a name. `make` compiles it if it is not in the cache, and returns a numba `CFunc`.
 
     `prototype` is its type, as `ctypes.CFUNCTYPE` gives it.
     """
@@ -87,7 +87,7 @@ def load(name: str, make: Callable[[], Any], prototype: Callable[[int], Any]) ->
                 try:
                     code = machine_code(function, name)
                 except RuntimeError as error:
-                    warnings.warn(f"{error}: every job compiles it anew", stacklevel=2)
+                    warnings.warn(f"{error}: every job compiles it again", stacklevel=2)
                     _running.append(function)
                     return prototype(function.address)
                 _keep(path, code)
@@ -96,7 +96,7 @@ def load(name: str, make: Callable[[], Any], prototype: Callable[[int], Any]) ->
 
 @contextmanager
 def _alone(lock: Path) -> Iterator[None]:
-    """Wait while another job compiles. Where files cannot be locked, work may be done twice."""
+    """Hold the lock of a compilation. Where files cannot be locked, several jobs may compile."""
     if not usable():
         yield
         return
@@ -115,7 +115,7 @@ def _alone(lock: Path) -> Iterator[None]:
 
 
 def _read(path: Path) -> bytes | None:
-    """Machine code that was kept; None where there is none, not all of it, or others could have written it."""
+    """Cached machine code; None if it is absent, damaged, or could have been written by others."""
     try:
         with path.open("rb") as stream:
             if not (_safe(path.parent.stat()) and _safe(os.fstat(stream.fileno()))):
@@ -128,7 +128,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _keep(path: Path, code: bytes) -> None:
-    """Write machine code where the next job finds it, if that can be."""
+    """Cache machine code for the next job, if possible."""
     if not usable():
         return
     try:
@@ -136,7 +136,7 @@ def _keep(path: Path, code: bytes) -> None:
             temporary.write_bytes(hashlib.sha256(code).digest() + code)
         path.chmod(0o600)
     except (OSError, StorageError) as error:
-        warnings.warn(f"{error}: the next job compiles the engine anew", stacklevel=2)
+        warnings.warn(f"{error}: the next job compiles the engine again", stacklevel=2)
 
 
 def _machine() -> binding.TargetMachine:
@@ -149,7 +149,7 @@ def _machine() -> binding.TargetMachine:
 
 
 def machine_code(function: Any, name: str) -> bytes:
-    """The object file of a compiled function, under a `name` of its own, with nothing that it does not use.
+    """The object file of a compiled function under a `name`, without unused code.
 
     Raises
     ------
@@ -186,7 +186,7 @@ def _in_library(name: str) -> bool:
 
 
 def _start(code: bytes, name: str) -> int:
-    """Address of a function in an object file, which is made ready to run."""
+    """Link an object file; returns the address of a function in it."""
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _machine())
     engine.add_object_file(binding.ObjectFileRef.from_data(code))
     engine.finalize_object()

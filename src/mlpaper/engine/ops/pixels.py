@@ -8,14 +8,14 @@ t than 0 (standardised inputs), the products use ``x - t``, and t enters through
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlpaper.engine.arrays import Array
+from mlpaper.engine.arrays import Array, Scalar
 from mlpaper.engine.ops.compiled import part
 from mlpaper.engine.ops.memory import address, fetch, put, take, word
-from mlpaper.engine.ops.product import FEW, NONE, STRIDE, columns_of_panel, tiles
+from mlpaper.engine.ops.product import FEW, NONE, STRIDE, Scratch, columns_of_panel, tiles
 from mlpaper.engine.ops.terms import copy, list_bytes
 from mlpaper.engine.ops.tiling import IMAGES, ROWS
 
@@ -37,13 +37,13 @@ class Batch(NamedTuple):
 
 
 @part
-def _byte(eight, number):  # type: ignore[no-untyped-def]
+def _byte(eight: Scalar, number: int) -> Scalar:
     """Byte `number` of a `word`."""
     return np.int64((eight >> np.uint64(8 * number)) & np.uint64(255))
 
 
 @part
-def gather(batch, first, count, scratch):  # type: ignore[no-untyped-def]
+def gather(batch: Batch, first: int, count: int, scratch: Scratch) -> None:
     """Copy a block of images to a contiguous buffer: those of a batch are spread over memory."""
     images, index, _ = batch
     size, last, base = images.shape[1], len(index) - 1, images.ctypes.data
@@ -57,7 +57,7 @@ def gather(batch, first, count, scratch):  # type: ignore[no-untyped-def]
 
 
 @part
-def pack_images(table, count, scratch):  # type: ignore[no-untyped-def]
+def pack_images(table: Array, count: int, scratch: Scratch) -> None:
     """Tiles of `ROWS` images for `multiply_images`: the pixels of each in which an image is not background.
 
     For the gathered images, `packed` receives ``table[pixel]`` as (tile, term, image), `places` the numbers of the
@@ -89,7 +89,7 @@ def pack_images(table, count, scratch):  # type: ignore[no-untyped-def]
 
 
 @part
-def pack_pixels(table, count, scratch):  # type: ignore[no-untyped-def]
+def pack_pixels(table: Array, count: int, scratch: Scratch) -> None:
     """Tiles of `ROWS` pixels for `multiply_pixels`: the images of each in which a pixel is not background."""
     images, packed, places, counts = scratch.images, scratch.packed, scratch.places, scratch.counts
     size, base = images.shape[1], images.ctypes.data
@@ -118,7 +118,7 @@ def pack_pixels(table, count, scratch):  # type: ignore[no-untyped-def]
 
 
 @part
-def multiply_images(batch, n, b, start, least, c, scratch):  # type: ignore[no-untyped-def]
+def multiply_images(batch: Batch, n: int, b: Any, start: Any, least: Scalar, c: Any, scratch: Scratch) -> None:
     """``C = max(least, S + X B)`` with X the images as numbers, (N, D); B (D, n), C (N, n), S one row (n,).
 
     `b`, `start` and `c` are an array and the index of the first element.
@@ -148,7 +148,7 @@ def multiply_images(batch, n, b, start, least, c, scratch):  # type: ignore[no-u
 
 
 @part
-def _add_outer(batch, n, b, b_at, alpha, c, c_at, scratch):  # type: ignore[no-untyped-def]
+def _add_outer(batch: Batch, n: int, b: Array, b_at: int, alpha: Scalar, c: Array, c_at: int, scratch: Scratch) -> None:
     """`multiply_pixels` of one image: touches only the rows of C whose pixel is not background."""
     pack_images(batch.table, 1, scratch)
     for q in range(scratch.counts[0]):
@@ -158,7 +158,9 @@ def _add_outer(batch, n, b, b_at, alpha, c, c_at, scratch):  # type: ignore[no-u
 
 
 @part
-def multiply_pixels(batch, n, b, start, add, alpha, c, scratch):  # type: ignore[no-untyped-def]
+def multiply_pixels(
+    batch: Batch, n: Any, b: Any, start: Any, add: bool, alpha: Scalar, c: Any, scratch: Scratch
+) -> None:
     """``C = S + alpha X^T B`` with B (N, n), C (D, n) and S one row (n,); where `add`, ``C <- C + alpha X^T B``.
 
     Call it after `multiply_images` of the same batch: if that was one block, its gathered images are used again.

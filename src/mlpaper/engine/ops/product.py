@@ -6,14 +6,14 @@ A term with a factor 0 adds nothing. After ReLU half of the numbers are 0, and s
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlpaper.engine.arrays import Array
+from mlpaper.engine.arrays import Array, Scalar
 from mlpaper.engine.ops.compiled import part
 from mlpaper.engine.ops.memory import address, put, take
-from mlpaper.engine.ops.terms import copy, list_terms
+from mlpaper.engine.ops.terms import copy, copy_terms, list_terms
 from mlpaper.engine.ops.tile import tile
 from mlpaper.engine.ops.tiling import DEPTH, ROWS, VECTOR_BYTES, VECTORS
 
@@ -44,7 +44,7 @@ class Scratch(NamedTuple):
 
 
 @part
-def columns_of_panel(n, itemsize):  # type: ignore[no-untyped-def]
+def columns_of_panel(n: int, itemsize: int) -> int:
     """Columns of a panel of B (k, n): panels of equal numbers of vectors, as far as possible."""
     lanes = VECTOR_BYTES // itemsize
     vectors = max((n + lanes - 1) // lanes, 1)
@@ -53,7 +53,7 @@ def columns_of_panel(n, itemsize):  # type: ignore[no-untyped-def]
 
 
 @part
-def transpose(rows, columns, a, a_at, a_row, c, c_at, c_row):  # type: ignore[no-untyped-def]
+def transpose(rows: int, columns: int, a: Array, a_at: int, a_row: int, c: Array, c_at: int, c_row: int) -> None:
     """``C[j, i] = A[i, j]``, in blocks that fit the L1 cache."""
     for i0 in range(0, rows, BLOCK):
         height = min(BLOCK, rows - i0)
@@ -65,9 +65,10 @@ def transpose(rows, columns, a, a_at, a_row, c, c_at, c_row):  # type: ignore[no
 
 
 @part
-def tiles(  # type: ignore[no-untyped-def]
-    rows, packed, count, a, a_step, index, b, b_row, start, start_row, alpha, least, c, c_row, columns, size
-):
+def tiles(
+    rows: int, packed: bool, count: int, a: int, a_step: int, index: int, b: int, b_row: int, start: int,
+    start_row: int, alpha: Scalar, least: Scalar, c: int, c_row: int, columns: int, size: int,
+) -> None:  # fmt: skip
     """`tile` for any number of rows up to `ROWS`; `size` is the bytes of an element."""
     while rows > 0:
         height = ROWS if rows >= ROWS else 1
@@ -79,7 +80,10 @@ def tiles(  # type: ignore[no-untyped-def]
 
 
 @part
-def multiply(m, n, k, a, b, start, alpha, least, c, skip, scratch):  # type: ignore[no-untyped-def]
+def multiply(
+    m: int, n: int, k: int, a: Any, b: Any, start: Any, alpha: Scalar, least: Scalar, c: Any, skip: bool,
+    scratch: Scratch,
+) -> None:  # fmt: skip
     """``C = max(least, S + alpha A B)`` with A (m, k), B (k, n), S and C (m, n).
 
     Parameters
@@ -91,7 +95,7 @@ def multiply(m, n, k, a, b, start, alpha, least, c, skip, scratch):  # type: ign
         S and C: an array, the index of the first element, and the row step.
     skip
         Whether a tile skips the terms whose factors in A are all 0. That pays if there are many. For a
-        transposed A no terms are skipped: few images leave `ROWS` neighbouring units at 0 (3 % in M1g).
+        transposed A that is not copied no terms are skipped: 3 % of M1g, but 60 % of layers of 4192 units.
     scratch
         `Scratch`.
     """
@@ -102,7 +106,8 @@ def multiply(m, n, k, a, b, start, alpha, least, c, skip, scratch):  # type: ign
     work, places, counts = scratch.work, scratch.places, scratch.counts
     width, size = columns_of_panel(n, c.itemsize), c.itemsize
     panel = DEPTH * width
-    skip, packed = skip and a_step == 1, a_step != 1 and m * n > LARGE
+    packed = a_step != 1 and m * n > LARGE
+    skip = skip and (packed or a_step == 1)
     direct = b_step == 1 and (m <= FEW or (n <= width and n * size % VECTOR_BYTES == 0))
     for p in range(0, max(k, 1), DEPTH):
         depth = min(DEPTH, k - p)
@@ -110,7 +115,9 @@ def multiply(m, n, k, a, b, start, alpha, least, c, skip, scratch):  # type: ign
         for t in range((m + ROWS - 1) // ROWS):
             i, height = t * ROWS, min(ROWS, m - t * ROWS)
             corner = a_at + i * a_row + p * a_step
-            if skip:
+            if skip and packed:
+                counts[t] = copy_terms(height, depth, a, corner, a_step, work, panel + i * depth, places, t * depth)
+            elif skip:
                 counts[t] = list_terms(height, depth, a, corner, a_row, places, t * depth)
             elif packed:
                 copy(depth, height, a, corner, a_step, work, panel + i * depth, ROWS)

@@ -1,7 +1,7 @@
 """Functions of one number for compiled loops, without branches and calls, so that LLVM can vectorise them.
 
 In single precision they are polynomials or rational functions, accurate to a few units in the last place, as in Cephes
-(Moshier) and Eigen. In double precision, which only tests use, they are those of the C library. NaN stays NaN.
+(Moshier) and Eigen. In double precision, which gradient norms and tests use, they are the C library's. NaN stays NaN.
 """
 
 from __future__ import annotations
@@ -73,13 +73,13 @@ def log(x: Any) -> Any:
     raise NotImplementedError("only in compiled code")
 
 
-@overload(exp)
-def _exp(x):  # type: ignore[no-untyped-def]
+@overload(exp, strict=False)
+def _exp(x: Any) -> Any:
     if x is not types.float32:
         return lambda x: math.exp(x)
     a, b, c, d, e, f = _EXP
 
-    def single(x):  # type: ignore[no-untyped-def]
+    def single(x: Any) -> Any:
         x = _EXP_LOW if x < _EXP_LOW else x
         x = _EXP_HIGH if x > _EXP_HIGH else x
         n = np.floor(x * _LOG2_E + _HALF)
@@ -90,14 +90,14 @@ def _exp(x):  # type: ignore[no-untyped-def]
     return single
 
 
-@overload(tanh)
-def _tanh(x):  # type: ignore[no-untyped-def]
+@overload(tanh, strict=False)
+def _tanh(x: Any) -> Any:
     if x is not types.float32:
         return lambda x: math.tanh(x)
     a, b, c, d, e, f, g = _TANH_OVER
     p, q, r, s = _TANH_UNDER
 
-    def single(x):  # type: ignore[no-untyped-def]
+    def single(x: Any) -> Any:
         x = -_TANH_LIMIT if x < -_TANH_LIMIT else x
         x = _TANH_LIMIT if x > _TANH_LIMIT else x
         z = x * x
@@ -107,14 +107,14 @@ def _tanh(x):  # type: ignore[no-untyped-def]
     return single
 
 
-@overload(erf)
-def _erf(x):  # type: ignore[no-untyped-def]
+@overload(erf, strict=False)
+def _erf(x: Any) -> Any:
     if x is not types.float32:
         return lambda x: math.erf(x)
     a, b, c, d, e, f, g = _ERF_OVER
     p, q, r, s, t = _ERF_UNDER
 
-    def single(x):  # type: ignore[no-untyped-def]
+    def single(x: Any) -> Any:
         x = -_ERF_LIMIT if x < -_ERF_LIMIT else x
         x = _ERF_LIMIT if x > _ERF_LIMIT else x
         z = x * x
@@ -131,12 +131,12 @@ _LOG = (
 _DOUBLE_LN2_HIGH, _DOUBLE_LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 
 
-@overload(log)
-def _log(x):  # type: ignore[no-untyped-def]
+@overload(log, strict=False)
+def _log(x: Any) -> Any:
     """FreeBSD's msun (e_log.c): ``x = 2^k (1 + f)``, and a polynomial in ``s = f / (2 + f)``; below 1 ulp."""
     a, b, c, d, e, f7, g = _LOG
 
-    def double(x):  # type: ignore[no-untyped-def]
+    def double(x: Any) -> Any:
         if not x < np.inf:
             return x
         bits = np.float64(x).view(np.int64)

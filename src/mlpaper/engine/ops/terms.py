@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from llvmlite import ir
 from numba import types
@@ -10,7 +11,7 @@ from numba.core import cgutils
 
 from mlpaper.engine.ops.compiled import intrinsic
 from mlpaper.engine.ops.memory import emit_fetch, place_of
-from mlpaper.engine.ops.tiling import EIGHT
+from mlpaper.engine.ops.tiling import EIGHT, ROWS
 from mlpaper.engine.ops.vectors import I8, I32, I64, Vectors, splat
 
 AHEAD = 16
@@ -42,13 +43,13 @@ def _list_bits(builder: ir.IRBuilder, bits: ir.Value, base: ir.Value, index: ir.
 
 
 @intrinsic
-def list_bytes(context, word, base, index, at):  # type: ignore[no-untyped-def]
+def list_bytes(context: Any, word: Any, base: Any, index: Any, at: Any) -> Any:
     """Write `base` plus the number of each byte of a `memory.word` that is not 0 to ``index[at:]``; returns how many.
 
     Always writes `EIGHT` elements.
     """
 
-    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         word, base, index, at = values
         octet = ir.VectorType(I8, EIGHT)
         ordered = word if sys.byteorder == "little" else builder.bswap(word)
@@ -61,13 +62,13 @@ def list_bytes(context, word, base, index, at):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def list_terms(context, rows, count, a, a_at, a_row, index, at):  # type: ignore[no-untyped-def]
+def list_terms(context: Any, rows: Any, count: Any, a: Any, a_at: Any, a_row: Any, index: Any, at: Any) -> Any:
     """Write the numbers of the columns of A (rows, count) that are not all 0 to ``index[at:]``; returns how many.
 
     A[i, k] is ``a[a_at + i a_row + k]``. Writes up to `EIGHT` elements more.
     """
 
-    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         rows, count, a, a_at, a_row, index, at = values
         v = Vectors(builder, signature.args[2].dtype)
         source = place_of(context, builder, signature.args[2], a, a_at)
@@ -93,13 +94,49 @@ def list_terms(context, rows, count, a, a_at, a_row, index, at):  # type: ignore
 
 
 @intrinsic
-def copy(context, rows, columns, a, a_at, a_row, c, c_at, c_row):  # type: ignore[no-untyped-def]
+def copy_terms(
+    context: Any, rows: Any, count: Any, a: Any, a_at: Any, a_step: Any, c: Any, c_at: Any, index: Any, at: Any
+) -> Any:
+    """Copy the columns of A (rows, count) that are not all 0, and write their numbers to ``index[at:]``; returns
+    how many.
+
+    A[i, k] is ``a[a_at + i + k a_step]``, with at most `ROWS` rows. Column after column goes to ``c[c_at:]``, `ROWS`
+    apart; C needs a vector more.
+    """
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
+        rows, count, a, a_at, a_step, c, c_at, index, at = values
+        v = Vectors(builder, signature.args[2].dtype)
+        source = place_of(context, builder, signature.args[2], a, a_at)
+        target = place_of(context, builder, signature.args[5], c, c_at)
+        numbers = place_of(context, builder, signature.args[7], index, at)
+        masks = [(begin, v.first(builder.sub(rows, I64(begin)))) for begin in range(0, ROWS, v.lanes)]
+        found = cgutils.alloca_once_value(builder, I64(0))
+        with cgutils.for_range(builder, count, intp=I64) as column:
+            k, position, seen = column.index, builder.load(found), ir.Constant(v.bits, [0] * v.lanes)
+            begin, to = v.at(source, builder.mul(k, a_step)), v.at(target, builder.mul(position, I64(ROWS)))
+            for offset, mask in masks:
+                value = v.load(v.at(begin, I64(offset)), mask)
+                v.store(value, v.at(to, I64(offset)))
+                seen = builder.or_(seen, v.bits_of(value))
+            builder.store(builder.trunc(k, I32), builder.gep(numbers, [position]))
+            there = v.some(seen)
+            some = builder.zext(builder.icmp_unsigned("!=", there, there.type(0)), I64)
+            builder.store(builder.add(position, some), found)
+        return builder.load(found)
+
+    i64 = types.int64
+    return types.int64(i64, i64, a, i64, i64, c, i64, index, i64), emit
+
+
+@intrinsic
+def copy(context: Any, rows: Any, columns: Any, a: Any, a_at: Any, a_row: Any, c: Any, c_at: Any, c_row: Any) -> Any:
     """``C[i, j] = A[i, j]``, `rows` x `columns`, of flat arrays; A[i, j] is ``a[a_at + i a_row + j]``.
 
     Writes whole vectors, row after row: the end of a row overwrites the begin of the next, and C needs a vector more.
     """
 
-    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         rows, columns, a, a_at, a_row, c, c_at, c_row = values
         v = Vectors(builder, signature.args[2].dtype)
         source = place_of(context, builder, signature.args[2], a, a_at)

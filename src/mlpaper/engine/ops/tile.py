@@ -11,6 +11,7 @@ on the vector width, nor on the batch size, nor on whether terms with a factor 0
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 from llvmlite import ir
 from numba import types
@@ -42,8 +43,7 @@ def _tile_function(module: ir.Module, element: types.Float, rows: int, vectors: 
     entry, loop, body, done = (function.append_basic_block(label) for label in ("entry", "loop", "body", "done"))
     builder = ir.IRBuilder(entry)
     v = Vectors(builder, element)
-    last = builder.sub(columns, I64((vectors - 1) * v.lanes))
-    masks = [None] * (vectors - 1) + [v.first(last)]
+    masks = [None] * (vectors - 1) + [v.first(builder.sub(columns, I64((vectors - 1) * v.lanes)))]
     a_rows = [a if packed else v.at(a, builder.mul(a_step, I64(i))) for i in range(rows)]
     builder.branch(loop)
 
@@ -69,34 +69,52 @@ def _tile_function(module: ir.Module, element: types.Float, rows: int, vectors: 
     builder.branch(loop)
 
     builder.position_at_end(done)
-    scale, lowest = v.splat(alpha), v.splat(least)
-    for i in range(rows):
-        start_place = v.at(start, builder.mul(start_row, I64(i)))
-        c_place = v.at(c, builder.mul(c_row, I64(i)))
-        for j in range(vectors):
-            offset = I64(j * v.lanes)
-            value = v.multiply_add(scale, sums[i][j], v.load(v.at(start_place, offset), masks[j]))
-            below = builder.fcmp_ordered("<", value, lowest)
-            sums[i][j] = builder.select(below, lowest, value)
-            if j < vectors - 1:
-                v.store(sums[i][j], v.at(c_place, offset))
-    offset = I64((vectors - 1) * v.lanes)
-    places = [v.at(c, builder.add(builder.mul(c_row, I64(i)), offset)) for i in range(rows)]
-    with builder.if_else(builder.icmp_signed("==", last, I64(v.lanes)), likely=True) as (whole, part):
-        with whole:
-            for row, place in zip(sums, places, strict=True):
-                v.store(row[-1], place)
-        with part:
-            for row, place in zip(sums, places, strict=True):
-                v.store_first(row[-1], place, last)
+    _write(v, sums, start, start_row, alpha, least, c, c_row, columns, masks)
     builder.ret_void()
     return function
 
 
+def _write(
+    v: Vectors,
+    sums: list[list[ir.Value]],
+    start: ir.Value,
+    start_row: ir.Value,
+    alpha: ir.Value,
+    least: ir.Value,
+    c: ir.Value,
+    c_row: ir.Value,
+    columns: ir.Value,
+    masks: list[ir.Value | None],
+) -> None:
+    """Emit ``C = max(least, S + alpha sums)``. The last vector of a row may be partial."""
+    builder, last = v.builder, len(masks) - 1
+    scale, lowest = v.splat(alpha), v.splat(least)
+    values, places = [], []
+    for i, row in enumerate(sums):
+        start_place, c_place = (v.at(at, builder.mul(step, I64(i))) for at, step in ((start, start_row), (c, c_row)))
+        for j, total in enumerate(row):
+            offset = I64(j * v.lanes)
+            value = v.multiply_add(scale, total, v.load(v.at(start_place, offset), masks[j]))
+            value = builder.select(builder.fcmp_ordered("<", value, lowest), lowest, value)
+            if j < last:
+                v.store(value, v.at(c_place, offset))
+        values.append(value)
+        places.append(v.at(c_place, I64(last * v.lanes)))
+    rest = builder.sub(columns, I64(last * v.lanes))
+    with builder.if_else(builder.icmp_signed("==", rest, I64(v.lanes)), likely=True) as (whole, part):
+        with whole:
+            for value, place in zip(values, places, strict=True):
+                v.store(value, place)
+        with part:
+            for value, place in zip(values, places, strict=True):
+                v.store_first(value, place, rest)
+
+
 @intrinsic
-def tile(  # type: ignore[no-untyped-def]
-    context, rows, packed, count, a, a_step, index, b, b_row, start, start_row, alpha, least, c, c_row, columns
-):
+def tile(
+    context: Any, rows: Any, packed: Any, count: Any, a: Any, a_step: Any, index: Any, b: Any, b_row: Any, start: Any,
+    start_row: Any, alpha: Any, least: Any, c: Any, c_row: Any, columns: Any,
+) -> Any:  # fmt: skip
     """``C[i, j] = max(least, S[i, j] + alpha sum_k A[i, index[k]] B[index[k], j])``, `rows` by `columns` elements.
 
     There are `count` terms; NaN stays NaN. Matrices are given by the `address` of their first element and their steps
@@ -105,7 +123,7 @@ def tile(  # type: ignore[no-untyped-def]
     int32. Nothing outside of the tile is read or written.
     """
 
-    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
         element = signature.args[10]
         array = float_type(element).as_pointer()
         pointers = {3: array, 5: I32.as_pointer(), 6: array, 8: array, 12: array}

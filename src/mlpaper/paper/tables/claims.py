@@ -11,8 +11,6 @@ from mlpaper.paper.jobs import ItemJob
 from mlpaper.paper.tables.table import Column, Table
 from mlpaper.study.schema.items import ClaimsTable
 
-ORIGINS = {"result": "", "explanation": " (an explanation)", "ours": " (our question)"}
-
 
 def build(item: ClaimsTable, job: ItemJob) -> Table:
     """One row per claim and reading; remarks are numbered and stand in the note."""
@@ -36,8 +34,7 @@ def _remarks(rows: Iterable[Row]) -> dict[str, None]:
 
 
 def _statement(row: Row) -> str:
-    reading = " (as coded)" if row.facts["reading"] == "as coded" else ""
-    return f"{row.facts['statement']}{reading}{ORIGINS[row.facts['origin']]}"
+    return f"{row.facts['statement']} ({row.source})"
 
 
 def _verdict(row: Row, remarks: dict[str, int]) -> str:

@@ -37,6 +37,9 @@ class RunEntry(Model):
     """The source's run that this one is compared with, where it has another name."""
     changes: dict[str, Any] = {}
     """Fields of `RunSpec`, nested as there; a mapping changes only the keys that it names."""
+    epochs_for_rates_of: RunName | None = None
+    """A run with a schedule. This one, at a constant rate, is trained for as many epochs as give it, rounded, the same
+    sum of learning rates, at every scale."""
     noise: Flag = False
     """Whether the run is tested under noise."""
     gradients: Flag = False
