@@ -111,7 +111,7 @@ BRANCHING = sorted({conclusion.claim for conclusion in CONCLUSIONS})
 
 def forced(row: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
     """A row of the ledger that came out so."""
-    of_a_value = row["rule"] in ("value", "speed")
+    of_a_value = row["rule"] == "value"
     verdict = next(
         word for word, became in OUTCOMES.items() if became == outcome and (of_a_value == ("reproduced" in word))
     ) if outcome in ("held", "failed") else {"open": "inconclusive", "not run": "not run"}[outcome]  # fmt: skip

@@ -291,7 +291,7 @@ def _found_beyond_seeds(row: Row) -> str:
 
 def _found_unstable(row: Row) -> str:
     own, other = (fmt.number(row.facts["metric"], row.means.get(run)) for run in row.claim.named_runs)
-    return fmt.MISSING if own == other == fmt.MISSING else f"{own} against {other} points"
+    return fmt.MISSING if fmt.MISSING in (own, other) else f"{own} against {other} points"
 
 
 def _found_value(row: Row) -> str:
