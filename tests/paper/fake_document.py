@@ -13,7 +13,7 @@ from mlpaper.evaluate.demonstrations import demonstrations
 from mlpaper.paper.expand import figure_jobs, table_jobs
 from mlpaper.study.ledger import ledger
 from mlpaper.study.measurements import Measurements
-from mlpaper.study.metrics import METRICS
+from mlpaper.study.metrics import ALWAYS_KNOWN, METRICS
 from mlpaper.study.plan import Plan, load_plan, measured_files, published
 
 ROOT = Path(__file__).parents[2]
@@ -22,13 +22,14 @@ STUDIES = (STUDY, "fashion-hyperparameters", "mnist-scaling", "residual-depth", 
 NUMBERED = ["M0", *(f"M1{letter}" for letter in "abcdefgh")]
 BECAUSE = "PyTorch is not installed"
 PLANS: dict[tuple[str, ...], Plan] = {}
+DEMO = "Demonstration on scikit-learn's digits, not a reproduction"
 
 
-def plan_of(studies: Sequence[str] = (STUDY,)) -> Plan:
-    """The plan of some studies at paper scale."""
-    key = tuple(studies)
+def plan_of(studies: Sequence[str] = (STUDY,), scale: str = "paper") -> Plan:
+    """The plan of some studies at a scale."""
+    key = (scale, *studies)
     if key not in PLANS:
-        PLANS[key] = load_plan({"studies": list(studies), "twin": "always"}, ROOT / "workflow")
+        PLANS[key] = load_plan({"studies": list(studies), "twin": "always", "scale": scale}, ROOT / "workflow")
     return PLANS[key]
 
 
@@ -52,16 +53,20 @@ def document(
     seeds: int = 3,
     random: int | None = None,
     diverged: Collection[str] = ("M1d",),
+    partly: Collection[str] = (),
     left_out: Collection[str] = (),
+    scale: str = "paper",
 ) -> dict[str, Any]:
     """The numbers of some studies. M0 has an accuracy of 80 %, M1a of 81 % and so on, or all is `random`.
 
     Parameters
     ----------
-    diverged, left_out
-        Names of runs that diverged with every seed, or were not made.
+    diverged, partly, left_out
+        Names of runs that diverged with every seed, with the last, or were not made.
+    scale
+        `demo` has scikit-learn's digits in every study.
     """
-    plan = plan_of(studies)
+    plan = plan_of(studies, scale)
     facts: dict[str, Any] = {"studies": list(studies), "numbers": {}, "settings": {}, "pools": {}, "study": {}}
     facts |= {"claims": [], "diverged": {}, "demonstrations": demonstrations()}
     generator = np.random.default_rng(random)
@@ -72,22 +77,24 @@ def document(
             facts["settings"][f"{name}.{run}"] = specs[0].model_dump(mode="json")
             if run in left_out:
                 continue
-            lost = run in diverged
+            lost = seeds if run in diverged else 1 if run in partly else 0
             if lost:
-                facts["diverged"][f"{name}.{run}"] = seeds
+                facts["diverged"][f"{name}.{run}"] = lost
             for metric in _metrics(measured_files(study.runs[run])):
-                values = [] if lost else _values(metric, run, seeds, generator, random is not None)
+                without = 0 if metric in ALWAYS_KNOWN else lost
+                values = _values(metric, run, seeds, generator, random is not None)[: seeds - without]
                 key = f"{run}.{metric}"
                 facts["numbers"][f"{name}.{key}"] = entry(metric, values, ["run-a", "run-b"], values_of.get(key))
-                rows += _rows(run, metric, values, seeds, lost)
+                facts["numbers"][f"{name}.{key}"]["diverged"] = without
+                rows += _rows(run, metric, values, seeds)
         absent = {run: BECAUSE for run in study.runs if run in left_out}
         table = pd.DataFrame(rows, columns=["run", "seed", "run_id", "outcome", "metric", "value"])
         curve = {seed: [0.5, 0.7, 0.8, 0.9] for seed in range(seeds)}
         measured = Measurements(table, absent, values_of, lambda run, curve=curve: curve, guess=0.1)
         facts["claims"] += ledger(name, study.claims, tuple(study.runs), measured)
-        facts["pools"][name] = _pool(name)
+        facts["pools"][name] = _pool(name) | ({"id": "digits", "imbalance": 1.05} if scale == "demo" else {})
         facts["study"][name] = _about(plan, name)
-    facts["provenance"] = _provenance(seeds)
+    facts["provenance"] = _provenance(seeds) | ({"watermark": DEMO, "scale": "demo"} if scale == "demo" else {})
     facts["provenance"]["left_out"] = {key: BECAUSE for key in facts["settings"] if key.split(".", 1)[1] in left_out}
     return facts
 
@@ -104,14 +111,17 @@ def _values(metric: str, run: str, seeds: int, generator: np.random.Generator, r
     name = run.removesuffix("-as-coded")
     place = NUMBERED.index(name) if name in NUMBERED else 9
     centre = float(generator.uniform(0.1, 0.99)) if random else 0.80 + place / 100
-    return [centre, centre + 0.001, centre - 0.001][:seeds]
+    apart = float(generator.choice([0.001, 0.05])) if random else 0.001
+    return [centre, centre + apart, centre - apart][:seeds]
 
 
-def _rows(run: str, metric: str, values: list[float], seeds: int, lost: bool) -> list[dict[str, Any]]:
-    row: dict[str, Any] = {"run": run, "outcome": "diverged" if lost else "finished"}
-    if lost:
-        values, metric = [1.0] * seeds, "epochs"
-    return [row | {"seed": s, "run_id": f"{run}-{s}", "metric": metric, "value": v} for s, v in enumerate(values)]
+def _rows(run: str, metric: str, values: list[float], seeds: int) -> list[dict[str, Any]]:
+    made = [("finished", metric, value) for value in values]
+    made += [("diverged", "epochs", 1.0)] * (seeds - len(values))
+    return [
+        {"run": run, "seed": seed, "run_id": f"{run}-{seed}", "outcome": outcome, "metric": name, "value": value}
+        for seed, (outcome, name, value) in enumerate(made)
+    ]
 
 
 def _pool(study: str) -> dict[str, Any]:

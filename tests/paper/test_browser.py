@@ -170,7 +170,7 @@ def test_a_table_sorts_by_its_headings(page: Any) -> None:
 
 
 def test_a_number_tells_where_it_comes_from(page: Any) -> None:
-    number = page.locator(f".num[data-key='{STUDY}.M0.test_accuracy']").first
+    number = page.locator(f".num[data-key='{STUDY}.M0.macro_f1']").first
     number.click()
     popup = page.locator("#origin")
     assert popup.is_visible()

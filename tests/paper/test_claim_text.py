@@ -12,7 +12,7 @@ from mlpaper.cli import cli
 from mlpaper.errors import MlpaperError, RenderError
 from mlpaper.files import write_parquet
 from mlpaper.paper.claim_text import Claims, Row, counts, described, show
-from mlpaper.study.ledger import VERDICTS, as_table
+from mlpaper.study.ledger import as_table
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_every_claim_has_words(claims: Claims) -> None:
 
 def test_a_finding_ends_with_its_verdict_and_says_why_there_is_none(claims: Claims) -> None:
     assert claims.finding(STUDY, "adam-over-momentum") == (
-        "+1.00 ± 0.00 points (published +6.11 points): **supported**"
+        "validation accuracy, M1b − M1a: +1.00 ± 0.00 points (published: +6.11 points), **supported**"
     )
     assert claims.finding(STUDY, "m2-88") == "**not run** (M2: PyTorch is not installed)"
     assert (
@@ -161,16 +161,85 @@ def test_counts_are_of_every_verdict(claims: Claims) -> None:
     assert counts([]) == dict.fromkeys(found, 0)
 
 
+@pytest.mark.parametrize(
+    ("name", "here"),
+    [
+        ("emnist-bymerge.m0-87", "test accuracy, M0: 80.00 ± 0.25 %"),
+        (
+            "mnist-scaling.medium-batches-best",
+            "best test accuracy of batch-32 to batch-full (5 runs): batch-32, 89.00\u00a0%",
+        ),
+        (
+            "mnist-scaling.initialisation-order",
+            "test accuracy: init-xavier 89.00\u00a0%, init-he 89.00\u00a0%, init-uniform 89.00\u00a0%",
+        ),
+        (
+            "fashion-hyperparameters.width-matters-more-than-depth",
+            "largest minus smallest validation accuracy, width-128 to width-4192 (5 runs) against "
+            "depth-1, depth-2, depth-3, depth-4: 0.00 against 0.00 points",
+        ),
+        (
+            "usaaio-classic.momentum-speed",
+            "epochs of baseline to its final validation accuracy, over those of momentum: 1.00 ± 0.00 times",
+        ),
+        ("emnist-bymerge.m0-overfits", "lowest validation loss of M0: epoch 0.8 ± 0.0"),
+        ("emnist-bymerge.m3b-over-m0-size", "test accuracy, M3b − M0: +9.00 ± 0.00 points"),
+        (
+            "emnist-bymerge.capacity-most-critical",
+            "validation accuracy, (M1g − M1b) − (M1b − M1a): +4.00 ± 0.00 points",
+        ),
+        (
+            "emnist-bymerge.implementations-differ-medium-as-coded",
+            "accuracy at σ = 0.2, M1g-as-coded and M2-as-coded with equal seeds: 1.87 points more than between seeds",
+        ),
+        (
+            "mnist-scaling.xavier-faster-than-he",
+            "epochs of init-he to a validation accuracy of 90.00\u00a0%, over those of init-xavier: 1.00 ± 0.00 times",
+        ),
+        (
+            "mnist-scaling.uniform-unstable",
+            "change of the validation accuracy from epoch to epoch, init-uniform against init-xavier: "
+            "89.00 against 89.00 points",
+        ),
+    ],
+)
+def test_a_finding_names_metric_runs_and_unit(claims: Claims, name: str, here: str) -> None:
+    assert claims.claim(*name.split(".")).here == here
+
+
+def test_claims_are_counted_by_kind(claims: Claims) -> None:
+    ours, coded = "residual-depth.blocks-of-two", "emnist-bymerge.m0-87-as-coded"
+    names = (ours, "emnist-bymerge.parameters-m0", coded, "emnist-bymerge.m0-87")
+    kinds = {name: claims.claim(*name.split(".")).kind for name in names}
+    assert list(kinds.values()) == ["ours", "arithmetic", "as coded", "source"]
+
+
+def test_what_the_text_has_not_told_is_known() -> None:
+    claims = Claims(document(STUDIES)["claims"], "md")
+    assert claims.untold("usaaio-classic")[:2] == ["baseline-97", "momentum-speed"]
+    claims.finding("usaaio-classic", "baseline-97")
+    assert claims.untold("usaaio-classic")[0] == "momentum-speed"
+    assert "m0-87" in claims.untold(STUDY)
+    assert "m0-87-as-coded" not in claims.untold(STUDY)
+
+
+def test_examples_hold_and_fail_and_the_named_come_first(claims: Claims) -> None:
+    outcomes = [row.outcome for row in claims.examples(["usaaio-classic.pytorch-baseline", "another-study.a"])]
+    assert outcomes == ["held"] * 3 + ["failed"] * 2
+    assert claims.examples(["usaaio-classic.pytorch-baseline"])[0].facts["id"] == "pytorch-baseline"
+    held = Claims([row.facts for row in claims.claims(None, "held")], "md")
+    assert len(held.examples([])) == 5
+    with pytest.raises(RenderError, match="did you mean"):
+        claims.examples(["usaaio-classic.pytorch-baselin"])
+
+
 def test_our_questions_parameters_and_second_readings_are_counted_apart(claims: Claims) -> None:
-    found = claims.claims_summary()
-    assert found["sources"]["all"] == sum(found[kind]["all"] for kind in ("result", "explanation", "conclusion"))
-    assert sum(found[group]["all"] for group in found if group != "sources") == len(claims.rows)
-    assert (found["arithmetic"]["all"], found["ours"]["all"]) == (4, 10)
-    assert all(
-        row["tested"] + row["not run"] == row["all"] == sum(row[word] for word in VERDICTS) for row in found.values()
-    )
-    assert claims.claims_summary("residual-depth")["ours"]["all"] == 3
-    assert claims.claims_summary("residual-depth")["as coded"]["all"] == 0
+    kinds = {row.kind for row in claims.claims()}
+    assert sum(sum(claims.verdicts(kind=kind).values()) for kind in kinds) == len(claims.rows)
+    assert {row.facts["kind"] for row in claims.claims(kind="source")} == {"result", "explanation", "conclusion"}
+    assert (len(claims.claims(kind="arithmetic")), len(claims.claims(kind="ours"))) == (4, 10)
+    assert sum(claims.verdicts("residual-depth", kind="ours").values()) == 3
+    assert claims.claims("residual-depth", kind="as coded") == []
 
 
 def test_every_claim_of_a_source_says_where_it_is_made(claims: Claims) -> None:

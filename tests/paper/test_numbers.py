@@ -70,16 +70,19 @@ def test_diverged_seeds_are_told_where_they_matter(document: dict[str, Any]) -> 
     assert "(over 2 of 3 seeds)" in prose.difference("s", "M0", "M1a", "test_accuracy")
     assert prose.relation("s", "M0", "M1d", "test_accuracy") == "diverged"
     assert prose.relation("s", "M0", "M1a", "test_accuracy") in ("above", "level")
+    assert prose.each("s.M0.test_accuracy") == "86.00, 87.00 and 88.00\u00a0%"
+    assert prose.each("s.M1a.test_accuracy") == "80.00 and 82.00\u00a0% (1 diverged)"
+    assert prose.each("s.M1d.test_accuracy") == "diverged"
 
 
 def test_a_run_that_is_left_out_is_told_and_breaks_no_sentence(document: dict[str, Any]) -> None:
     prose, key = Numbers(document, "md"), "s.M2.test_accuracy"
-    assert prose.num(key) == prose.parameters("s.M2") == "not run (no PyTorch)"
+    assert prose.num(key) == prose.num("s.M2.parameters") == "not run (no PyTorch)"
     assert prose.num("s.M2.noise_accuracy_0.1") == "not run (no PyTorch)"
     assert prose.difference("s", "M0", "M2", "test_accuracy") == "not run (no PyTorch)"
     assert prose.difference("s", "M2", "M1d", "test_accuracy") == "not run (no PyTorch)"
     assert prose.published(key).split() == ["88.00", "%"]
-    assert (prose.relation("s", "M0", "M2", "test_accuracy"), prose.published_relation(key)) == ("missing", "missing")
-    assert (prose.value(key), prose.has_number(key), prose.reproduced(key)) == (None, False, False)
+    assert prose.relation("s", "M0", "M2", "test_accuracy") == "missing"
+    assert (prose.value(key), prose.has_number(key), prose.each(key)) == (None, False, "not run (no PyTorch)")
     assert prose.setting("s.M2.network.hidden") == "[400, 240, 120]"
     assert document["provenance"]["left_out"] == {"s.M2": "no PyTorch"}

@@ -34,7 +34,8 @@ runs:
   A: {description: The first, noise: true}
   B: {description: The second, changes: {optimizer: {learning_rate: 0.002}}}
 claims:
-  - {id: b-over-a, statement: B is better., origin: ours, rule: difference, first: B, second: A, metric: test_accuracy}
+  - {id: b-over-a, statement: B is better., place: table 1, rule: difference, first: B, second: A,
+     metric: test_accuracy}
 figures:
   - {kind: confusion, name: a-confusion, title: Confusions, run: A, caption: Confusions of A.}
   - {kind: curves, name: curves, title: Curves, runs: [A, B], caption: Curves of both.}

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
@@ -19,13 +19,27 @@ from mlpaper import markup
 from mlpaper.errors import MlpaperError, RenderError, nearest
 from mlpaper.paper import number_format as fmt
 from mlpaper.study import metrics
-from mlpaper.study.ledger import VERDICTS
+from mlpaper.study.ledger import AS_CODED, VERDICTS
 from mlpaper.study.schema import rules
 from mlpaper.study.stats import Summary
 
 _CLAIM: TypeAdapter[rules.ClaimSpec] = TypeAdapter(rules.ClaimSpec)
 LISTED = 4
 """Runs that are named one by one; of more, only the first and the last."""
+
+Outcome = Literal["held", "failed", "open", "not run"]
+"""Outcome of a claim, whatever its rule: the word that the prose branches on."""
+OUTCOMES: Mapping[str, Outcome] = {
+    "supported": "held",
+    "reproduced": "held",
+    "contradicted": "failed",
+    "not reproduced": "failed",
+    "inconclusive": "open",
+    "not run": "not run",
+}
+
+Kind = Literal["source", "as coded", "arithmetic", "ours"]
+"""How a row is counted: a claim of a source as written, its second reading, a count of parameters, or our question."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +97,29 @@ class Row:
     def ours(self) -> str:
         """What was measured, with its unit; an en dash where nothing was."""
         return _FOUND[self.facts["rule"]](self) if self.facts["verdict"] != "not run" else fmt.MISSING
+
+    @property
+    def here(self) -> str:
+        """What was measured, with the metric and the runs: `validation accuracy, M1b − M1a: +6.1 points`."""
+        return _HERE.get(self.facts["rule"], _here)(self)
+
+    @property
+    def outcome(self) -> Outcome:
+        """Its verdict, whatever its rule."""
+        return OUTCOMES[self.facts["verdict"]]
+
+    @property
+    def kind(self) -> Kind:
+        """How it is counted: a second reading of any kind is only that."""
+        if self.facts["reading"] == "as coded":
+            return "as coded"
+        kinds: dict[str, Kind] = {"arithmetic": "arithmetic", "ours": "ours"}
+        return kinds.get(self.facts["kind"], "source")
+
+    @property
+    def anchor(self) -> str:
+        """Identifier in the document."""
+        return f"claim-{self.facts['study']}-{self.facts['id']}"
 
     @property
     def summary(self) -> Summary | None:
@@ -254,7 +291,7 @@ def _found_beyond_seeds(row: Row) -> str:
 
 def _found_unstable(row: Row) -> str:
     own, other = (fmt.number(row.facts["metric"], row.means.get(run)) for run in row.claim.named_runs)
-    return fmt.MISSING if own == other == fmt.MISSING else f"{own} against {other} points"
+    return fmt.MISSING if fmt.MISSING in (own, other) else f"{own} against {other} points"
 
 
 def _found_value(row: Row) -> str:
@@ -282,6 +319,79 @@ _FOUND: dict[str, Callable[[Row], str]] = {
 }
 
 
+def _here(row: Row) -> str:
+    return f"{row.metric}, {_runs(row.claim.named_runs)}: {row.ours}"
+
+
+def _here_difference(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, rules.DifferenceClaim)
+    return f"{row.metric}, {claim.first} − {claim.second}: {row.ours}"
+
+
+def _here_contrast(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, rules.ContrastClaim)
+    larger, smaller = (" − ".join(pair) for pair in (claim.larger, claim.smaller))
+    return f"{row.metric}, ({larger}) − ({smaller}): {row.ours}"
+
+
+def _here_beyond_seeds(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, rules.BeyondSeedsClaim)
+    return f"{row.metric}, {claim.first} and {claim.second} with equal seeds: {row.ours}"
+
+
+def _here_value(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, rules.ValueClaim)
+    compared = f"{claim.run} − {claim.minus}" if claim.minus else claim.run
+    return f"{row.metric}, {compared}: {row.ours}"
+
+
+def _here_order(row: Row) -> str:
+    named = (f"{run} {row._quantity(mean)}" for run, mean in row.means.items())
+    return f"{row.metric}: {', '.join(named)}"
+
+
+def _here_spread(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, rules.SpreadClaim)
+    return f"largest minus smallest {row.metric}, {_runs(claim.wide)} against {_runs(claim.narrow)}: {row.ours}"
+
+
+def _here_unstable(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, rules.UnstableClaim)
+    return f"{row.metric}, {claim.run} against {claim.beside}: {row.ours}"
+
+
+def _here_speed(row: Row) -> str:
+    claim = row.claim
+    assert isinstance(claim, rules.SpeedClaim)
+    target = f"its final {row.metric}" if claim.target is None else f"a {row.metric} of {row._quantity(claim.target)}"
+    return f"epochs of {claim.slow} to {target}, over those of {claim.fast}: {row.ours}"
+
+
+def _here_turning(row: Row) -> str:
+    return f"lowest validation loss of {_runs(row.claim.named_runs)}: {row.ours}"
+
+
+_HERE: dict[str, Callable[[Row], str]] = {
+    "difference": _here_difference,
+    "contrast": _here_contrast,
+    "beyond-seeds": _here_beyond_seeds,
+    "value": _here_value,
+    "best": lambda row: f"best {row.metric} of {_runs(row.claim.named_runs)}: {row.ours.replace(': ', ', ')}",
+    "order": _here_order,
+    "spread": _here_spread,
+    "unstable": _here_unstable,
+    "speed": _here_speed,
+    "turning": _here_turning,
+}
+"""Rules whose finding is more than a metric of the runs that the claim names."""
+
+
 class Claims:
     """The ledger, as the templates ask for it.
 
@@ -301,17 +411,13 @@ class Claims:
     def __init__(self, rows: Sequence[Mapping[str, Any]], target: str) -> None:
         self.rows = {f"{row['study']}.{row['id']}": Row(_escaped(row)) for row in rows}
         self.target = target
+        self.told: set[str] = set()
+        """Claims that the text has printed."""
 
     def macros(self) -> dict[str, Callable[..., Any]]:
         """The functions that templates see, by name."""
-        return {
-            "claim": self.claim,
-            "claims": self.claims,
-            "verdict": self.verdict,
-            "finding": self.finding,
-            "verdicts": self.verdicts,
-            "claims_summary": self.claims_summary,
-        }
+        names = "claim claims as_coded examples outcome finding untold verdicts"
+        return {name: getattr(self, name) for name in names.split()}
 
     def claim(self, study: str, name: str) -> Row:
         """One row of the ledger."""
@@ -320,15 +426,36 @@ class Claims:
             raise RenderError(f"the ledger has no claim `{key}`{nearest(key, self.rows)}")
         return self.rows[key]
 
-    def claims(self, study: str | None = None, *verdicts: str, reading: str | None = None) -> list[Row]:
-        """Rows of a study, or of all, with one of these verdicts, or with any."""
+    def as_coded(self, study: str, name: str) -> Row | None:
+        """The same claim read as coded, if it is."""
+        return self.rows.get(f"{study}.{name}{AS_CODED}")
+
+    def claims(self, study: str | None = None, *outcomes: str, kind: str | None = None) -> list[Row]:
+        """Rows of a study, or of all, with one of these outcomes, or with any."""
         return [
             row
             for row in self.rows.values()
             if study in (None, row.facts["study"])
-            and (not verdicts or row.facts["verdict"] in verdicts)
-            and reading in (None, row.facts["reading"])
+            and (not outcomes or row.outcome in outcomes)
+            and kind in (None, row.kind)
         ]
+
+    def examples(self, names: Sequence[str], held: int = 3, failed: int = 2) -> list[Row]:
+        """Claims for the abstract: the first of `names`, then of all claims of sources, that held and that failed.
+
+        Where fewer of one kind are there, more of the other take their places. A name of a study that is not part of
+        the paper is passed over.
+        """
+        studies = {row.facts["study"] for row in self.rows.values()}
+        named = [self.claim(*name.split(".", 1)) for name in names if name.split(".", 1)[0] in studies]
+        rows = named + [row for row in self.claims(kind="source") if row not in named]
+        holding, failing = ([row for row in rows if row.outcome == outcome] for outcome in ("held", "failed"))
+        more = max(held - len(holding), 0), max(failed - len(failing), 0)
+        return holding[: held + more[1]] + failing[: failed + more[0]]
+
+    def outcome(self, study: str, name: str) -> Outcome:
+        """The outcome of a claim: for conditions."""
+        return self.claim(study, name).outcome
 
     def verdict(self, study: str, name: str) -> str:
         """The verdict on a claim, in bold."""
@@ -336,22 +463,41 @@ class Claims:
         return f"[{word}]{{.verdict .{word.replace(' ', '-')}}}" if self.target == "html" else f"**{word}**"
 
     def finding(self, study: str, name: str) -> str:
-        """Our number, the published one and the verdict: `+6.1 points (published +6.1 points): supported`."""
+        """Our number, the published one and the verdict; the text has then printed the claim.
+
+        `validation accuracy, M1b − M1a: +6.1 points (published: +6.1 points), **supported**`
+        """
         row = self.claim(study, name)
-        if row.facts["verdict"] == "not run":
-            return f"{self.verdict(study, name)} ({row.facts['remark']})"
-        published = f" (published {row.published})" if row.facts["published"] is not None else ""
-        remark = f", {row.facts['remark']}" if row.facts["remark"] else ""
-        ours = "" if row.ours == fmt.MISSING else f"{row.ours}{published}: "
-        return f"{ours}{self.verdict(study, name)}{remark}"
+        self.told.add(f"{study}.{name}")
+        remark = row.facts["remark"]
+        if row.outcome == "not run":
+            return f"{self.verdict(study, name)} ({remark})"
+        published = f" (published: {row.published})" if row.facts["published"] is not None else ""
+        ours = "" if row.ours == fmt.MISSING else f"{self._marked(row)}{published}, "
+        return f"{ours}{self.verdict(study, name)}" + (f" ({remark})" if remark else "")
 
-    def verdicts(self, study: str | None = None, reading: str | None = None) -> dict[str, int]:
+    def _marked(self, row: Row) -> str:
+        """What was measured; in HTML, a single number says which runs it comes from."""
+        here, ours = row.here, row.ours
+        if self.target != "html" or row.facts["value"] is None or not here.endswith(ours):
+            return here
+        key = f"{row.facts['study']}.{row.facts['id']}"
+        span = f'[{ours}]{{.num title="{key}" key="{key}" runs="{" ".join(row.facts["runs"])}"}}'
+        return here.removesuffix(ours) + span
+
+    def untold(self, study: str) -> list[str]:
+        """Claims of a study that the text has not printed yet; a second reading belongs to the first."""
+        return [
+            str(row.facts["id"])
+            for key, row in self.rows.items()
+            if row.facts["study"] == study
+            and key not in self.told
+            and not (row.facts["reading"] == "as coded" and key.removesuffix(AS_CODED) in self.rows)
+        ]
+
+    def verdicts(self, study: str | None = None, kind: str | None = None) -> dict[str, int]:
         """How many claims have which verdict, in the order of `VERDICTS`, zeros included."""
-        return counts([row.facts for row in self.claims(study, reading=reading)])
-
-    def claims_summary(self, study: str | None = None) -> dict[str, dict[str, int]]:
-        """Verdicts counted apart by what a claim is (`GROUPS`), of one study or of all."""
-        return summary([row.facts for row in self.claims(study)])
+        return counts([row.facts for row in self.claims(study, kind=kind)])
 
 
 def _escaped(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -373,26 +519,7 @@ GROUPS = {
     "ours": "our questions",
     "as coded": "second readings, as coded",
 }
-"""What claims are counted as, one by one, in words: by kind; a second reading of any kind is only that."""
-
-
-def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
-    """Group (`GROUPS`) to how many of its claims have each verdict, to how many there are (`all`) and were tested.
-
-    `sources` sums results, explanations and conclusions: the claims of the sources, each once, that training decides.
-    """
-    groups: dict[str, list[Mapping[str, Any]]] = {"sources": [], **{group: [] for group in GROUPS}}
-    for row in rows:
-        group = "as coded" if row["reading"] == "as coded" else row["kind"]
-        groups[group].append(row)
-        if group in ("result", "explanation", "conclusion"):
-            groups["sources"].append(row)
-    return {group: _counted(found) for group, found in groups.items()}
-
-
-def _counted(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    found = counts(rows)
-    return {"all": len(rows), "tested": len(rows) - found["not run"], **found}
+"""What the terminal counts claims as: a second reading, or else its kind in the ledger."""
 
 
 COLOURS = {
@@ -436,9 +563,10 @@ def show(rows: Sequence[Mapping[str, Any]], studies: Sequence[str], verdicts: Se
 
 def summed(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The verdicts in words, a line per group that has claims: `results: 3 supported, 1 contradicted`."""
-    lines, groups = [], summary(rows)
+    lines = []
     for group, words in GROUPS.items():
-        found = [f"{groups[group][verdict]} {verdict}" for verdict in VERDICTS if groups[group][verdict]]
+        of_group = [row for row in rows if group == ("as coded" if row["reading"] == "as coded" else row["kind"])]
+        found = [f"{number} {verdict}" for verdict, number in counts(of_group).items() if number]
         if found:
             lines.append(f"{words}: {', '.join(found)}")
     return lines

@@ -49,12 +49,13 @@ class Numbers:
         self.demonstrations: Mapping[str, Any] = document["demonstrations"]
         self.left_out: Mapping[str, str] = document["provenance"]["left_out"]
         self.target = target
+        self._longest_first = sorted(self.settings, key=len, reverse=True)
 
     def macros(self) -> dict[str, Callable[..., Any]]:
         """The functions that templates see, by name."""
         names = (
-            "num value has_number published published_value published_relation published_difference reproduced "
-            "difference relation setting pool pool_value parameters dataset count duration listing demonstration"
+            "num each value has_number published difference relation setting setting_value pool pool_value "
+            "dataset images count duration listing demonstration"
         )
         return {name: getattr(self, name) for name in names.split()}
 
@@ -80,29 +81,22 @@ class Numbers:
             text += f" (over {entry['n']} of {entry['n'] + lost} seeds, the others diverged)"
         return self._marked(key, entry, text)
 
+    def each(self, key: str) -> str:
+        """The value of every seed, with its unit: `10.28, 11.35 and 80.14 %`; of one seed, that value."""
+        entry = self._entry(key)
+        metric, values = entry["metric"], list(_by_seed(entry).values())
+        if not values:
+            return self._marked(key, entry, self._absence(key))
+        shown = [form.number(metric, value) for value in values]
+        text = f"{self.listing(shown)}{form.NO_BREAK_SPACE}{form.unit(metric)}".rstrip(form.NO_BREAK_SPACE)
+        if lost := entry.get("diverged", 0):
+            text += f" ({lost} diverged)"
+        return self._marked(key, entry, text)
+
     def published(self, key: str) -> str:
         """The value that the source publishes, with its unit; an en dash where it gives none."""
         entry = self._entry(key)
         return form.quantity(entry["metric"], entry.get("published"))
-
-    def published_value(self, key: str) -> float | None:
-        """The published value as stored, or None: for conditions."""
-        published: float | None = self._entry(key).get("published")
-        return published
-
-    def reproduced(self, key: str, tolerance: float = 0.005) -> bool:
-        """Whether the published value lies within ``tolerance`` of our mean (0.005 is half a point of accuracy)."""
-        entry = self._entry(key)
-        mean, published = entry["mean"], entry.get("published")
-        return mean is not None and published is not None and abs(mean - published) <= tolerance
-
-    def published_relation(self, key: str, tolerance: float = 0.005) -> Relation:
-        """How our mean lies to the published value: `level` within ``tolerance``."""
-        entry = self._entry(key)
-        mean, published = entry["mean"], entry.get("published")
-        if mean is None or published is None:
-            return "diverged" if entry.get("diverged") else "missing"
-        return "level" if self.reproduced(key, tolerance) else ("above" if mean > published else "below")
 
     def difference(self, study: str, first: str, second: str, metric: str) -> str:
         """``first`` minus ``second``, paired by seed, with its interval: `+6.11 ± 0.20 points`."""
@@ -115,13 +109,6 @@ class Numbers:
         if summary.n < seeds:
             text += f" (over {summary.n} of {seeds} seeds)"
         return self._marked(" − ".join(keys), _merged(*entries), text)
-
-    def published_difference(self, study: str, first: str, second: str, metric: str) -> str:
-        """The same difference between the source's published values."""
-        values = [self._entry(f"{study}.{run}.{metric}").get("published") for run in (first, second)]
-        if values[0] is None or values[1] is None:
-            return form.MISSING
-        return _signed(metric, Summary(values[0] - values[1], None, 1))
 
     def relation(self, study: str, first: str, second: str, metric: str) -> Relation:
         """How ``first`` lies to ``second``; with one seed, by the sign alone."""
@@ -138,13 +125,13 @@ class Numbers:
         """A number of a study's dataset as stored: for conditions."""
         return float(self.pools[study][name])
 
-    def parameters(self, run: str) -> str:
-        """Trainable parameters of `<study>.<run>`."""
-        return self.num(f"{run}.parameters")
-
     def setting(self, key: str) -> str:
         """A field of a run's specification: `<study>.<run>.optimizer.learning_rate`."""
-        run = next((run for run in sorted(self.settings, key=len, reverse=True) if key.startswith(f"{run}.")), None)
+        return _plain(self.setting_value(key))
+
+    def setting_value(self, key: str) -> Any:
+        """The same as stored: for conditions."""
+        run = self._run(key)
         if run is None:
             raise RenderError(f"no run has the setting `{key}`{nearest(key, self.settings)}")
         node: Any = self.settings[run]
@@ -153,7 +140,7 @@ class Numbers:
                 allowed = node if isinstance(node, Mapping) else ()
                 raise RenderError(f"run `{run}` has no setting `{name}` in `{key}`{nearest(name, allowed)}")
             node = node[name]
-        return _plain(node)
+        return node
 
     def pool(self, key: str) -> str:
         """A fact of a study's data: `<study>.count`."""
@@ -169,6 +156,11 @@ class Numbers:
         name, *parts = self._pool(study)["id"].split(".")
         words = DATASETS.get(name, name)
         return f"{words}, {' and '.join(PARTS[part] for part in parts)}" if parts else words
+
+    def images(self, run: str) -> str:
+        """The dataset of `<study>.<run>`, in words."""
+        name: str = self.setting_value(f"{run}.dataset.name")
+        return DATASETS.get(name, name)
 
     def demonstration(self, name: str) -> str:
         """A number, or a list of them, that the theory shows (`mlpaper.evaluate.demonstrations`), as mathematics."""
@@ -215,8 +207,12 @@ class Numbers:
         return "diverged" if any(self._entry(key).get("diverged") for key in keys) else "not measured"
 
     def _metric(self, key: str) -> str:
-        run = next((run for run in sorted(self.settings, key=len, reverse=True) if key.startswith(f"{run}.")), "")
+        run = self._run(key)
         return key.removeprefix(f"{run}.") if run else key.rsplit(".", 1)[-1]
+
+    def _run(self, key: str) -> str | None:
+        """The `<study>.<run>` that a key begins with."""
+        return next((run for run in self._longest_first if key.startswith(f"{run}.")), None)
 
     def _pool(self, study: str) -> dict[str, Any]:
         if study not in self.pools:
