@@ -103,7 +103,7 @@ def test_a_figure_of_a_fresh_project_needs_the_runs_that_it_shows_alone(project:
 def test_the_full_plan_is_shown_before_anything_is_downloaded(project: Project) -> None:
     plan = project.plan(config=("studies=[emnist-bymerge]",))
     assert plan["fetch"] == 2
-    assert plan["train"] == plan["evaluate"] == 27 * 3
+    assert plan["train"] == plan["evaluate"] == 28 * 3
     assert not (project.folder / "data").exists()
 
 

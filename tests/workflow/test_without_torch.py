@@ -30,7 +30,7 @@ def test_without_pytorch_its_runs_are_marked_and_with_it_they_are_made(built: Pr
     paper = (built.folder / PAPER).read_text()
     for caption in ("Curves of both.", "Noise.", "Gradients of A."):
         assert f"{caption} Not run: T (PyTorch is not installed)." in paper
-    assert "Left out are tiny.T: PyTorch is not installed." in paper
+    assert "Left out: tiny.T (PyTorch is not installed)." in paper
     assert built.plan(PAPER) == {}
 
     config = {"scale": "tiny", "studies": ["tiny"], "twin": "always"}
