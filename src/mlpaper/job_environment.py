@@ -48,7 +48,7 @@ def caches(instead: Path) -> tuple[dict[str, str], list[str]]:
     """Where jobs keep what takes long to make, if not in the usual place; and a line for each about it.
 
     A home that cannot be written to, as in many containers, would cost every job what is made once elsewhere:
-    compiling takes half a minute, and looking for fonts some seconds.
+    compiling takes eight seconds, and looking for fonts some more.
 
     Parameters
     ----------

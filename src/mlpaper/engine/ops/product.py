@@ -29,7 +29,7 @@ IDENTITY = np.arange(DEPTH, dtype=np.int32)
 
 
 class Scratch(NamedTuple):
-    """Buffers of products; `program` allocates them."""
+    """Buffers of products, allocated once for a run (`engine.compiled`)."""
 
     work: Array
     """Panels of the operands, aligned to a vector."""
