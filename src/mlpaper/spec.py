@@ -345,6 +345,10 @@ class RunSpec(Model):
         """
         return json.dumps(_essential(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
+    def batch_of(self, count: int) -> int:
+        """Images per update when training on `count` images."""
+        return count if self.batch_size == "full" else min(self.batch_size, count)
+
     @property
     def id(self) -> str:
         """Name of the run's folder: a readable slug and the first 8 digits of the hash."""

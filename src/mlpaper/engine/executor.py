@@ -90,7 +90,7 @@ class Executor(ABC):
         self, spec: RunSpec, backend: Backend, pool: Pool, train: np.ndarray, batch_size: int | None = None
     ) -> None:
         self.spec, self.backend, self.pool = spec, backend, pool
-        self.batch_size = batch_size or batch_size_of(spec, len(train))
+        self.batch_size = batch_size or spec.batch_of(len(train))
         self.network = describe(spec.network, pool.images.shape[1], pool.classes)
         self.model = Model(backend, self.network, spec.seed)
         self.loss = Loss(backend, spec.loss, np.bincount(pool.labels[train], minlength=pool.classes))
@@ -146,11 +146,6 @@ class Executor(ABC):
         x, places = self.backend.empty(images.shape), self.backend.to_device(np.arange(len(images)))
         self.backend.ops.gather(self.backend.to_device(images), places, table, x)
         return x
-
-
-def batch_size_of(spec: RunSpec, count: int) -> int:
-    """Images per update of a run that trains on `count` images."""
-    return count if spec.batch_size == "full" else min(spec.batch_size, count)
 
 
 def executor_for(

@@ -49,6 +49,7 @@ class GraphedExecutor(ReadableExecutor):
         self.row, self.number, self.step = zeros((1,), np.int64), zeros((1,), np.int64), zeros((1,), np.uint64)
         self.rates, self.losses = (zeros((-(-longest // self.batch_size),), np.float64) for _ in range(2))
         self.rate, self.before, self.totals = (zeros((size,), np.float64) for size in (1, 1, 3))
+        self.x = backend.empty((self.rows, pool.images.shape[1]))
         self.source: Array = self.images.images
         if self.augmenter.active:
             self.source = backend.empty((self.images.longest(longest), pool.images.shape[1]), np.uint8)

@@ -40,9 +40,9 @@ class Model:
         for name, values in initial_values(layout, network.options.initializer, seed):
             views[name][...] = backend.to_device(values.astype(backend.dtype))
 
-    def tensors(self, state: Array | None = None) -> dict[str, np.ndarray]:
-        """The content of ``weights.npz``, of this state or a copy of it: `i.weight` (D, H), `i.bias`, `i.gamma`, ..."""
-        host = self.backend.to_host(self.state if state is None else state)
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The content of ``weights.npz``: `i.weight` (D, H), `i.bias`, `i.gamma`, ..."""
+        host = self.backend.to_host(self.state)
         size, hidden = self.network.layout.size, self.network.options.hidden
         named = named_views(host[:size], self.network.layout)
         statistics = host[size:].reshape(2, -1)

@@ -30,7 +30,6 @@ class ReadableExecutor(Executor):
         self.flat_gradient: Array = backend.zeros((self.network.layout.size,))
         self.parameters = named_views(self.model.parameters, self.network.layout)
         self.gradients = named_views(self.flat_gradient, self.network.layout)
-        self.x = backend.empty((self.rows, pool.images.shape[1]))
 
     def train(self, order: Array, rates: np.ndarray, done: int, epoch: int) -> Updates:
         """See `Executor.train`."""

@@ -192,8 +192,12 @@ def _asked_spread(row: Row, claim: rules.SpreadClaim) -> str:
     return f"{row.metric}: {_runs(claim.wide)} further apart than {_runs(claim.narrow)}"
 
 
+def _valued(claim: rules.ValueClaim) -> str:
+    return f"{claim.run} − {claim.minus}" if claim.minus else claim.run
+
+
 def _asked_value(row: Row, claim: rules.ValueClaim) -> str:
-    compared = f"{row.metric}: {claim.run} − {claim.minus}" if claim.minus else f"{row.metric} of {claim.run}"
+    compared = f"{row.metric}{':' if claim.minus else ' of'} {_valued(claim)}"
     if not metrics.get(claim.metric).unit and claim.tolerance < 0.5:
         return f"{compared} equal to the published"
     return f"{compared} within {row._distance(claim.tolerance)} of the published"
@@ -319,34 +323,19 @@ _FOUND: dict[str, Callable[[Row], str]] = {
 }
 
 
+_SUBJECTS: dict[str, Callable[[Any], str]] = {
+    "difference": lambda claim: f"{claim.first} − {claim.second}",
+    "contrast": lambda claim: " − ".join(f"({a} − {b})" for a, b in (claim.larger, claim.smaller)),
+    "beyond-seeds": lambda claim: f"{claim.first} and {claim.second} with equal seeds",
+    "value": _valued,
+    "unstable": lambda claim: f"{claim.run} against {claim.beside}",
+}
+"""What a metric is measured of, where it is more than the runs that the claim names."""
+
+
 def _here(row: Row) -> str:
-    return f"{row.metric}, {_runs(row.claim.named_runs)}: {row.ours}"
-
-
-def _here_difference(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, rules.DifferenceClaim)
-    return f"{row.metric}, {claim.first} − {claim.second}: {row.ours}"
-
-
-def _here_contrast(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, rules.ContrastClaim)
-    larger, smaller = (" − ".join(pair) for pair in (claim.larger, claim.smaller))
-    return f"{row.metric}, ({larger}) − ({smaller}): {row.ours}"
-
-
-def _here_beyond_seeds(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, rules.BeyondSeedsClaim)
-    return f"{row.metric}, {claim.first} and {claim.second} with equal seeds: {row.ours}"
-
-
-def _here_value(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, rules.ValueClaim)
-    compared = f"{claim.run} − {claim.minus}" if claim.minus else claim.run
-    return f"{row.metric}, {compared}: {row.ours}"
+    subject = _SUBJECTS.get(row.facts["rule"], lambda claim: _runs(claim.named_runs))
+    return f"{row.metric}, {subject(row.claim)}: {row.ours}"
 
 
 def _here_order(row: Row) -> str:
@@ -358,12 +347,6 @@ def _here_spread(row: Row) -> str:
     claim = row.claim
     assert isinstance(claim, rules.SpreadClaim)
     return f"largest minus smallest {row.metric}, {_runs(claim.wide)} against {_runs(claim.narrow)}: {row.ours}"
-
-
-def _here_unstable(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, rules.UnstableClaim)
-    return f"{row.metric}, {claim.run} against {claim.beside}: {row.ours}"
 
 
 def _here_speed(row: Row) -> str:
@@ -378,18 +361,13 @@ def _here_turning(row: Row) -> str:
 
 
 _HERE: dict[str, Callable[[Row], str]] = {
-    "difference": _here_difference,
-    "contrast": _here_contrast,
-    "beyond-seeds": _here_beyond_seeds,
-    "value": _here_value,
     "best": lambda row: f"best {row.metric} of {_runs(row.claim.named_runs)}: {row.ours.replace(': ', ', ')}",
     "order": _here_order,
     "spread": _here_spread,
-    "unstable": _here_unstable,
     "speed": _here_speed,
     "turning": _here_turning,
 }
-"""Rules whose finding is more than a metric of the runs that the claim names."""
+"""Rules whose finding is more than a metric of something."""
 
 
 class Claims:

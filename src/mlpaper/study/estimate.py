@@ -59,7 +59,7 @@ def run_seconds(spec: RunSpec, noisy: int, measured: int, share: float) -> tuple
     `noisy` is how often it is tested under noise, `measured` the number of its jobs besides training and evaluation.
     """
     train, validation, test = sizes(spec.dataset, spec.split)
-    batch = train if spec.batch_size == "full" else min(spec.batch_size, train)
+    batch = spec.batch_of(train)
     epochs = min(spec.epochs, spec.updates / math.ceil(train / batch)) if spec.updates else spec.epochs
     cost, start = timing.cost(spec, batch), timing.job("train" if spec.engine == "mlpaper" else "train-torch")
     training = epochs * (math.ceil(train / batch) * cost.update + validation * cost.validation)

@@ -1,7 +1,7 @@
 """How numba compiles the engine's loops, and where it caches them: in the folder of `native`.
 
 numba's own cache checks one source file at a time, so changes in inlined functions would be missed; the folder's name
-holds a digest of all sources. numba writes a file whole or not at all, so many jobs may start at once.
+holds a digest of all sources. numba writes its files atomically, so many jobs may start at once.
 """
 
 from __future__ import annotations
@@ -134,7 +134,6 @@ def _text_only() -> Iterator[None]:
     library = codegen.JITCodeLibrary
     changed: list[tuple[Any, str, Any]] = [
         *((library, name, nothing) for name in ("_optimize_functions", "_optimize_final_module", "_finalize_specific")),
-        (codegen.JITCPUCodegen, "_add_module", nothing),
         (library, "get_pointer_to_function", address),
         (codegen.JITCPUCodegen, "_add_module", nothing),
         (cpu.CPUContext, "get_executable", lambda *_: [].append),  # any built-in function, each time a new one

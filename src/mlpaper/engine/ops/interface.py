@@ -34,7 +34,7 @@ SETTINGS = np.dtype(
         ("clip", np.float64),  # 0 for none
         ("l2", np.float64),
         ("decoupled", np.float64),
-        ("decaying", np.int64),  # the first so many parameters decay
+        ("decaying", np.int64),  # number of parameters that decay; they come first
         ("weights", np.int64),  # number of weights, which come first
         ("dropout", np.float64),
         ("seed", np.uint64),

@@ -503,13 +503,6 @@ def normal_pair(a: Scalar, b: Scalar) -> tuple[Scalar, Scalar]:
 
 
 @compiled
-def gather(images: Array, index: Array, table: Array, out: Array) -> None:
-    for i in range(index.shape[0]):
-        for j in range(out.shape[1]):
-            out[i, j] = table[images[index[i], j]]
-
-
-@compiled
 def normal_rows(out: Array, seed: Scalar, stream: Scalar, steps: Array, words: Array) -> None:
     """See `reference.Ops.normal_rows`; `words` uint32 is space for a row."""
     blocks = out.shape[1] // 4

@@ -312,6 +312,7 @@ def _run(
         outputs, doutputs = matrix(m.values, at, count, classes), matrix(m.gradients, at, count, classes)
         if len(m.outputs) > 0:
             kernels.log_softmax(outputs, m.outputs[begin : begin + count], m.confidence[begin : begin + count])
+            continue
         sum_before = totals[0]
         _loss_gradient(m, outputs, vector(m.chosen, 0, count), doutputs, totals)
         if mode == GRADIENT:
