@@ -358,6 +358,8 @@ def test_readings_of_a_run_share_a_row_and_a_published_value(make_job: Make) -> 
     assert [len(found) for found in levels.values()] == [1, 1]
     assert levels["o"] != levels["s"]
     assert any(list(line.get_xdata()) == [0, 0] for line in gap.lines), "differences have a line at zero"
+    low, high = accuracy.get_xlim()
+    assert 80 < low < 87 < 91 < high < 95, "limits come from seeds and published values, not from intervals"
 
 
 def test_many_runs_have_a_reliability_panel_each(make_job: Make) -> None:

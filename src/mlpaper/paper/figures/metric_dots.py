@@ -30,8 +30,8 @@ MARKERS = dict(zip(READINGS, "osXP", strict=True))
 
 LINE = 0.14
 """Inches of a line, which is a run."""
-GAP = {True: 0.9, False: 0.8}
-"""Lines between rows, where runs share some and where not."""
+GAP = 0.9
+"""Lines between rows."""
 SEED: dict[str, Any] = {"markersize": 3.8, "alpha": 0.8, "markeredgewidth": 0, "linestyle": "none"}
 PUBLISHED: dict[str, Any] = {
     "marker": "D",
@@ -50,18 +50,18 @@ def draw(item: MetricDotsFigure, job: ItemJob) -> Figure:
     """Rows from top to bottom in the item's order, one panel per metric, with the numbers at the right edge.
 
     A run `M1a-as-coded` or `M1a-pytorch` shares the row of `M1a` where the item has both. Differences, such as that of
-    training and validation accuracy, have a line at zero.
+    training and validation accuracy, have a line at zero. The limits come from seeds and published values: an interval
+    that is wider leaves the frame.
     """
     rows = rows_of(item.runs)
     several = max(map(len, rows.values())) > 1
-    levels, foot = levels_of(rows, GAP[several])
+    levels, foot = levels_of(rows, GAP)
     figure = Figure(figsize=(style.WIDTH, 0.95 + LINE * foot))
     panels = figure.subplots(1, len(item.metrics), squeeze=False, sharey=True)[0]
     for metric, ax in zip(item.metrics, panels, strict=True):
         _draw(ax, rows, levels, metric, job)
         ax.set_xlabel(style.typeset(textwrap.fill(fmt.heading(metric), 60 // len(item.metrics))))
         ax.tick_params(axis="y", length=0)
-        ax.margins(x=0.06)
     middles = [fmean(levels[run] for run in readings.values()) for readings in rows.values()]
     panels[0].set_yticks(middles, list(rows))
     panels[0].set_ylim(foot, 0)
@@ -105,13 +105,16 @@ def _draw(ax: Axes, rows: Rows, levels: Mapping[str, float], metric: str, job: I
     scale, several = fmt.scale(metric), max(map(len, rows.values())) > 1
     if fmt.unit(metric) == "points":
         ax.axvline(0, color=style.GREY, linewidth=0.8, zorder=1)
+    shown = [0.0] if fmt.unit(metric) == "points" else []
     for readings in rows.values():
         middle = fmean(levels[run] for run in readings.values())
         theirs = {job.published[key] for run in readings.values() if (key := f"{run}.{metric}") in job.published}
+        shown += [scale * value for value in theirs]
         ax.plot([scale * value for value in theirs], [middle] * len(theirs), zorder=2, **PUBLISHED)
         for reading, run in readings.items():
             level, folders = levels[run], job.results.runs[run]
             values = [scale * value for value in seeds.by_seed(folders, metric).values()]
+            shown += values
             ax.plot(values, [level] * len(values), marker=MARKERS[reading], color=COLOURS[reading], zorder=3, **SEED)
             summary = seeds.summary(folders, metric)
             if summary is not None and summary.half_width is not None:
@@ -126,6 +129,9 @@ def _draw(ax: Axes, rows: Rows, levels: Mapping[str, float], metric: str, job: I
                 color=style.legible(COLOURS[reading]) if several else style.INK,
                 annotation_clip=False,
             )
+    if shown:
+        margin = 0.06 * ((max(shown) - min(shown)) or abs(shown[0]) / 10 or 1.0)
+        ax.set_xlim(min(shown) - margin, max(shown) + margin)
 
 
 def _add_key(figure: Figure, item: MetricDotsFigure, job: ItemJob, rows: Rows) -> None:
