@@ -150,19 +150,24 @@ def train(
     placement: str,
     device: str,
 ) -> None:
-    """Train one run."""
+    """Train one run, or take it from a store of runs: results/imported, or the folder that MLPAPER_RUN_STORE names."""
     from mlpaper.devices import leased
     from mlpaper.digest import RULES, digest
     from mlpaper.engine import backend
     from mlpaper.engine.train_job import train_run
     from mlpaper.job_files import read
+    from mlpaper.run_store import offer, take
     from mlpaper.spec import RunSpec
 
     spec = read(spec_file, RunSpec)
     code = code or digest(*RULES["train" if spec.engine == "mlpaper" else "twin"])
+    if take(spec, code, pool, split_file, folder):
+        checkpoint.unlink(missing_ok=True)
+        return
     with leased("cpu" if spec.engine == "torch" else device) as chosen:
         made = backend.select(chosen)
         train_run(spec, pool, split_file, folder, checkpoint, code, made, checkpoint_seconds, placement)
+    offer(folder)
 
 
 @cli.command()

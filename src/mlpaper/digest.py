@@ -15,10 +15,11 @@ from pathlib import Path
 
 PACKAGE = "mlpaper"
 NEUTRAL = frozenset(
-    f"{PACKAGE}.{name}" for name in ("data.sources", "devices", "errors", "files", "job_files", "machine")
+    f"{PACKAGE}.{name}"
+    for name in ("data.sources", "devices", "errors", "files", "job_files", "machine", "run_files", "run_store")
 )
-"""Modules that decide no result: messages, how files are written, what is recorded of the machine, which of several
-devices works, and addresses. What of the registry matters to a pool is a parameter of its own
+"""Modules that decide no result: messages, how files are written, read and stored, what is recorded of the machine,
+which of several devices works, and addresses. What of the registry matters to a pool is a parameter of its own
 (`mlpaper.data.sources.fingerprint`)."""
 
 ROOT = Path(__file__).parent

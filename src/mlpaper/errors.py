@@ -22,6 +22,10 @@ class StorageError(MlpaperError):
     """A file could not be written: the disk is full, or the folder is read-only."""
 
 
+class DamagedError(MlpaperError, ValueError):
+    """A file of the pipeline's own is not what it must be: truncated, of another run, or made to do harm."""
+
+
 class CheckpointError(MlpaperError):
     """A checkpoint is truncated or belongs to another run."""
 

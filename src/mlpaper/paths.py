@@ -47,5 +47,8 @@ def study_claims(study: str) -> str:
     return f"results/studies/{study}/claims.parquet"
 
 
+IMPORTED = "results/imported"
+"""Runs that were imported, for the rule `train` to take."""
+
 LEDGER = "results/claims.parquet"
 """The claims of all studies."""

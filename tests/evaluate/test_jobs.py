@@ -14,7 +14,8 @@ from mlpaper.engine.executor import EVALUATION_ROWS
 from mlpaper.engine.train_job import train_run
 from mlpaper.evaluate import predict, robustness
 from mlpaper.evaluate.measure import confusion_of_run, evaluate_run, robustness_of_run
-from mlpaper.files import read_json, read_npz, write_npz
+from mlpaper.files import read_json, read_npz, write_json, write_npz
+from mlpaper.run_files import facts_of
 from mlpaper.spec import PoolSpec, RunSpec
 from mlpaper.study.results import Results
 
@@ -82,6 +83,7 @@ def picking(digits: Path, run: Path, tmp_path: Path) -> Path:
         if name.endswith("weight"):
             tensor[rng.integers(0, len(tensor), tensor.shape[1]), np.arange(tensor.shape[1])] = 4
     write_npz(folder / "weights.npz", tensors)
+    write_json(folder / "run.json", read_json(folder / "run.json") | {"files": facts_of(folder)})
     return folder
 
 
@@ -103,7 +105,8 @@ def test_the_size_of_a_batch_changes_no_score(digits: Path, picking: Path, monke
 
 def test_a_diverged_run_has_no_metrics_and_breaks_nothing(digits: Path, tmp_path: Path) -> None:
     with np.errstate(all="ignore"):
-        folder = _train(digits, tmp_path, optimizer={"name": "sgd", "learning_rate": 1e30})
+        made = _train(digits, tmp_path / "made", optimizer={"name": "sgd", "learning_rate": 1e30})
+    folder = made.rename(tmp_path / read_json(made / "run.json")["id"])
     assert read_json(folder / "run.json")["outcome"] == "diverged"
     assert read_json(folder / "evaluation.json")["test"]["accuracy"] is None
     assert len(pd.read_parquet(folder / "robustness.parquet")) == 0

@@ -11,6 +11,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from scipy import stats
 
+from mlpaper import run_files
 from mlpaper.files import write_json, write_parquet
 from mlpaper.study.ledger import COLUMNS, VERDICTS, ClaimsJob, as_table, judge, ledger, ledger_of
 from mlpaper.study.measurements import Measurements
@@ -359,9 +360,11 @@ def test_the_job_reads_tables_and_histories(tmp_path: Path) -> None:
     folders = {}
     for run, accuracies in (("fast", [0.9, 0.9]), ("slow", [0.5, 0.9])):
         folder = tmp_path / run
-        write_json(folder / "spec.json", {"seed": 0})
-        write_json(folder / "run.json", {"outcome": "finished"})
-        write_parquet(folder / "history.parquet", {"epoch": [1, 2], "validation_accuracy": accuracies})
+        write_json(folder / "spec.json", {"dataset": {"name": "digits"}})
+        counts = dict.fromkeys(("epochs", "kept_epoch", "steps", "parameters", "seconds", "peak_memory_bytes"), 1)
+        write_json(folder / "run.json", counts | {"outcome": "finished", "device": "cpu", "machine": {}})
+        columns = {name: [0.5, 0.5] for name in run_files.COLUMNS["history"]}
+        write_parquet(folder / "history.parquet", columns | {"epoch": [1, 2], "validation_accuracy": accuracies})
         folders[run] = (str(folder),)
     values = table({"fast": (0.9,), "slow": (0.9,)}, "validation_accuracy")
     write_parquet(tmp_path / "runs.parquet", {name: values[name].tolist() for name in values})

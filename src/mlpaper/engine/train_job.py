@@ -18,6 +18,8 @@ from mlpaper.engine.executor import Pool, executor_for
 from mlpaper.engine.train import EpochRecord, Progress, Trainer
 from mlpaper.files import sha256, write_json, write_npz, write_parquet
 from mlpaper.machine import machine, peak_memory, versions
+from mlpaper.run_files import facts_of
+from mlpaper.run_store import Made
 from mlpaper.spec import RunSpec
 
 log = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ def train_run(
     checkpoint_seconds: float = 30.0,
     placement: str = "auto",
 ) -> None:
-    """Train `spec` and write ``weights.npz``, ``history.parquet``, ``run.json`` and ``spec.json`` into `folder`.
+    """Train `spec` and write ``weights.npz``, ``history.parquet``, ``steps.parquet``, ``spec.json`` and ``run.json``.
 
     `backend` is the CPU's where it is not given; `placement` says where a GPU finds the images.
 
@@ -47,6 +49,7 @@ def train_run(
     pool_of_images = Pool(dataset.images, dataset.labels, len(dataset.classes))
     executor = executor_for(spec, backend, pool_of_images, split.train, placement=placement)
     trainer = Trainer(spec, executor, split.train, split.validation)
+    made = Made.of(spec, code_digest, pool, split_file)
     identity = " ".join((spec.id, backend.name, code_digest, sha256(pool / "meta.json"), sha256(split_file)))
     if checkpoint.resume(checkpoint_file, trainer, identity):
         log.info("continuing after epoch %d", len(trainer.progress.history))
@@ -68,15 +71,15 @@ def train_run(
     columns = {name: np.asarray(column, dtype) for (name, dtype), column in zip(types.items(), steps, strict=True)}
     write_parquet(folder / "steps.parquet", columns)
     write_json(folder / "spec.json", spec.model_dump(mode="json"))
-    write_json(folder / "run.json", _outcome(spec, trainer, code_digest))
+    write_json(folder / "run.json", _outcome(made, trainer) | {"files": facts_of(folder)})
     checkpoint_file.unlink(missing_ok=True)
 
 
-def _outcome(spec: RunSpec, trainer: Trainer, code_digest: str) -> dict[str, object]:
+def _outcome(made: Made, trainer: Trainer) -> dict[str, object]:
     progress, executor = trainer.progress, trainer.executor
     cuda = executor.backend.cuda
     return {
-        "id": spec.id,
+        "id": trainer.spec.id,
         "outcome": progress.outcome,
         "diverged_at_step": progress.diverged_at_step,
         "epochs": len(progress.history),
@@ -88,7 +91,9 @@ def _outcome(spec: RunSpec, trainer: Trainer, code_digest: str) -> dict[str, obj
         "placement": executor.placement,
         "peak_memory_bytes": peak_memory(),
         "device_memory_bytes": None if cuda is None else cuda.reserved(),
-        "code_digest": code_digest,
+        "code_digest": made.code,
+        "data_sha256": made.data,
+        "split_sha256": made.split,
         "versions": versions(),
         "machine": machine() | ({} if cuda is None else cuda.description()),
     }

@@ -29,6 +29,7 @@ from mlpaper.engine.network import Layout, Network
 from mlpaper.engine.rng import permutation
 from mlpaper.evaluate.predict import load_executor, load_run
 from mlpaper.files import write_parquet
+from mlpaper.run_files import owner
 from mlpaper.spec import RunSpec
 
 IMAGES = 2048
@@ -49,7 +50,7 @@ def gradients_of_run(run: Path, pool: Path, split_file: Path) -> None:
     trained = executor.model.state.copy()
     moments = [initial_state(spec, executor.network)] + [trained] * (outcome["outcome"] != "diverged")
     norms = [weight_gradient_norms(executor, state, sample) for state in moments]
-    write_parquet(run / "gradients.parquet", _columns(executor.network.layout, norms))
+    write_parquet(run / "gradients.parquet", _columns(executor.network.layout, norms), owner(spec.id))
 
 
 def _measured(spec: RunSpec) -> RunSpec:

@@ -14,7 +14,8 @@ from mlpaper.engine.backend import Backend
 from mlpaper.evaluate.predict import calibrated, calibration_columns, evaluation, load_executor, load_run, predict
 from mlpaper.evaluate.robustness import COLUMNS, robustness
 from mlpaper.evaluate.scores import confusion_matrix
-from mlpaper.files import read_parquet, write_json, write_npz, write_parquet
+from mlpaper.files import write_json, write_npz, write_parquet
+from mlpaper.run_files import owner, read_spec, read_table, refused
 
 
 def evaluate_run(run: Path, pool: Path, split_file: Path) -> None:
@@ -27,18 +28,20 @@ def evaluate_run(run: Path, pool: Path, split_file: Path) -> None:
     columns = predict(load_executor(run, spec, dataset, split.train, backends.select("cpu")), split.test)
     bins = calibrated(columns)
     rows = 0 if outcome["outcome"] == "diverged" else None
-    write_parquet(run / "predictions.parquet", columns)
-    write_parquet(
-        run / "calibration.parquet", {name: column[:rows] for name, column in calibration_columns(bins).items()}
-    )
+    write_parquet(run / "predictions.parquet", columns, owner(spec.id))
+    binned = {name: column[:rows] for name, column in calibration_columns(bins).items()}
+    write_parquet(run / "calibration.parquet", binned, owner(spec.id))
     write_json(run / "evaluation.json", evaluation(columns, bins, dataset.classes, outcome["outcome"]))
 
 
 def confusion_of_run(run: Path, classes: int) -> None:
     """Write ``confusion.npz`` into the folder `run`, from its predictions."""
-    table = read_parquet(run / "predictions.parquet")
-    labels, predictions = (table[name].to_numpy() for name in ("label", "prediction"))
-    write_npz(run / "confusion.npz", {"matrix": confusion_matrix(labels, predictions, classes)})
+    name = read_spec(run).id
+    table = read_table(run, "predictions", name)
+    labels, predictions = (table[column].to_numpy() for column in ("label", "prediction"))
+    if len(table) and not 0 <= min(labels.min(), predictions.min()) <= max(labels.max(), predictions.max()) < classes:
+        raise refused(run / "predictions.parquet", f"it has classes outside of 0 to {classes - 1}")
+    write_npz(run / "confusion.npz", {"matrix": confusion_matrix(labels, predictions, classes), "run": np.array(name)})
 
 
 def robustness_of_run(
@@ -54,6 +57,5 @@ def robustness_of_run(
     if outcome["outcome"] != "diverged":
         executor = load_executor(run, spec, dataset, split.train, backend or backends.select("cpu"))
         columns = robustness(executor, split.test, sigmas, noise_seeds)
-    write_parquet(
-        run / "robustness.parquet", {name: np.asarray(column, COLUMNS[name]) for name, column in columns.items()}
-    )
+    typed = {name: np.asarray(column, COLUMNS[name]) for name, column in columns.items()}
+    write_parquet(run / "robustness.parquet", typed, owner(spec.id))

@@ -22,6 +22,7 @@ from mlpaper.engine.executor import Pool, executor_for
 from mlpaper.engine.placement import PLACEMENTS
 from mlpaper.engine.train import Trainer
 from mlpaper.files import write_parquet
+from mlpaper.run_files import owner
 from mlpaper.spec import RunSpec
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,8 @@ def placements_of_run(
         log.info("%s, batches of %d: %.3f s per epoch, %.0f MiB on the device", *rows[-1][:4])
         del trainer, executor
     columns = zip(*rows, strict=True) if rows else ((),) * len(COLUMNS)
-    write_parquet(output, {n: np.asarray(c, COLUMNS[n]) for n, c in zip(COLUMNS, columns, strict=True)})
+    typed: dict[str, np.ndarray] = {n: np.asarray(c, COLUMNS[n]) for n, c in zip(COLUMNS, columns, strict=True)}
+    write_parquet(output, typed, owner(spec.id))
 
 
 def timed_epoch(trainer: Trainer) -> float:

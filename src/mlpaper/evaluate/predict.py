@@ -12,12 +12,20 @@ from mlpaper.engine.backend import Backend
 from mlpaper.engine.executor import EVALUATION_ROWS, Executor, Pool, executor_for
 from mlpaper.evaluate.scores import Calibration, accuracy, calibration, class_scores, confusion_matrix, macro_f1
 from mlpaper.files import read_json, read_npz
+from mlpaper.run_files import OUTCOME, origin_of, read_spec, refused
 from mlpaper.spec import RunSpec
 
 
 def load_run(folder: Path) -> tuple[RunSpec, dict[str, Any]]:
-    """Specification and outcome of the run in `folder`."""
-    return RunSpec.model_validate(read_json(folder / "spec.json")), read_json(folder / "run.json")
+    """Specification and outcome of the run in `folder`.
+
+    Raises
+    ------
+    DamagedError
+        Its files are not those that training wrote.
+    """
+    origin_of(folder)
+    return read_spec(folder), read_json(folder / OUTCOME)
 
 
 def load_executor(
@@ -33,7 +41,10 @@ def load_executor(
     pool = Pool(dataset.images, dataset.labels, len(dataset.classes))
     executor = executor_for(spec.model_copy(update={"engine": "mlpaper"}), backend, pool, train, batch_size)
     weights = folder / "weights.npz"
-    executor.model.load(read_npz(weights), str(weights))
+    tensors = read_npz(weights)
+    if any(tensor.dtype.kind != "f" for tensor in tensors.values()):
+        raise refused(weights, "it holds something else than real numbers")
+    executor.model.load(tensors, str(weights))
     return executor
 
 

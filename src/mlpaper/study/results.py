@@ -1,4 +1,4 @@
-"""Reading what runs left behind: the one place that knows the files of a run's folder.
+"""Metrics of runs, from the files in their folders, which `mlpaper.run_files` reads.
 
 Metrics are computed without pandas, which takes longer to import than a table takes to build.
 """
@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlpaper.files import read_json, read_npz, read_parquet
+from mlpaper.files import read_npz
+from mlpaper.run_files import check_hash, check_owner, read_evaluation, read_outcome, read_spec, read_table, refused
 from mlpaper.study.metrics import METRICS, NEAR_GUESSING, NOISE_METRIC, STRONG_NOISE
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 TEST = {
     "test_accuracy": "accuracy",
@@ -41,8 +43,7 @@ class RunFolder:
     @cached_property
     def spec(self) -> dict[str, Any]:
         """The run's specification."""
-        spec: dict[str, Any] = read_json(self.path / "spec.json")
-        return spec
+        return read_spec(self.path).model_dump(mode="json")
 
     @property
     def seed(self) -> int:
@@ -57,14 +58,12 @@ class RunFolder:
     @cached_property
     def outcome(self) -> dict[str, Any]:
         """`run.json`: how training ended, on what, and how long it took."""
-        outcome: dict[str, Any] = read_json(self.path / "run.json")
-        return outcome
+        return read_outcome(self.path)
 
     @cached_property
     def evaluation(self) -> dict[str, Any]:
         """`evaluation.json`: metrics on the test set."""
-        evaluation: dict[str, Any] = read_json(self.path / "evaluation.json")
-        return evaluation
+        return read_evaluation(self.path)
 
     def history(self) -> pd.DataFrame:
         """One row per epoch."""
@@ -96,15 +95,25 @@ class RunFolder:
 
     def confusion(self) -> np.ndarray:
         """Counts over the test set: row is the true class, column the predicted one."""
-        return read_npz(self.path / "confusion.npz")["matrix"]
+        path, classes = self.path / "confusion.npz", len(self.evaluation["per_class"])
+        arrays = read_npz(path)
+        check_owner(path, str(arrays["run"]) if "run" in arrays else None, self.id)
+        matrix = arrays.get("matrix", np.empty(0))
+        if matrix.ndim != 2 or matrix.dtype.kind not in "iu" or {*matrix.shape} != {classes or len(matrix)}:
+            raise refused(path, f"its matrix is {matrix.dtype} {matrix.shape}, not whole numbers {classes, classes}")
+        return matrix
 
     def _table(self, name: str) -> pd.DataFrame:
-        import pandas as pd
-
-        return pd.read_parquet(self.path / f"{name}.parquet")
+        table: pd.DataFrame = self._arrow(name).replace_schema_metadata().to_pandas()
+        return table
 
     def _columns(self, name: str) -> dict[str, list[Any]]:
-        return read_parquet(self.path / f"{name}.parquet").to_pydict()  # type: ignore[no-any-return]
+        return self._arrow(name).to_pydict()  # type: ignore[no-any-return]
+
+    def _arrow(self, name: str) -> pa.Table:
+        if f"{name}.parquet" in self.outcome.get("files", ()):
+            check_hash(self.path, f"{name}.parquet", self.outcome)
+        return read_table(self.path, name, self.id)
 
     def metric(self, name: str) -> float | None:
         """One metric, from the one file that has it; None where the run has none.
@@ -135,8 +144,12 @@ class RunFolder:
 
     @cached_property
     def _history_metrics(self) -> dict[str, float]:
-        guess = 1 / len(self.evaluation["per_class"])
-        return history_metrics(self._columns("history"), int(self.outcome["kept_epoch"]), guess)
+        classes, history, outcome = len(self.evaluation["per_class"]), self._columns("history"), self.outcome
+        if not 0 <= outcome["kept_epoch"] < len(history["epoch"]) == outcome["epochs"]:
+            raise refused(self.path / "run.json", "its number of epochs is not that of history.parquet")
+        if not classes:
+            raise refused(self.path / "evaluation.json", "it has no classes, although the run did not diverge")
+        return history_metrics(history, outcome["kept_epoch"], 1 / classes)
 
     @cached_property
     def _noise_metrics(self) -> dict[str, float]:
