@@ -17,7 +17,7 @@ import click
 from mlpaper import __version__
 from mlpaper.errors import MlpaperError
 from mlpaper.job_environment import prepare_process
-from mlpaper.paths import LEDGER
+from mlpaper.paths import IMPORTED, LEDGER
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -367,13 +367,22 @@ def arxiv(report: Path, results: Path, columns: Any, output: Path) -> None:
     pack(report, results, output, columns)
 
 
+def _of_plan(command: Command) -> Command:
+    """Options of the commands that plan as snakemake does."""
+    for option in (
+        click.argument("more", nargs=-1, metavar=""),
+        click.option("--configfile", type=FILE, default=Path("config.yaml"), show_default=True),
+        click.option(
+            "--config", "changes", multiple=True, metavar="KEY=VALUE...", help="As for snakemake: scale=demo seeds=[0]"
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @cli.command()
 @click.option("--cores", type=click.IntRange(min=1), help="Jobs at a time.  [default: the cores of this machine]")
-@click.option(
-    "--config", "changes", multiple=True, metavar="KEY=VALUE...", help="As for snakemake: scale=demo seeds=[0]"
-)
-@click.option("--configfile", type=FILE, default=Path("config.yaml"), show_default=True)
-@click.argument("more", nargs=-1, metavar="")
+@_of_plan
 def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more: tuple[str, ...]) -> None:
     """Tell how long what is left of the plan takes; every kind of training step is timed for a moment."""
     from rich.console import Console
@@ -395,6 +404,35 @@ def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more
     )
     for line in lines(plan, found, cores or usable_cores()):
         click.echo(line)
+
+
+@cli.command("export")
+@click.option("--output", type=FILE, required=True, help="The crate, such as runs.zip.")
+@_of_plan
+def export_runs(output: Path, changes: tuple[str, ...], configfile: Path, more: tuple[str, ...]) -> None:
+    """Pack the runs of the configuration, with specifications, hashes and provenance, as an RO-Crate for others."""
+    from mlpaper.crate import export
+    from mlpaper.study.estimate import configuration
+    from mlpaper.study.plan import load_plan
+
+    project = configfile.parent
+    plan = load_plan(configuration(configfile, (*changes, *more)), project / "workflow", [configfile])
+    click.echo(f"{export(plan, project, output)} runs are in {output}: mlpaper import {output}, in another clone")
+
+
+@cli.command("import")
+@click.option("--accept-other-code", is_flag=True, help="Also take runs that another version of the code trained.")
+@click.argument("crate", type=FILE)
+def import_runs(crate: Path, accept_other_code: bool) -> None:
+    """Take the runs of a crate that `mlpaper export` made, after checking them: snakemake does not train them again."""
+    from mlpaper import crate as crates
+
+    found = crates.import_runs(crate, Path(IMPORTED), accept_other_code)
+    click.echo(
+        f"{found.runs} runs of {crate} are in {IMPORTED}, {found.new} of them new; snakemake takes them from there"
+    )
+    for code, count in found.other_code.items():
+        click.echo(f"{count} of them were trained by other code, of digest {code}; the paper says so")
 
 
 @cli.command()

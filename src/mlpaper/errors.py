@@ -26,6 +26,10 @@ class DamagedError(MlpaperError, ValueError):
     """A file of the pipeline's own is not what it must be: truncated, of another run, or made to do harm."""
 
 
+class CrateError(MlpaperError):
+    """Runs could not be handed on: some are missing, or the file that holds them is not what it must be."""
+
+
 class CheckpointError(MlpaperError):
     """A checkpoint is truncated or belongs to another run."""
 
