@@ -53,3 +53,21 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dataset = Dataset.open(folder)
     make_split(dataset.labels, PoolSplit(), dataset.part_ranges, dataset.classes).write(folder / "split.npz")
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a trained and measured run on `digits`, which has its name; not to be changed."""
+    from mlpaper.engine.train_job import train_run
+    from mlpaper.evaluate.gradients import gradients_of_run
+    from mlpaper.evaluate.measure import confusion_of_run, evaluate_run, robustness_of_run
+    from mlpaper.spec import RunSpec
+
+    spec = RunSpec.model_validate({"dataset": {"name": "digits"}, "network": {"hidden": [8]}, "epochs": 2})
+    folder, split = tmp_path_factory.mktemp("runs") / spec.id, digits / "split.npz"
+    train_run(spec, digits, split, folder, folder / "checkpoint.npz", "test")
+    evaluate_run(folder, digits, split)
+    confusion_of_run(folder, 10)
+    robustness_of_run(folder, digits, split, [0.0, 0.5], noise_seeds=1)
+    gradients_of_run(folder, digits, split)
+    return folder

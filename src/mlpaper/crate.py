@@ -294,7 +294,10 @@ def import_runs(path: Path, store: Path, accept_other_code: bool = False) -> Imp
             new = [put(replace(made, code=here[run]), Path(temporary, run), store) for run, made in runs.items()]
     except OSError as error:
         raise CrateError(f"{path}: {error.strerror or error}. Nothing was imported") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, DamagedError) as error:
+    except DamagedError as error:  # of a file that was unpacked, whose place and mending mean nothing to the reader
+        why = str(error).partition(". Remove")[0].replace(f"{store}/", "")
+        raise CrateError(f"{path} is not a sound crate: {why}. Nothing was imported") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise CrateError(f"{path} is not a sound crate: {error}. Nothing was imported") from error
     return Imported(len(runs), sum(new), others)
 

@@ -54,6 +54,10 @@ class FileFacts(_Facts):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+class _Machine(_Facts):
+    processor: str
+
+
 class Outcome(_Facts):
     """What readers rely on in `run.json`."""
 
@@ -65,7 +69,7 @@ class Outcome(_Facts):
     seconds: _Seconds
     peak_memory_bytes: _Count
     device: str
-    machine: dict[str, Any]
+    machine: _Machine
 
 
 class Origin(_Facts):

@@ -362,7 +362,9 @@ def test_the_job_reads_tables_and_histories(tmp_path: Path) -> None:
         folder = tmp_path / run
         write_json(folder / "spec.json", {"dataset": {"name": "digits"}})
         counts = dict.fromkeys(("epochs", "kept_epoch", "steps", "parameters", "seconds", "peak_memory_bytes"), 1)
-        write_json(folder / "run.json", counts | {"outcome": "finished", "device": "cpu", "machine": {}})
+        write_json(
+            folder / "run.json", counts | {"outcome": "finished", "device": "cpu", "machine": {"processor": "any"}}
+        )
         columns = {name: [0.5, 0.5] for name in run_files.COLUMNS["history"]}
         write_parquet(folder / "history.parquet", columns | {"epoch": [1, 2], "validation_accuracy": accuracies})
         folders[run] = (str(folder),)

@@ -12,8 +12,9 @@ import pandas as pd
 
 from mlpaper.data.dataset import Dataset
 from mlpaper.data.split import Split
+from mlpaper.digest import RULES, digest
 from mlpaper.evaluate.demonstrations import demonstrations
-from mlpaper.files import read_parquet
+from mlpaper.files import read_frame, read_parquet
 from mlpaper.machine import machine, versions
 from mlpaper.paper.jobs import NumbersJob, StudyJob
 from mlpaper.study.metrics import ALWAYS_KNOWN
@@ -28,7 +29,7 @@ def numbers(job: NumbersJob) -> dict[str, Any]:
     outcomes: dict[str, dict[str, Any]] = {}
     diverged: dict[str, int] = {}
     for study in job.studies:
-        metrics = pd.read_parquet(study.table)
+        metrics = read_frame(Path(study.table))
         values |= {f"{study.name}.{key}": value for key, value in _values(study, metrics).items()}
         for name, seeds in Results(study.runs).runs.items():
             left_out = study.left_out.get(name)
@@ -61,6 +62,7 @@ def numbers(job: NumbersJob) -> dict[str, Any]:
             "runs": len(outcomes),
             "seconds": sum(outcome["seconds"] for outcome in outcomes.values()),
             "trained_on": trained_on(outcomes.values()),
+            "other_code": other_code(outcomes.values(), {spec["engine"] for spec in settings.values()}),
             "left_out": {
                 f"{study.name}.{name}": absent.because
                 for study in job.studies
@@ -77,6 +79,13 @@ def trained_on(outcomes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         on_gpu = outcome["device"] == "gpu"
         places[on_gpu, outcome["machine"]["gpu" if on_gpu else "processor"]] += 1
     return [{"gpu": on_gpu, "name": name, "runs": runs} for (on_gpu, name), runs in places.most_common()]
+
+
+def other_code(outcomes: Iterable[dict[str, Any]], engines: Iterable[str]) -> dict[str, int]:
+    """Digests of other code than this project's that trained runs, which were imported, and the number of its runs."""
+    here = {digest(*RULES["train" if engine == "mlpaper" else "twin"]) for engine in engines}
+    told = Counter(outcome["code_digest"] for outcome in outcomes if "code_digest" in outcome)
+    return {code: count for code, count in sorted(told.items()) if code not in here}
 
 
 def _values(study: StudyJob, metrics: pd.DataFrame) -> dict[str, Any]:

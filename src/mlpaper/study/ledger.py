@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations, pairwise
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -146,8 +147,7 @@ class ClaimsJob(Model):
 
 def ledger_of(job: ClaimsJob) -> list[dict[str, Any]]:
     """The ledger of one study, from its table of metrics and the histories of its runs."""
-    import pandas as pd
-
+    from mlpaper.files import read_frame
     from mlpaper.study.results import Results
 
     results = Results(job.histories)
@@ -159,7 +159,7 @@ def ledger_of(job: ClaimsJob) -> list[dict[str, Any]]:
             if folder.converged
         }
 
-    measured = Measurements(pd.read_parquet(job.table), job.left_out, job.published, accuracies, 1 / job.classes)
+    measured = Measurements(read_frame(Path(job.table)), job.left_out, job.published, accuracies, 1 / job.classes)
     return ledger(job.study, job.claims, job.runs, measured)
 
 
