@@ -94,7 +94,7 @@ def test_a_crate_says_what_made_each_run_from_what(crate: Path, run: Path) -> No
 def test_runs_that_are_missing_or_damaged_are_not_packed(run: Path) -> None:
     plan = plan_of(run)
     (run / "weights.npz").write_bytes(b"damaged")
-    with pytest.raises(DamagedError, match=r"weights\.npz: it has not the size and hash"):
+    with pytest.raises(DamagedError, match=r"weights\.npz: its size and hash are not those"):
         export(plan, ROOT, Path("runs.zip"))
     shutil.rmtree(run)
     with pytest.raises(CrateError, match=f"1 of 1 runs are not there, such as {run.name}: run snakemake"):

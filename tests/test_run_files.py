@@ -117,7 +117,11 @@ HARMS: dict[str, tuple[str, Harm, str]] = {
         lambda it: write_npz(it, read_npz(it) | {"run": np.array("digits-9-adam-s0-00000000")}),
         "belongs to another run",
     ),
-    "a flipped bit": ("weights.npz", lambda it: it.write_bytes(flipped(it.read_bytes())), "not the size and hash"),
+    "a flipped bit": (
+        "weights.npz",
+        lambda it: it.write_bytes(flipped(it.read_bytes())),
+        "size and hash are not those",
+    ),
     "no Parquet": ("robustness.parquet", lambda it: it.write_bytes(b"PAR1" * 9), "damaged"),
     "empty": ("calibration.parquet", lambda it: it.write_bytes(b""), "damaged"),
     "too many rows": ("robustness.parquet", many_rows, "claims 30,000,000 rows; none has more than 20,000,000"),
@@ -140,7 +144,7 @@ HARMS: dict[str, tuple[str, Harm, str]] = {
     "another run's history": (
         "history.parquet",
         lambda it: write_parquet(it, {name: [0.5] for name in COLUMNS["history"]}),
-        "not the size and hash in run.json",
+        "size and hash are not those in run.json",
     ),
     "no JSON": ("evaluation.json", lambda it: it.write_text('{"test": '), "not JSON"),
     "not UTF-8": ("evaluation.json", lambda it: it.write_bytes(b'{"\xff": 1}'), "not JSON"),
@@ -180,7 +184,7 @@ HARMS: dict[str, tuple[str, Harm, str]] = {
     "another specification": (
         "spec.json",
         lambda it: write_json(it, read_json(it) | {"seed": 7}),
-        "not the size and hash in run.json",
+        "size and hash are not those in run.json",
     ),
 }
 
@@ -227,7 +231,7 @@ def test_a_run_with_another_runs_file_is_not_evaluated(run: Path, digits: Path, 
         write_parquet(path, {column: [0.5] for column in COLUMNS[path.stem]})
     else:
         write_json(path, read_json(path) | {"seed": 3})
-    with pytest.raises(DamagedError, match=rf"{name}: it has not the size and hash in run.json"):
+    with pytest.raises(DamagedError, match=rf"{name}: its size and hash are not those in run.json"):
         evaluate_run(run, digits, digits / "split.npz")
     write_json(run / OUTCOME, read_json(run / OUTCOME) | {"files": facts_of(run)})
     if name == "spec.json":

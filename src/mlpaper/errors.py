@@ -38,6 +38,15 @@ class RenderError(MlpaperError):
     """The paper could not be rendered: an unknown number, a bare number in a results section, a bad template."""
 
 
+def printable(text: str) -> str:
+    """A text of the user's for a line of a message: characters that would end it, or steer a terminal, are escaped.
+
+    >>> printable("a\\nb é")
+    'a\\\\nb é'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return `` (did you mean `x`?)`` for the allowed name nearest to ``name``, or an empty string.
 

@@ -107,9 +107,8 @@ class Evaluation(_Facts):
 
 def refused(path: Path, why: object) -> DamagedError:
     """The error that a file of a run is not what it must be."""
-    return DamagedError(
-        f"{path}: {why}. Remove the folder {path.parent} and run again: the run is made again, or taken from a store"
-    )
+    linked = f", and {path.resolve()}, to which it links," if path.is_symlink() else ""  # by snakemake --cache
+    return DamagedError(f"{path}: {why}. Remove the folder {path.parent}{linked} and run again: the run is made again")
 
 
 def facts_of(folder: Path) -> dict[str, dict[str, object]]:
@@ -216,7 +215,7 @@ def check_hash(folder: Path, name: str, outcome: Mapping[str, Any]) -> None:
     if facts is None or not path.exists():
         raise refused(path, f"it is missing{'' if facts else ' in run.json'}")
     if size_of(path) != facts["bytes"] or sha256(path) != facts["sha256"]:
-        raise refused(path, "it has not the size and hash in run.json: damaged, or of another run")
+        raise refused(path, "its size and hash are not those in run.json: it is damaged, or of another run")
 
 
 def _checked(path: Path, model: type[_T]) -> dict[str, Any]:

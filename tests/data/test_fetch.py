@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import gzip
+import io
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import socket
 import struct
 import threading
 import time
+import tracemalloc
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -302,6 +304,24 @@ def test_attempts_count_from_the_last_progress(toy: Toy, tmp_path: Path, site: S
     assert "peer closed connection" in refused(toy.source(url), tmp_path / "raw2")
 
 
+@pytest.mark.parametrize("ranges", [True, False])
+def test_content_that_changes_between_ranges_is_never_joined(
+    toy: Toy, tmp_path: Path, site: Site, ranges: bool
+) -> None:
+    """The connection drops, and the server goes on with a file of the same length; then with one that is longer."""
+    good, whole = served(site, toy, "/good"), toy.files[IMAGES]
+    for later, reason in ((whole[:-9] + b"something", "wrong content"), (whole + b"more", f"{len(whole) + 4:,} bytes")):
+        served(site, toy, "/changing")
+        site.cut, site.ranges, site.later = {f"/changing/{IMAGES}"}, ranges, {f"/changing/{IMAGES}": later}
+        text = refused(toy.source(f"{site.url}/changing/"), tmp_path / "raw")
+        assert reason.replace(",", "") in text.replace(",", "")
+        assert not (tmp_path / "raw" / PARTIAL).exists(), "nothing of it is resumed"
+        served(site, toy, "/changing")
+        site.cut, site.later = {f"/changing/{IMAGES}"}, {f"/changing/{IMAGES}": later}
+        get(toy.source(f"{site.url}/changing/", good), tmp_path / "better")
+        check(toy, tmp_path / "better", "")
+
+
 def test_wrong_content_in_pieces_is_refused_once(toy: Toy, tmp_path: Path, site: Site) -> None:
     site.files[f"/{LABELS}"] = toy.files[LABELS][:-1] + b"!"
     site.most = len(toy.files[LABELS]) // 2 + 1
@@ -394,6 +414,54 @@ def test_a_table_of_contents_that_claims_too_much_is_not_believed(toy: Toy, tmp_
     with suppress(DataError):  # `zipfile` may be content with the bytes that it has
         get(toy.source(archive=archive_of(whole, f"{site.url}/gzip.zip")), tmp_path / "raw")
     assert site.sent < len(toy.files[IMAGES]) + len(toy.files[LABELS]) + 40_000
+
+
+def test_an_archive_that_changes_between_its_contents_and_a_member(toy: Toy, tmp_path: Path, site: Site) -> None:
+    whole = toy.zip()
+    at = whole.index(toy.files[LABELS])
+    for later in (whole[:at] + b"\x1f\x8b" + bytes(9) + whole[at + 11 :], bytes(len(whole)), whole[:-50]):
+        site.files["/gzip.zip"], site.later = whole, {"/gzip.zip": later}
+        text = refused(toy.source(archive=archive_of(whole, f"{site.url}/gzip.zip")), tmp_path / "raw")
+        assert "not a sound zip" in text or "a file of" in text
+
+
+def test_names_and_links_in_an_archive_lead_nowhere(toy: Toy, tmp_path: Path, site: Site) -> None:
+    """Members are asked for by name, and their bytes are copied: a link is a file that holds its target."""
+    member = f"gzip/{LABELS}"
+    link = zipfile.ZipInfo(member)
+    link.external_attr = 0o120777 << 16
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name in ("/tmp/attacked", "../../attacked", "..\\attacked", "C:\\attacked", "gzip/../../attacked"):
+            archive.writestr(name, b"attacked")
+        archive.writestr(link, b"/etc/passwd".rjust(len(toy.files[LABELS]), b"/"))
+        archive.writestr(f"gzip/{IMAGES}", toy.files[IMAGES])
+    site.files["/gzip.zip"] = stream.getvalue()
+    for site.ranges in (True, False):
+        source = toy.source(archive=archive_of(stream.getvalue(), f"{site.url}/gzip.zip"))
+        text = refused(source, tmp_path / "data" / str(site.ranges) / "raw")
+        assert "wrong content" in text
+    assert not [path for path in tmp_path.rglob("*") if "attacked" in path.name or path.is_symlink()]
+    assert not Path("/tmp/attacked").exists()
+
+
+def test_a_bomb_in_an_archive_is_not_unpacked(toy: Toy, tmp_path: Path, site: Site) -> None:
+    """A member says that it is as long as it must be, and is 100 MB of zeros."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"gzip/{LABELS}", bytes(100_000_000))
+    whole = bytearray(stream.getvalue())
+    entry = whole.rindex(b"PK\x01\x02")
+    whole[entry + 24 : entry + 28] = struct.pack("<I", len(toy.files[LABELS]))
+    site.files["/gzip.zip"] = bytes(whole)
+    for site.ranges in (True, False):
+        source = toy.source(archive=archive_of(bytes(whole), f"{site.url}/gzip.zip"))
+        tracemalloc.start()
+        text = refused(source, tmp_path / "data" / str(site.ranges) / "raw")
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+        tracemalloc.stop()
+        assert "not a sound zip" in text
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 2 * len(whole)
 
 
 # Our own disk.

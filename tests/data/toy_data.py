@@ -102,6 +102,8 @@ class Site:
     """Where a path redirects to."""
     statuses: list[int] = field(default_factory=list)
     """Error statuses for the next requests."""
+    later: dict[str, bytes] = field(default_factory=dict)
+    """What a path has from its second request on."""
     log: list[tuple[str, str | None]] = field(default_factory=list)
     agents: set[str] = field(default_factory=set)
     sent: int = 0
@@ -142,6 +144,8 @@ def handler(site: Site) -> type[BaseHTTPRequestHandler]:
             site.log.append((path, wanted))
             site.agents.add(self.headers["User-Agent"])
             body, status, extra = site.files.get(path), 200, {}
+            if path in site.later:
+                site.files[path] = site.later.pop(path)
             if path in site.moved:
                 status, extra, body = 302, {"Location": site.moved[path]}, b""
             elif site.html:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from mlpaper.errors import ConfigurationError, nearest
+from mlpaper.errors import ConfigurationError, nearest, printable
 from mlpaper.study import yaml_file
 
 ModelType = TypeVar("ModelType", bound=BaseModel)
@@ -72,7 +72,7 @@ def file(path: Path) -> Origin:
 
 def joined(keys: Keys) -> str:
     """Keys as messages write them: `network.hidden.0`."""
-    return ".".join(map(str, keys))
+    return printable(".".join(map(str, keys)))
 
 
 @dataclass(frozen=True)

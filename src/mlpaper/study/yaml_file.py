@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from mlpaper.errors import ConfigurationError
+from mlpaper.errors import ConfigurationError, printable
 
 Entry = tuple[yaml.Node, yaml.Node]
 """A key of a mapping and its value."""
@@ -212,4 +212,4 @@ def _compose(content: bytes, name: Path | str) -> yaml.Node | None:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    return printable(text if len(text) <= 40 else f"{text[:37]}...")
