@@ -45,7 +45,7 @@ def test_clones_that_share_a_store_train_each_run_once(tmp_path: Path, monkeypat
     """Two fill it at once, and a third trains nothing but what is damaged, or what its own code would make."""
     store = tmp_path / "it's a störe"
     monkeypatch.setenv("MLPAPER_RUN_STORE", str(store))
-    clones = [copy_project(tmp_path / name) for name in ("one", "two", "three")]
+    clones = [copy_project(tmp_path / name) for name in ("one", "two", 'it\'s "three" é 雪 $(touch hacked) {run}')]
     with ThreadPoolExecutor(2) as pool:
         for outcome in pool.map(lambda clone: clone.snakemake(TARGET), clones[:2]):
             assert outcome.code == 0, outcome.output
@@ -68,6 +68,7 @@ def test_clones_that_share_a_store_train_each_run_once(tmp_path: Path, monkeypat
     assert third.snakemake(TARGET).code == 0
     assert trained_and_taken(third) == (2, 0), "edited code never meets what other code made"
     assert len(list(store.iterdir())) == 4
+    assert not list(tmp_path.rglob("hacked"))
 
 
 def test_a_crate_is_used_without_training(built: Project, project: Project, tmp_path: Path) -> None:

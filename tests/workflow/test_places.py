@@ -52,7 +52,7 @@ def test_a_copied_project_runs_its_own_code(built: Project) -> None:
 
 def test_a_project_works_from_another_folder(built: Project, tmp_path: Path) -> None:
     """Results go where the user is, or says; templates, studies and configuration come from the project."""
-    elsewhere = tmp_path / "it's elsewhere"
+    elsewhere = tmp_path / 'it\'s "elsewhere" é 雪 $(touch hacked)'
     elsewhere.mkdir()
     shutil.copytree(built.folder / "data", elsewhere / "data")
     shutil.copytree(built.folder / "results" / "runs", elsewhere / "results" / "runs")
@@ -61,6 +61,7 @@ def test_a_project_works_from_another_folder(built: Project, tmp_path: Path) -> 
     assert outcome.code == 0, outcome.output
     assert (elsewhere / "results" / "paper.md").exists()
     assert "Nothing to be done" in call(elsewhere, *options, "--", "results/paper.md").output
+    assert not list(tmp_path.rglob("hacked"))
 
 
 def test_figures_are_the_same_in_a_shell_made_for_other_programs(built: Project) -> None:

@@ -1,5 +1,5 @@
 # arrays and split --> runs. A run is its specification, whose hash is in its folder's name, and the digest of the engine's code is
-# a parameter: if either changes, it trains.
+# a parameter: if either changes, it trains. `mlpaper train` takes a run from a store that has it (mlpaper/run_store.py).
 rule train:
     input:
         images_of,
