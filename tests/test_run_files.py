@@ -52,6 +52,12 @@ def npy_header(descr: str, shape: str) -> bytes:
     return f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
 
 
+def claiming(archive: bytes, size: int) -> bytes:
+    """An archive whose table of contents says that its member is so long."""
+    entry = archive.rindex(b"PK\x01\x02")
+    return archive[: entry + 20] + struct.pack("<II", size, size) + archive[entry + 28 :]
+
+
 class Attack:
     """What unpickling would do."""
 
@@ -106,6 +112,11 @@ HARMS: dict[str, tuple[str, Harm, str]] = {
         "confusion.npz",
         lambda it: it.write_bytes(npz(b"", bytes(50_000_000), compression=zipfile.ZIP_DEFLATED)),
         "a member is compressed",
+    ),
+    "more than the file has": (
+        "confusion.npz",
+        lambda it: it.write_bytes(claiming(npz(npy_header("'<i8'", "(250000000,)")), 2_000_000_000)),
+        "its members claim more bytes than the file has",
     ),
     "wrong shape": (
         "confusion.npz",
