@@ -232,7 +232,8 @@ def placements(spec_file: Path, pool: Path, split_file: Path, output: Path, devi
 @cli.command()
 @_job("MetricsJob")
 @click.option("--output", type=FILE, required=True)
-def study(job_file: Path, output: Path) -> None:
+@click.option("--sampling", type=FILE, required=True, help="Covariances of scores by the choice of test images.")
+def study(job_file: Path, output: Path, sampling: Path) -> None:
     """Collect the metrics of a study's runs into one tidy table."""
     import pyarrow as pa
 
@@ -240,10 +241,12 @@ def study(job_file: Path, output: Path) -> None:
     from mlpaper.job_files import read
     from mlpaper.paper.jobs import MetricsJob
     from mlpaper.study.results import Results
+    from mlpaper.study.sampling import sampling_of
 
     job = read(job_file, MetricsJob)
-    metrics = Results(job.runs).metrics(job.measured)
-    write_parquet(output, pa.Table.from_pandas(metrics, preserve_index=False))
+    results = Results(job.runs)
+    sampling_of(results).write(sampling)
+    write_parquet(output, pa.Table.from_pandas(results.metrics(job.measured), preserve_index=False))
 
 
 @cli.command()

@@ -104,7 +104,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "robustness": ("mlpaper.evaluate.measure",),
     "gradients": ("mlpaper.evaluate.gradients",),
     "placements": ("mlpaper.evaluate.placements",),
-    "study": ("mlpaper.study.results",),
+    "study": ("mlpaper.study.results", "mlpaper.study.sampling"),
     "judge": ("mlpaper.study.ledger",),
     "numbers": ("mlpaper.paper.numbers",),
     "paper": ("mlpaper.paper.render",),

@@ -14,7 +14,7 @@ from scipy import stats
 from mlpaper.files import write_json, write_parquet
 from mlpaper.study.ledger import COLUMNS, VERDICTS, ClaimsJob, as_table, judge, ledger, ledger_of
 from mlpaper.study.measurements import Measurements
-from mlpaper.study.schema.rules import ClaimSpec
+from mlpaper.study.rules import ClaimSpec
 
 CLAIM: TypeAdapter[ClaimSpec] = TypeAdapter(ClaimSpec)
 Values = Mapping[str, Sequence[float | None]]

@@ -87,6 +87,8 @@ def claims_job(plan: Plan, study: Study) -> ClaimsJob:
         left_out={run: absent.because for run, absent in plan.absent(study.name, study.runs).items()},
         published=published(study, study.runs),
         table=paths.study_table(study.name),
+        sampling=paths.study_sampling(study.name),
+        official=plan.pool_runs(study.name).split.scheme == "official",
         histories={run: tuple(map(paths.run_folder, names[run])) for run in study.runs if run in timed},
         classes=len(get_source(plan.pool_runs(study.name).dataset.name).classes),
     )

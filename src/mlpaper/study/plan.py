@@ -20,8 +20,8 @@ from mlpaper.study import metrics, yaml_file
 from mlpaper.study.citations import check_citations
 from mlpaper.study.expansion import expand, with_sweeps
 from mlpaper.study.left_out import LeftOut, by_reason
+from mlpaper.study.rules import ClaimSpec, ValueClaim
 from mlpaper.study.schema.items import FigureSpec, StepLossFigure, SweepFigure, TableSpec
-from mlpaper.study.schema.rules import ClaimSpec, ValueClaim
 from mlpaper.study.schema.settings import Scale, Settings
 from mlpaper.study.schema.study import RunEntry, Study
 from mlpaper.study.validate import Configuration, Keys, Origin, file, validate

@@ -86,9 +86,10 @@ class RunFolder:
         """One row per update: step, loss, lr; none where the run does not record them."""
         return self._table("steps")
 
-    def predictions(self) -> pd.DataFrame:
-        """One row per test image: index, label, prediction, confidence, log_probability."""
-        return self._table("predictions")
+    def predictions(self) -> dict[str, np.ndarray]:
+        """Of every test image, (N,): index, label, prediction, confidence, log_probability."""
+        table = read_parquet(self.path / "predictions.parquet")
+        return {name: table.column(name).to_numpy() for name in table.column_names}
 
     def calibration(self) -> pd.DataFrame:
         """One row per bin of the confidence: low, high, count, confidence, accuracy; none where the run diverged."""

@@ -76,7 +76,7 @@ def draw(item: ConfusedPairsFigure, job: ItemJob) -> Figure:
 
 def mistakes_of(folders: Sequence[RunFolder]) -> pd.DataFrame:
     """Predictions of all seeds that are not the label."""
-    frames = (folder.predictions() for folder in folders)
+    frames = (pd.DataFrame(folder.predictions()) for folder in folders)
     return pd.concat([frame[frame["label"] != frame["prediction"]] for frame in frames], ignore_index=True)
 
 

@@ -8,9 +8,9 @@ from pydantic import Field, field_validator, model_validator
 
 from mlpaper.spec import Flag, Model, NonNegativeReal, PositiveReal, Whole
 from mlpaper.study import metrics
+from mlpaper.study.rules import ClaimSpec
 from mlpaper.study.schema.items import FigureSpec, TableSpec
 from mlpaper.study.schema.names import Name, Prose, RunName, Text, Url, check_metric
-from mlpaper.study.schema.rules import ClaimSpec
 
 PointName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
 """A point of a sweep; the sweep's name, a hyphen and this make the name of its run."""

@@ -1,0 +1,62 @@
+"""The rule `share`."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import model_validator
+
+from mlpaper.spec import Fraction, Real
+from mlpaper.study.posterior import DRAWS
+from mlpaper.study.rules.base import Claim, Evidence
+from mlpaper.study.rules.difference import within
+from mlpaper.study.schema.names import Metric, RunName
+
+if TYPE_CHECKING:
+    from mlpaper.paper.claim_text import Row
+    from mlpaper.study.measurements import Measurements
+
+
+class ShareClaim(Claim):
+    """More than a share of the seeds of `run` end between `low` and `high`, both included.
+
+    For outcomes of two kinds, of which a mean describes neither: networks that learn with some seeds only.
+    """
+
+    rule: Literal["share"]
+    run: RunName
+    metric: Metric
+    low: Real | None = None
+    high: Real | None = None
+    share: Fraction = 0.5
+
+    @model_validator(mode="after")
+    def _a_bound(self) -> ShareClaim:
+        if self.low is None and self.high is None:
+            raise ValueError("needs `low`, `high` or both")
+        return self
+
+    def evidence(self, measured: Measurements) -> Evidence:
+        """The share has a beta distribution, from Jeffreys' prior: Beta(k + 1/2, n - k + 1/2)."""
+        seeds = measured.shared((self.run,))
+        values = measured.values(self.run, self.metric, seeds)
+        if values is None:
+            return Evidence()
+        low, high = (-math.inf if self.low is None else self.low), (math.inf if self.high is None else self.high)
+        inside = sum(low <= value <= high for value in values)
+        drawn = measured.random(self).beta(inside + 0.5, len(values) - inside + 0.5, DRAWS)
+        return within(drawn, self.share, math.inf, seeds=len(values), value=inside / len(values))
+
+    def asked(self, row: Row) -> str:
+        """How many seeds, and where."""
+        low, high = (None if bound is None else row.quantity(bound) for bound in (self.low, self.high))
+        bounds = f"between {low} and {high}" if low and high else f"at least {low}" if low else f"at most {high}"
+        return f"{row.metric} of {self.run} {bounds} with more than {100 * self.share:g} % of the seeds"
+
+    def found(self, row: Row) -> str:
+        """How many of the seeds."""
+        if row.facts["value"] is None:
+            return row.missing
+        seeds = row.facts["seeds"]
+        return f"{round(row.facts['value'] * seeds)} of {seeds} seeds"

@@ -1,0 +1,51 @@
+"""The rule `turning`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from mlpaper.spec import Positive, PositiveReal
+from mlpaper.study.rules.base import Claim, Evidence
+from mlpaper.study.schema.names import RunName
+
+if TYPE_CHECKING:
+    from mlpaper.paper.claim_text import Row
+    from mlpaper.study.measurements import Measurements
+
+
+class TurningClaim(Claim):
+    """The validation loss of `run` is lowest between two epochs, then rises by more than `rise` nats (means)."""
+
+    rule: Literal["turning"]
+    run: RunName
+    earliest: Positive
+    latest: Positive
+    rise: PositiveReal = 0.005
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Metrics that it needs."""
+        return ("best_epoch", "loss_rise")
+
+    def evidence(self, measured: Measurements) -> Evidence:
+        """The epoch is late and early enough, and the loss rises."""
+        epochs, rises = (measured.draw(self, metric) for metric in self.metric_names)
+        if epochs is None or rises is None:
+            return Evidence()
+        epoch, rise = epochs[self.run], rises[self.run]
+        value = measured.mean(self.run, "best_epoch", epochs.seeds)
+        parts = (epoch >= self.earliest, epoch <= self.latest, rise > self.rise)
+        return Evidence.of(*parts, seeds=len(epochs.seeds), value=value, drawn=epoch)
+
+    def asked(self, row: Row) -> str:
+        """Between which epochs, and by how much."""
+        between = f"between epochs {self.earliest} and {self.latest}"
+        return f"validation loss of {self.run} lowest {between}, then rising by more than {self.rise:g} nats"
+
+    def found(self, row: Row) -> str:
+        """The epoch."""
+        return row.missing if row.summary is None else f"epoch {row.value(row.summary)}"
+
+    def here(self, row: Row) -> str:
+        """The epoch, and of what."""
+        return f"lowest validation loss of {self.run}: {row.ours}"
