@@ -106,6 +106,8 @@ def judge(claim: rules.ClaimSpec, measured: Measurements) -> Verdict:
     ]
     if evidence.holds is None and not any(remarks):
         remarks = ["not measured"]
+    elif evidence.holds is not None and not evidence.holds.any() and np.all(evidence.parts):
+        remarks = ["a tie", *remarks]
     if reason := measured.not_comparable(claim):
         verdict, remarks = "not comparable", [reason, *remarks]
     return Verdict(

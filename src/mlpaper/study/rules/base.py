@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,39 @@ Holds = NDArray[np.bool_]
 Array = NDArray[np.float64]
 
 
+class Condition(NamedTuple):
+    """A condition of a claim, by draw."""
+
+    holds: Holds
+    open: Holds
+    """Whether it holds or cannot be told, as in a tie."""
+
+
+ROUNDING = 1e-12
+"""Numbers that differ by no more are equal."""
+
+
+def above(drawn: Array, bound: float) -> Condition:
+    """Above a bound; at the bound it is a tie."""
+    return Condition(drawn > bound + ROUNDING, drawn >= bound - ROUNDING)
+
+
+def below(drawn: Array, bound: float) -> Condition:
+    """Below a bound; at the bound it is a tie."""
+    return above(-drawn, -bound)
+
+
+def at_least(drawn: Array, bound: float) -> Condition:
+    """Not below a bound."""
+    reached = drawn >= bound - ROUNDING
+    return Condition(reached, reached)
+
+
+def at_most(drawn: Array, bound: float) -> Condition:
+    """Not above a bound."""
+    return at_least(-drawn, -bound)
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What the runs say about a claim: in which draws of their means it holds."""
@@ -43,8 +76,8 @@ class Evidence:
     holds: Holds | None = None
     """Whether the claim holds; None where the runs say nothing."""
     parts: tuple[Holds, ...] = ()
-    """Conditions that the claim consists of. It is contradicted by one of them, not by their number: among many runs of
-    equal means, any order is improbable."""
+    """Whether each of its conditions holds or is open. A claim is contradicted by one of them, not by their number:
+    among many runs of equal means, any order is improbable."""
     seeds: int = 0
     value: float | None = None
     """Our difference, mean or factor, in the units of the metric; None for predicates over several means."""
@@ -53,9 +86,10 @@ class Evidence:
     remark: str = ""
 
     @classmethod
-    def of(cls, *parts: Holds, seeds: int, value: float | None = None, drawn: Array | None = None) -> Evidence:
-        """Evidence on a claim that holds where all of its parts do."""
-        return cls(np.logical_and.reduce(parts), parts, seeds, value, drawn)
+    def of(cls, *conditions: Condition, seeds: int, value: float | None = None, drawn: Array | None = None) -> Evidence:
+        """Evidence on a claim that holds where all of its conditions do."""
+        holds = np.logical_and.reduce([condition.holds for condition in conditions])
+        return cls(holds, tuple(condition.open for condition in conditions), seeds, value, drawn)
 
 
 class Claim(Model):

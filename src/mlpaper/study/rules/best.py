@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mlpaper.spec import NonNegativeReal
 from mlpaper.study import metrics
-from mlpaper.study.rules.base import Claim, Evidence, better, listed
+from mlpaper.study.rules.base import Claim, Evidence, above, at_least, better, listed
 from mlpaper.study.schema.names import Metric, RunPattern
 
 if TYPE_CHECKING:
@@ -41,11 +41,9 @@ class BestClaim(Claim):
         means, lead = measured.draw(self, self.metric), better(self.metric)
         if means is None or not self.others:
             return Evidence()
-        parts = [
-            np.max([lead(means[run], means[other]) for run in self.best], axis=0) >= -self.tolerance
-            for other in self.others
-        ]
-        return Evidence.of(*parts, seeds=len(means.seeds))
+        ahead = (np.max([lead(means[run], means[other]) for run in self.best], axis=0) for other in self.others)
+        near = at_least if self.tolerance else above
+        return Evidence.of(*(near(by, -self.tolerance) for by in ahead), seeds=len(means.seeds))
 
     def asked(self, row: Row) -> str:
         """`test accuracy: M3b best of M0, M1g, M2, M3b`."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mlpaper.study.rules.base import Claim, Evidence, minus
+from mlpaper.study.rules.base import Claim, Evidence, above, minus
 from mlpaper.study.schema.names import Metric, RunName
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class BeyondSeedsClaim(Claim):
         if covariances is None:
             return Evidence()
         difference = minus(means[self.first], means[self.second])
-        holds = difference**2 > 2 * covariances[:, 0, 1]
-        return Evidence.of(holds, seeds=len(means.seeds), value=self._more(measured, means.seeds))
+        more = above(difference**2 - 2 * covariances[:, 0, 1], 0.0)
+        return Evidence.of(more, seeds=len(means.seeds), value=self._more(measured, means.seeds))
 
     def _more(self, measured: Measurements, seeds: list[int]) -> float | None:
         """Mean distance at equal seeds minus that between unlike ones."""

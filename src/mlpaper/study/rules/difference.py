@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import model_validator
 
 from mlpaper.spec import NonNegativeReal, PositiveReal, Real
-from mlpaper.study.rules.base import Array, Claim, Evidence, minus
+from mlpaper.study.rules.base import Array, Claim, Evidence, above, below, minus
 from mlpaper.study.schema.names import Metric, RunName
 
 if TYPE_CHECKING:
@@ -93,6 +93,6 @@ class DifferenceClaim(Claim):
 
 def within(drawn: Array, low: float, high: float, *, seeds: int, value: float | None) -> Evidence:
     """A number lies between two bounds, of which either may be infinite."""
-    parts = [drawn > low] if math.isfinite(low) else []
-    parts += [drawn < high] if math.isfinite(high) else []
-    return Evidence.of(*parts, seeds=seeds, value=value, drawn=drawn)
+    conditions = [above(drawn, low)] if math.isfinite(low) else []
+    conditions += [below(drawn, high)] if math.isfinite(high) else []
+    return Evidence.of(*conditions, seeds=seeds, value=value, drawn=drawn)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from mlpaper.study.rules.base import Claim, Evidence, better
+from mlpaper.study.rules.base import Claim, Evidence, above, better
 from mlpaper.study.schema.names import Metric, RunName
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ class OrderClaim(Claim):
         means, lead = measured.draw(self, self.metric), better(self.metric)
         if means is None:
             return Evidence()
-        parts = [lead(means[a], means[b]) > 0 for a, b in pairwise(self.runs)]
-        return Evidence.of(*parts, seeds=len(means.seeds))
+        leads = (lead(means[a], means[b]) for a, b in pairwise(self.runs))
+        return Evidence.of(*(above(by, 0.0) for by in leads), seeds=len(means.seeds))
 
     def asked(self, row: Row) -> str:
         """`test accuracy, best first: schedule-fixed, schedule-cosine`."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from mlpaper.spec import PositiveReal
-from mlpaper.study.rules.base import Claim, Evidence, better, listed
+from mlpaper.study.rules.base import Claim, Evidence, at_most, better, listed
 from mlpaper.study.schema.names import Metric, RunPattern
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class PlateauClaim(Claim):
         means, gain = measured.draw(self, self.metric), better(self.metric)
         if means is None or len(self.runs) < 2:
             return Evidence()
-        parts = [gain(means[run], means[self.runs[0]]) <= self.tolerance for run in self.runs[1:]]
-        return Evidence.of(*parts, seeds=len(means.seeds))
+        gains = (gain(means[run], means[self.runs[0]]) for run in self.runs[1:])
+        return Evidence.of(*(at_most(by, self.tolerance) for by in gains), seeds=len(means.seeds))
 
     def asked(self, row: Row) -> str:
         """`test accuracy of width-256 better than that of width-128 by at most 1.00 points`."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from mlpaper.spec import Real
-from mlpaper.study.rules.base import Claim, Evidence, listed
+from mlpaper.study.rules.base import Claim, Evidence, at_least, at_most, listed
 from mlpaper.study.schema.names import Metric, RunPattern
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ class RangeClaim(Claim):
         means = measured.draw(self, self.metric)
         if means is None:
             return Evidence()
-        parts = [means[run] >= self.low for run in self.runs] if self.low is not None else []
-        parts += [means[run] <= self.high for run in self.runs] if self.high is not None else []
+        conditions = [at_least(means[run], self.low) for run in self.runs] if self.low is not None else []
+        conditions += [at_most(means[run], self.high) for run in self.runs] if self.high is not None else []
         value = measured.mean(self.runs[0], self.metric, means.seeds) if len(self.runs) == 1 else None
         drawn = means[self.runs[0]] if len(self.runs) == 1 else None
-        return Evidence.of(*parts, seeds=len(means.seeds), value=value, drawn=drawn)
+        return Evidence.of(*conditions, seeds=len(means.seeds), value=value, drawn=drawn)
 
     def asked(self, row: Row) -> str:
         """`test accuracy of plain-30 at most 15.00 %`."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
-from mlpaper.study.rules.base import Claim, Evidence, listed
+from mlpaper.study.rules.base import Claim, Condition, Evidence, above, listed
 from mlpaper.study.schema.names import Metric, RunPattern
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ class SpreadClaim(Claim):
             return Evidence()
         wide, narrow = ([means[run] for run in runs] for runs in (self.wide, self.narrow))
         with np.errstate(invalid="ignore"):
-            holds = _furthest(wide) > np.ptp(narrow, axis=0)
-            part = np.ptp(wide, axis=0) > _furthest(narrow)
-        return Evidence(holds, (part,), len(means.seeds))
+            strict = above(_furthest(wide) - np.ptp(narrow, axis=0), 0.0)
+            lax = above(np.ptp(wide, axis=0) - _furthest(narrow), 0.0)
+        return Evidence.of(Condition(strict.holds, lax.open), seeds=len(means.seeds))
 
     def asked(self, row: Row) -> str:
         """`validation accuracy: width-128, width-512 further apart than depth-1, depth-2`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from mlpaper.spec import Positive, PositiveReal
-from mlpaper.study.rules.base import Claim, Evidence
+from mlpaper.study.rules.base import Claim, Evidence, above, at_least, at_most
 from mlpaper.study.schema.names import RunName
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ class TurningClaim(Claim):
             return Evidence()
         epoch, rise = epochs[self.run], rises[self.run]
         value = measured.mean(self.run, "best_epoch", epochs.seeds)
-        parts = (epoch >= self.earliest, epoch <= self.latest, rise > self.rise)
-        return Evidence.of(*parts, seeds=len(epochs.seeds), value=value, drawn=epoch)
+        conditions = (at_least(epoch, self.earliest), at_most(epoch, self.latest), above(rise, self.rise))
+        return Evidence.of(*conditions, seeds=len(epochs.seeds), value=value, drawn=epoch)
 
     def asked(self, row: Row) -> str:
         """Between which epochs, and by how much."""

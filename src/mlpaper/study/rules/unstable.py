@@ -9,7 +9,7 @@ import numpy as np
 from mlpaper.spec import PositiveReal
 from mlpaper.study import metrics
 from mlpaper.study.posterior import DRAWS
-from mlpaper.study.rules.base import Claim, Evidence
+from mlpaper.study.rules.base import Claim, Evidence, above
 from mlpaper.study.schema.names import RunName
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class UnstableClaim(Claim):
         means = measured.draw(self, JITTER)
         if means is None:
             return Evidence()
-        return Evidence.of(means[self.run] > self.factor * means[self.beside], seeds=len(seeds))
+        return Evidence.of(above(means[self.run] - self.factor * means[self.beside], 0.0), seeds=len(seeds))
 
     def asked(self, row: Row) -> str:
         """What counts as unstable."""

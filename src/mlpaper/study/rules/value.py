@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Literal
 
 from mlpaper.spec import PositiveReal, Real
 from mlpaper.study import metrics
-from mlpaper.study.rules.base import Claim, Evidence, minus
+from mlpaper.study.rules.base import Claim, Evidence, at_least, at_most, minus
 from mlpaper.study.schema.names import Metric, RunName
 
 if TYPE_CHECKING:
     from mlpaper.paper.claim_text import Row
     from mlpaper.study.measurements import Measurements
-
-ROUNDING = 1e-12
 
 
 class ValueClaim(Claim):
@@ -38,11 +36,16 @@ class ValueClaim(Claim):
             return Evidence()
         drawn = means[self.run] if self.minus is None else minus(means[self.run], means[self.minus])
         value = measured.difference(self.metric, means.seeds, self.run, *([self.minus] if self.minus else []))
-        high, low = (published + side * (self.tolerance + ROUNDING) for side in (1, -1))
         around = measured.draw(self, self.metric)  # the interval shown is that of our mean
         assert around is not None
         ours = around[self.run] if self.minus is None else minus(around[self.run], around[self.minus])
-        return Evidence.of(drawn >= low, drawn <= high, seeds=len(means.seeds), value=value, drawn=ours)
+        return Evidence.of(
+            at_least(drawn, published - self.tolerance),
+            at_most(drawn, published + self.tolerance),
+            seeds=len(means.seeds),
+            value=value,
+            drawn=ours,
+        )
 
     def published_value(self, measured: Measurements) -> float | None:
         """Its own, or that of the study."""
