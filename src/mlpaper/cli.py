@@ -276,12 +276,10 @@ def ledger(output: Path, studies: tuple[Path, ...]) -> None:
 @click.argument("file", type=FILE, default=Path(LEDGER))
 def claims(file: Path, only: tuple[str, ...], verdicts: tuple[str, ...]) -> None:
     """Print the claims of the sources with their verdicts."""
-    from mlpaper.files import read_parquet
     from mlpaper.paper.claim_text import show
+    from mlpaper.study.ledger import read_ledger
 
-    if not file.exists():
-        raise MlpaperError(f"{file} is missing: snakemake --cores 4 {LEDGER} makes it, and the runs behind it")
-    show(read_parquet(file).to_pylist(), only, verdicts)
+    show(read_ledger(file), only, verdicts)
 
 
 @cli.command()

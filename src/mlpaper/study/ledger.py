@@ -15,9 +15,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations, pairwise
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mlpaper.errors import MlpaperError
+from mlpaper.paths import LEDGER
 from mlpaper.spec import Model
 from mlpaper.study import metrics
 from mlpaper.study.measurements import Curves, Measurements
@@ -126,6 +129,22 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
     types = {"string": pa.string(), "list<string>": pa.list_(pa.string()), "double": pa.float64(), "int64": pa.int64()}
     return pa.Table.from_pylist(list(rows), schema=pa.schema([(name, types[kind]) for name, kind in COLUMNS.items()]))
+
+
+def read_ledger(path: Path) -> list[dict[str, Any]]:
+    """Rows of a ledger, as `as_table` keeps them.
+
+    Raises
+    ------
+    MlpaperError
+        There is no such file.
+    """
+    from mlpaper.files import read_parquet
+
+    if not path.exists():
+        raise MlpaperError(f"{path} is missing: snakemake --cores 4 {LEDGER} makes it, and the runs behind it")
+    rows: list[dict[str, Any]] = read_parquet(path).to_pylist()
+    return rows
 
 
 class ClaimsJob(Model):

@@ -89,18 +89,23 @@ class Plan:
         )
 
 
-def load_plan(config: Mapping[str, Any], workflow: Path, configfiles: Iterable[str | Path] = ()) -> Plan:
+def load_plan(
+    config: Mapping[str, Any],
+    workflow: Path,
+    configfiles: Iterable[str | Path] = (),
+    name: str = "config.yaml or --config",
+) -> Plan:
     """Validate `config` with the study and scale files under `workflow`, and expand it.
 
     `configfiles` are what `config` was read from, the first that has a key counts: they are checked, and errors name
-    their lines.
+    their lines. Without such files errors call the configuration by its `name`.
 
     Raises
     ------
     ConfigurationError
         Anything in the configuration or in the files is not as it must be.
     """
-    origin = Configuration(files=tuple(map(Path, configfiles)))
+    origin = Configuration(name, files=tuple(map(Path, configfiles)))
     for path in origin.files:
         yaml_file.load(path)
     settings = validate(Settings, dict(config), origin)
@@ -109,13 +114,15 @@ def load_plan(config: Mapping[str, Any], workflow: Path, configfiles: Iterable[s
     available = sorted(path.stem for path in (workflow / "studies").glob("*.yaml"))
     wanted = tuple(available) if settings.studies == "all" else settings.studies
     if not wanted:
-        raise ConfigurationError(f"{workflow / 'studies'} has no study (*.yaml); CONTRIBUTING.md walks through one")
+        raise ConfigurationError(
+            f"{workflow / 'studies'} has no study (*.yaml); docs/how-to/study.md walks through one"
+        )
     seeds = {name: seeds_of(name, settings, scale) for name in wanted}
     _check_seeds(settings, wanted, available, origin)
     studies: dict[str, Study] = {}
     specs: dict[str, dict[str, tuple[RunSpec, ...]]] = {}
     for name in wanted:
-        path = _existing("study", name, workflow / "studies", origin)
+        path = find_study(name, workflow, origin)
         studies[name] = load_study(path)
         specs[name] = expand(studies[name], file(path), settings, scale, seeds[name], origin)
         _check_steps(studies[name], specs[name], file(path))
@@ -210,20 +217,17 @@ def _resolved(study: Study, origin: Origin) -> Study:
     """The study with the runs that patterns and sweeps stand for in its figures, tables and claims."""
 
     def runs(patterns: Iterable[str], keys: Keys, label: str) -> tuple[str, ...]:
-        found: dict[str, None] = {}
-        for pattern in patterns:
-            matching = [run for run in study.runs if fnmatchcase(run, pattern)] if "*" in pattern else [pattern]
-            if not matching:
-                raise origin.error(keys, f"no run of this study is like `{pattern}`", label)
-            found |= dict.fromkeys(matching)
-        return tuple(found)
+        try:
+            return runs_like(patterns, study.runs)
+        except LookupError as error:
+            raise origin.error(keys, f"no run of this study is like `{error.args[0]}`", label) from None
 
     def resolved(entry: Any, number: int, kind: str) -> Any:
         label = f"{kind}: `{entry.id if kind == 'claims' else entry.name}`"
         if isinstance(entry, SweepFigure):
             swept = _swept_runs(study, entry.sweeps, origin, (kind, number, "sweeps"), label)
             return entry.model_copy(update={"runs": tuple(swept)})
-        patterns = {name: getattr(entry, name, None) for name in ("runs", "best", "wide", "narrow")}
+        patterns = {name: getattr(entry, name, None) for name in PATTERNS}
         update = {name: runs(value, (kind, number, name), label) for name, value in patterns.items() if value}
         return entry.model_copy(update=update)
 
@@ -233,6 +237,30 @@ def _resolved(study: Study, origin: Origin) -> Study:
             for kind in ("figures", "tables", "claims")
         }
     )
+
+
+PATTERNS = ("runs", "best", "wide", "narrow")
+"""Fields of figures, tables and claims that may name runs by patterns."""
+
+
+def runs_like(patterns: Iterable[str], available: Iterable[str]) -> tuple[str, ...]:
+    """The runs that names and patterns stand for; a name without `*` stands for itself.
+
+    Raises
+    ------
+    LookupError
+        No run is like a pattern, which is the argument.
+
+    >>> runs_like(["width-*", "M1"], ["M1", "M2", "width-2", "width-4"])
+    ('width-2', 'width-4', 'M1')
+    """
+    available, found = list(available), dict[str, None]()
+    for pattern in patterns:
+        matching = [run for run in available if fnmatchcase(run, pattern)] if "*" in pattern else [pattern]
+        if not matching:
+            raise LookupError(pattern)
+        found |= dict.fromkeys(matching)
+    return tuple(found)
 
 
 def _swept_runs(study: Study, sweeps: Iterable[str], origin: Origin, keys: Keys, label: str) -> Iterable[str]:
@@ -317,6 +345,11 @@ def published(study: Study, runs: Iterable[str]) -> dict[str, float]:
 def _check_run(study: Study, run: str, origin: Origin, keys: Keys, label: str = "") -> None:
     if run not in study.runs:
         raise origin.error(keys, f"there is no run `{run}` in this study{nearest(run, study.runs)}", label)
+
+
+def find_study(name: str, workflow: Path, origin: Origin) -> Path:
+    """The file of a study; `origin` is what names it."""
+    return _existing("study", name, workflow / "studies", origin)
 
 
 def _existing(kind: str, name: str, folder: Path, origin: Origin) -> Path:

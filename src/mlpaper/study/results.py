@@ -159,8 +159,14 @@ class RunFolder:
 
 
 def history_metrics(history: Mapping[str, Sequence[float]], kept: int) -> dict[str, float]:
-    """Metrics of the epochs of a run that did not diverge; `kept` is the row of the epoch whose weights were kept."""
+    """Metrics of the epochs of a run that did not diverge; `kept` is the row of the epoch whose weights were kept.
+
+    A run without validation images has only those of training.
+    """
     loss, accuracy = (np.asarray(history[f"validation_{name}"]) for name in ("loss", "accuracy"))
+    if np.isnan(loss).all():
+        found = {name: float(history[name][kept]) for name in ("train_accuracy", "train_loss")}
+        return found | {"seconds_per_epoch": float(np.mean(history["seconds"]))}
     found = {
         name: float(history[name][kept])
         for name in ("train_accuracy", "train_loss", "validation_accuracy", "validation_loss")
