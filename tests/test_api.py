@@ -125,7 +125,7 @@ def test_files_of_a_run_are_opened_again(tmp_path: Path, data: api.Data) -> None
     assert opened.history["validation_loss"].isna().all(), "there were no validation images"
     assert np.array_equal(opened.predict(data.test.images), made.predict(data.test.images))
     metrics = mlpaper.measure({"linear": opened}, *data.test).table("train_accuracy")
-    assert metrics.loc[("", "linear"), 0] == made.history["train_accuracy"].iloc[-1]
+    assert metrics.loc["linear", 0] == made.history["train_accuracy"].iloc[-1]
 
 
 def test_claims_of_ones_own(tables: api.ResultTables, run: api.Run, data: api.Data) -> None:

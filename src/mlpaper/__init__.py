@@ -6,6 +6,8 @@ The functions for notebooks and scripts are those of `mlpaper.api`, imported whe
 
 __version__ = "0.1.0"
 __all__ = [
+    "ConfigurationError",
+    "DataError",
     "MlpaperError",
     "claims",
     "judge",

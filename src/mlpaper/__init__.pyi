@@ -8,6 +8,8 @@ from mlpaper.api import measure as measure
 from mlpaper.api import open_run as open_run
 from mlpaper.api import results as results
 from mlpaper.api import train as train
+from mlpaper.errors import ConfigurationError as ConfigurationError
+from mlpaper.errors import DataError as DataError
 from mlpaper.errors import MlpaperError as MlpaperError
 
 __version__: str

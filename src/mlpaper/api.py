@@ -46,11 +46,14 @@ from mlpaper.study.validate import Origin, validate
 from mlpaper.verify import Unavailable, prepared
 
 __all__ = [
+    "ConfigurationError",
     "Data",
+    "DataError",
     "Images",
     "MlpaperError",
     "ResultTables",
     "Run",
+    "Verdict",
     "claims",
     "judge",
     "load_data",
@@ -73,16 +76,23 @@ def load_study(study: Where, project: Where | None = None) -> Study:
 
     Parameters
     ----------
-    study
+    study : str or Path
         Name of a file in ``workflow/studies/``, or its path.
-    project
+    project : str or Path, optional
         Folder of the project. By default the one that holds the current folder, else the one that this package is in.
+
+    Returns
+    -------
+    Study
+        The content of the file, as a model with a field for every key.
 
     Raises
     ------
     ConfigurationError
         There is no such study, or its file is not valid. The message says which line, and names the nearest right word.
 
+    Examples
+    --------
     >>> study = load_study("residual-depth")
     >>> study.runs["plain-30"].gradients, study.claims[0].rule, study.claims[0].named_runs
     (True, 'value', ('plain-30',))
@@ -97,15 +107,15 @@ def load_spec(
 
     Parameters
     ----------
-    study, project
+    study, project : str or Path
         As for `load_study`.
-    run
+    run : str
         Name of the run, such as ``M1b``; that of a sweep's run is sweep and point, such as ``width-64``.
-    scale
+    scale : str
         Name of a file in ``workflow/scales/``: ``paper`` as the source did, or ``demo`` on scikit-learn's digits.
-    seed
+    seed : int
         Seed of the run, at least 0.
-    settings
+    **settings
         Other keys of ``config.yaml`` that change specifications, such as ``emnist_parts=["test"]``.
 
     Raises
@@ -113,6 +123,8 @@ def load_spec(
     ConfigurationError
         There is no such study, run, scale or setting.
 
+    Examples
+    --------
     >>> spec = load_spec("emnist-bymerge", "M1b", scale="demo")
     >>> spec.dataset.name, spec.network.hidden, spec.optimizer.name, spec.epochs
     ('digits', (128, 64), 'adam', 10)
@@ -130,10 +142,10 @@ def make_spec(changes: Mapping[str, Any], based_on: RunSpec | None = None) -> Ru
 
     Parameters
     ----------
-    changes
+    changes : mapping
         Fields of `mlpaper.spec.RunSpec`, nested as under ``changes:`` in a study: a mapping changes only the keys that
         it names.
-    based_on
+    based_on : RunSpec, optional
         The specification that is changed.
 
     Raises
@@ -141,6 +153,8 @@ def make_spec(changes: Mapping[str, Any], based_on: RunSpec | None = None) -> Ru
     ConfigurationError
         A key or value is wrong; the message names the nearest right one.
 
+    Examples
+    --------
     >>> spec = make_spec({"network": {"hidden": [32]}, "epochs": 3})
     >>> wide = make_spec({"network": {"hidden": [256]}}, based_on=spec)
     >>> wide.network.hidden, wide.epochs
@@ -167,8 +181,11 @@ class Data:
     """The images of a specification, split as it says."""
 
     train: Images
+    """Training images and labels."""
     validation: Images
+    """Validation images and labels."""
     test: Images
+    """Test images and labels."""
     classes: tuple[str, ...]
     """Names of the K classes, in the order of their labels."""
 
@@ -178,9 +195,9 @@ def load_data(spec: RunSpec, *, project: Where | None = None, mirror: str | None
 
     Parameters
     ----------
-    spec
+    spec : RunSpec
         Its `dataset` and `split` say which images.
-    mirror
+    mirror : str, optional
         Folder or URL with the official files, where the pipeline has not prepared the dataset in ``data/`` yet.
         scikit-learn's digits need neither.
 
@@ -189,6 +206,8 @@ def load_data(spec: RunSpec, *, project: Where | None = None, mirror: str | None
     DataError
         The dataset is neither prepared nor on the mirror. The message says how to get it.
 
+    Examples
+    --------
     >>> data = load_data(load_spec("emnist-bymerge", "M1b", scale="demo"))
     >>> data.train.images.shape, data.train.images.dtype, len(data.test.labels), len(data.classes)
     ((1253, 784), dtype('uint8'), 368, 10)
@@ -214,21 +233,22 @@ class Run:
     """A trained run: one specification, one seed."""
 
     spec: RunSpec
+    """What was trained."""
     outcome: dict[str, Any] = field(repr=False)
     """What ``run.json`` says: how training ended (``outcome``: finished, stopped_early or diverged), epochs, seconds,
     machine."""
     history: pd.DataFrame = field(repr=False)
-    """One row per epoch: epoch, step, lr, train_loss, train_accuracy, validation_loss, validation_accuracy, seconds.
+    """One row per epoch, with epoch, step, lr, train_loss, train_accuracy, validation_loss, validation_accuracy and
+    seconds.
 
     Training values are means over the epoch, each before its update. Without validation images, those columns are NaN.
     """
-    read_weights: Callable[[], dict[str, NDArray[np.float32]]] = field(repr=False)
-    """Reads `weights`, which are kept after the first time."""
+    _read_weights: Callable[[], dict[str, NDArray[np.float32]]] = field(repr=False)
 
     @cached_property
     def weights(self) -> dict[str, NDArray[np.float32]]:
-        """Parameters by name, layers from 0: ``0.weight`` (D, H), ``0.bias`` (H,); with batch norm ``0.gamma``, ..."""
-        return self.read_weights()
+        """Parameters by layer and name, such as ``0.weight`` (D, H), ``0.bias`` (H,); layer 0 is next to the pixels."""
+        return self._read_weights()
 
     @property
     def classes(self) -> int:
@@ -240,8 +260,8 @@ class Run:
 
         Parameters
         ----------
-        images
-            uint8 (N, D), pixels as in training.
+        images : uint8 (N, D)
+            Pixels as in training.
 
         Notes
         -----
@@ -259,8 +279,8 @@ class Run:
 
         Parameters
         ----------
-        images, labels
-            uint8 (N, D) and integers (N,); the first 2,048 are used, as one batch.
+        images, labels : uint8 (N, D) and int (N,)
+            The first 2,048 are used, as one batch.
 
         Returns
         -------
@@ -306,15 +326,17 @@ def train(
 
     Parameters
     ----------
-    images, labels
-        Training images, uint8 (N, D), and their classes, integers (N,) from 0 to K - 1.
-    validation
+    spec : RunSpec
+        From `load_spec` or `make_spec`.
+    images, labels : uint8 (N, D) and int (N,)
+        Training images, pixels from 0 to 255, and their classes, from 0 to K - 1.
+    validation : (images, labels), optional
         Images and labels that the network is evaluated on after every epoch; early stopping needs them.
-    classes
+    classes : int, optional
         Number of classes K; by default, one more than the largest label.
-    device
+    device : {"cpu", "gpu", "auto"}
         ``auto`` takes a GPU where there is one. Both give the same results up to rounding.
-    folder
+    folder : str or Path, optional
         Where the files of the run go, for `open_run`; an earlier run there is replaced. By default none are written.
 
     Raises
@@ -324,6 +346,8 @@ def train(
     ConfigurationError
         The specification does not fit the arrays.
 
+    Examples
+    --------
     >>> spec = load_spec("emnist-bymerge", "M1b", scale="demo")
     >>> data = load_data(spec)
     >>> run = train(make_spec({"epochs": 3}, based_on=spec), *data.train, validation=data.validation)
@@ -362,7 +386,7 @@ def open_run(run: Where, *, project: Where | None = None) -> Run:
 
     Parameters
     ----------
-    run
+    run : str or Path
         Its id, which is the name of its folder in ``results/runs/`` (column `run_id` of `results`), or its folder.
 
     Raises
@@ -392,18 +416,18 @@ class ResultTables:
     """Metrics and histories of many runs, as tidy tables."""
 
     metrics: pd.DataFrame
-    """One row per run, seed and metric: study, run, seed, run_id, outcome, metric, value. Values are fractions, nats,
-    seconds, MiB or counts."""
+    """One row per run, seed and metric, with study, run, seed, run_id, outcome, metric and value. Values are fractions,
+    nats, seconds, MiB or counts."""
     open: Callable[[str], Run] = field(repr=False)
     """The run of a `run_id`."""
 
     @cached_property
     def histories(self) -> pd.DataFrame:
-        """One row per epoch of every run: study, run, seed, and the columns of `Run.history`."""
+        """One row per epoch of every run, with study, run, seed, and the columns of `Run.history`."""
         return pd.concat([pd.DataFrame(columns=["study", "run", "seed"]), *self._histories()], ignore_index=True)
 
     def table(self, metric: str = "test_accuracy") -> pd.DataFrame:
-        """One metric, a row per study and run, a column per seed.
+        """One metric, a row per run (of `results`: per study and run), a column per seed.
 
         Raises
         ------
@@ -414,7 +438,8 @@ class ResultTables:
         if found.empty:
             known = self.metrics["metric"].unique()
             raise ConfigurationError(f"no run has the metric `{metric}`{nearest(metric, known)}")
-        return found.pivot(index=["study", "run"], columns="seed", values="value")
+        index = ["study", "run"] if found["study"].any() else ["run"]
+        return found.pivot(index=index, columns="seed", values="value")
 
     def _histories(self) -> Iterator[pd.DataFrame]:
         ended = self.metrics.drop_duplicates(["study", "run", "seed"])
@@ -425,6 +450,11 @@ class ResultTables:
 
 def results(study: str | None = None, *, project: Where | None = None) -> ResultTables:
     """What the pipeline has measured, of one study or of all.
+
+    Parameters
+    ----------
+    study : str, optional
+        Only the runs of this study.
 
     Raises
     ------
@@ -448,11 +478,13 @@ def measure(runs: Mapping[str, Run | Sequence[Run]], images: ArrayLike, labels: 
 
     Parameters
     ----------
-    runs
+    runs : mapping of str to Run or list of Run
         Name to a run, or to several of different seeds.
-    images, labels
-        Test images uint8 (N, D) and their classes (N,).
+    images, labels : uint8 (N, D) and int (N,)
+        Test images and their classes.
 
+    Examples
+    --------
     >>> data = load_data(make_spec({}))
     >>> spec = make_spec({"network": {"hidden": [16]}, "epochs": 2})
     >>> tables = measure({"narrow": train(spec, *data.train)}, *data.test)
@@ -501,7 +533,7 @@ def claims(study: str | None = None, verdict: str | None = None, *, project: Whe
 
     Parameters
     ----------
-    study, verdict
+    study, verdict : str, optional
         Only the claims of this study, or with this verdict, such as ``contradicted``.
 
     Returns
@@ -536,11 +568,11 @@ def judge(claim: Mapping[str, Any], tables: ResultTables, study: str | None = No
 
     Parameters
     ----------
-    claim
+    claim : mapping
         As under ``claims:`` in a study file: a rule and what it needs. `id`, `statement` and `place` may be left out.
-    tables
+    tables : ResultTables
         From `results` or `measure`.
-    study
+    study : str, optional
         Whose runs the claim names, where the tables hold several studies.
 
     Returns

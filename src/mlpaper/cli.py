@@ -23,7 +23,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 Command = TypeVar("Command", bound=Callable[..., Any])
 DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
-_REPORT = click.option("--report", type=FOLDER, default=Path("report"), show_default=True, help="Templates and styles.")
+_REPORT = click.option("--report", type=FOLDER, default="report", show_default=True, help="Templates and styles.")
 
 
 def main() -> None:
@@ -329,7 +329,7 @@ def _of_paper(command: Command) -> Command:
     """Options of the commands that render the paper."""
     for option in (
         click.option("--columns", type=click.IntRange(1, 2), default=1, show_default=True, help="2 needs LaTeX."),
-        click.option("--results", type=FOLDER, default=Path("results"), show_default=True),
+        click.option("--results", type=FOLDER, default="results", show_default=True),
         _REPORT,
     ):
         command = option(command)
@@ -362,11 +362,9 @@ def arxiv(report: Path, results: Path, columns: Any, output: Path) -> None:
 
 @cli.command()
 @click.option("--cores", type=click.IntRange(min=1), help="Jobs at a time.  [default: the cores of this machine]")
-@click.option(
-    "--config", "changes", multiple=True, metavar="KEY=VALUE...", help="As for snakemake: scale=demo seeds=[0]"
-)
-@click.option("--configfile", type=FILE, default=Path("config.yaml"), show_default=True)
-@click.argument("more", nargs=-1, metavar="")
+@click.option("--config", "changes", multiple=True, metavar="KEY=VALUE", help="As for snakemake: scale=demo seeds=[0]")
+@click.option("--configfile", type=FILE, default="config.yaml", show_default=True)
+@click.argument("more", nargs=-1, metavar="KEY=VALUE...")
 def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more: tuple[str, ...]) -> None:
     """Tell how long what is left of the plan takes; every kind of training step is timed for a moment."""
     from rich.console import Console
@@ -391,7 +389,7 @@ def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more
 
 
 @cli.command()
-@click.option("--reference", type=FOLDER, default=Path("tests/reference"), show_default=True, help="Recorded results.")
+@click.option("--reference", type=FOLDER, default="tests/reference", show_default=True, help="Recorded results.")
 @click.option("--only", multiple=True, metavar="NAME", help="Only this run; may be given again.")
 @click.option(
     "--mirror",

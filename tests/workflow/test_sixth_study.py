@@ -1,4 +1,4 @@
-"""The study that CONTRIBUTING.md walks through is whole: saved as a file, the pipeline builds it."""
+"""The study that the documentation walks through is whole: saved as a file, the pipeline builds it."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 
 def walkthrough() -> str:
-    text = (ROOT / "CONTRIBUTING.md").read_text()
+    text = (ROOT / "docs" / "how-to" / "study.md").read_text()
     (study,) = re.findall(r"^```yaml\n(name: activations\n.*?)^```", text, re.DOTALL | re.MULTILINE)
     return study
 

@@ -49,15 +49,19 @@ class Verdict:
     """What a rule made of a claim."""
 
     verdict: str
+    """A word of `VERDICTS`."""
     value: float | None = None
     """Our difference, mean or factor, in the units of the metric; None for predicates over several means."""
     half_width: float | None = None
+    """Half-width of the 95 % interval of `value` over seeds; None for one seed."""
     seeds: int = 0
-    """Seeds that the verdict rests on: those that all of its runs were made with."""
+    """Number of seeds that all of its runs were made with; the verdict rests on them."""
     published: float | None = None
+    """The published value that ours is compared with, where the claim has one."""
     means: Mapping[str, float | None] = field(default_factory=dict)
     """Run to its mean over these seeds; None where it has no finite one, or diverged with all of them."""
     remark: str = ""
+    """What else to know, such as seeds that diverged."""
 
 
 def readings(claim: Claim, runs: Sequence[str]) -> list[tuple[str, Claim]]:
