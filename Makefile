@@ -101,4 +101,4 @@ lock:  ## resolve the requirements again: uv.lock, and what is exported from it
 	$(EXPORT) --only-group uv -o envs/uv.txt
 
 clean:  ## remove everything that was made, downloads included
-	rm -rf results data .snakemake
+	rm -rf results data docs/_build .snakemake

@@ -166,6 +166,8 @@ CLAIM = {"rule": "difference", "first": "width-24", "second": "width-2", "metric
         (lambda d, t: mlpaper.judge(CLAIM | {"metric": "accuracy"}, t), r"unknown metric \(did you mean"),
         (lambda d, t: mlpaper.judge(CLAIM, t, study="x"), r"no study `x`"),
         (lambda d, t: t.table("test_acuracy"), r"did you mean `test_accuracy`\?"),
+        (lambda d, t: mlpaper.load_data(SPEC, mirror="ftp://x"), r"load_data: `mirror` must be a folder"),
+        (lambda d, t: mlpaper.load_data(SPEC, mirror="/nowhere"), r"load_data: `mirror`: there is no folder"),
         (lambda d, t: mlpaper.open_run("nothing"), r"there is no run .*nothing"),
         (lambda d, t: mlpaper.claims(project="/nowhere"), r"claims.parquet is missing: snakemake"),
     ],

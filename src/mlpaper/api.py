@@ -20,6 +20,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from mlpaper.data.dataset import META, Dataset
+from mlpaper.data.mirror import check_mirror, parse_mirror
 from mlpaper.data.split import make_split
 from mlpaper.devices import leased
 from mlpaper.digest import RULES, digest
@@ -205,6 +206,8 @@ def load_data(spec: RunSpec, *, project: Where | None = None, mirror: str | None
     ------
     DataError
         The dataset is neither prepared nor on the mirror. The message says how to get it.
+    ConfigurationError
+        The mirror is neither a folder nor a URL, or does not hold the dataset.
 
     Examples
     --------
@@ -212,7 +215,12 @@ def load_data(spec: RunSpec, *, project: Where | None = None, mirror: str | None
     >>> data.train.images.shape, data.train.images.dtype, len(data.test.labels), len(data.classes)
     ((1253, 784), dtype('uint8'), 368, 10)
     """
-    with prepared(_project(project), mirror) as found:
+    try:
+        place = parse_mirror(mirror) if mirror else None
+    except ValueError as error:
+        raise ConfigurationError(f"load_data: `mirror` {error}, not {mirror!r}") from None
+    check_mirror(place, "load_data: `mirror`", [spec.dataset])
+    with prepared(_project(project), place) as found:
         try:
             dataset = Dataset.open(found.pool(spec.dataset))
         except Unavailable as error:
@@ -375,10 +383,11 @@ def train(
         trainer = prepare_trainer(spec, pool, index[:count], index[count:], backend)
         train_to_the_end(trainer)
         code = digest(*RULES["train" if spec.engine == "mlpaper" else "twin"])
+        outcome = outcome_of(trainer, code)
         if folder is not None:
             write_run(Path(folder), trainer, code)
         weights = {name: array.copy() for name, array in trainer.executor.model.tensors().items()}
-    return Run(spec, outcome_of(trainer, code), pd.DataFrame(history_columns(trainer.progress)), lambda: weights)
+    return Run(spec, outcome, pd.DataFrame(history_columns(trainer.progress)), lambda: weights)
 
 
 def open_run(run: Where, *, project: Where | None = None) -> Run:

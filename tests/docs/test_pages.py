@@ -5,6 +5,7 @@ import shlex
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -115,6 +116,13 @@ def test_a_link_leads_somewhere(page: Path, target: str) -> None:
     assert not anchor or anchor in anchors(file), f"{file} has no heading #{anchor}"
     outside = DOCS in page.parents and DOCS not in file.parents
     assert not outside, f"{page} links to {target}, which the site does not hold"
+
+
+def test_the_example_of_the_readme_runs() -> None:
+    (shown,) = (shown for shown in blocks("python") if shown.page.name == "README.md")
+    found: dict[str, Any] = {}
+    exec(shown.text, found)
+    assert found["run"].outcome["outcome"] == "finished"
 
 
 def test_every_page_is_in_the_contents() -> None:
