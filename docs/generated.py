@@ -7,13 +7,14 @@ A fence such as ``{models} mlpaper.spec`` in a page is replaced by Markdown befo
 - ``{types} MODULE``: the types of text that a module names.
 - ``{metrics}``: the metrics of a run.
 - ``{datasets}``: the datasets of the project.
-- ``{gallery}``: every SVG file in ``docs/gallery``, with title and caption from its study.
+- ``{gallery}``: every SVG file in ``docs/gallery``, with its title and the caption of its study.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
+import html
 import importlib
 import inspect
 import json
@@ -244,7 +245,7 @@ def metrics(_: str) -> Iterator[str]:
     yield "| metric | what it is | unit | better | file |\n|---|---|---|---|---|"
     for name, metric in METRICS.items():
         better = "lower" if metric.lower_is_better else "higher" if metric.worst is not None else "–"
-        unit = {"%": "fraction", "": "count"}.get(metric.unit, metric.unit)
+        unit = {"%": "fraction", "points": "fraction", "": "count"}.get(metric.unit, metric.unit)
         yield f"| `{name}` | {metric.label} | {unit} | {better} | `{FILES[metric.file]}` |"
     about = "accuracy at one level of noise, such as `noise_accuracy_0.3`"
     yield f"| `noise_accuracy_<sigma>` | {about} | fraction | higher | `{FILES['robustness']}` |\n"
@@ -268,16 +269,14 @@ def datasets(_: str) -> Iterator[str]:
 
 
 def gallery(_: str) -> Iterator[str]:
-    """Every figure, under the title and with the caption that its study gives it."""
-    studies = sorted(
-        (path.stem for path in Path(DOCS.parent, "workflow", "studies").glob("*.yaml")), key=len, reverse=True
-    )
+    """Every figure under its title. The caption is its study's, if the study still has a figure of this name."""
+    names = sorted((path.stem for path in (DOCS.parent / "workflow" / "studies").glob("*.yaml")), key=len, reverse=True)
     for path in sorted((DOCS / "gallery").glob("*.svg")):
-        name = next(name for name in studies if path.stem.startswith(f"{name}-"))
-        study = load_study(name)
-        item = next(figure for figure in study.figures if figure.name == path.stem.removeprefix(f"{name}-"))
-        yield f"## {item.title}\n\n```{{image}} gallery/{path.name}\n:alt: {item.title}\n:class: sheet\n```\n"
-        yield f"{item.caption}\n\n*{study.title}*, figure `{item.name}` of kind `{item.kind}`.\n"
+        title = html.unescape(re.search("<title>(.*?)</title>", path.read_text())[1])
+        study = load_study(next(name for name in names if path.stem.startswith(f"{name}-")))
+        captions = {f"{study.name}-{figure.name}": figure.caption for figure in study.figures}
+        yield f"## {title}\n\n```{{image}} gallery/{path.name}\n:alt: {title}\n:class: sheet\n```\n"
+        yield f"{captions.get(path.stem, '')}\n\n*{study.title}* (`{study.name}`)\n"
 
 
 WRITERS: dict[str, Callable[[str], Iterator[str]]] = {
