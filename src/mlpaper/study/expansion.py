@@ -27,7 +27,7 @@ SPEC_DEFAULTS = RunSpec(dataset=PoolSpec(name="digits")).model_dump(mode="json",
 
 
 def with_all_runs(study: Study, origin: Origin, keys: Iterable[str]) -> Study:
-    """The study with the runs of its sweeps and variants. `keys` are those of its file, whose order is that of the runs.
+    """The study with the runs of its sweeps and variants, in the order of `keys`, those of its file.
 
     Raises
     ------

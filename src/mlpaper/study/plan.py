@@ -133,7 +133,7 @@ def load_plan(config: Mapping[str, Any], workflow: Path, configfiles: Iterable[s
     return Plan(settings, scale, studies, seeds, specs, why_without_twin(settings))
 
 
-def _wanted(settings: Settings, folder: Path, available: Sequence[str], origin: Origin) -> dict[str, Mapping[str, Any]]:
+def _wanted(settings: Settings, folder: Path, available: Sequence[str], origin: Origin) -> dict[str, dict[str, Any]]:
     """The studies that the settings ask for: their names and what their files hold."""
     if isinstance(settings.studies, tuple):
         return {name: yaml_file.load(_existing("study", name, folder, origin)) for name in settings.studies}
