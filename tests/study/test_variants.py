@@ -39,7 +39,7 @@ def planned(workflow: Path) -> Callable[..., Plan]:
 
 def test_a_variant_is_its_run_with_changes(planned: Callable[..., Plan]) -> None:
     variants = {
-        "long": {"runs": ["A", "rate-*"], "changes": {"epochs": 30}},
+        "long": {"runs": ["A", "rate-*"], "reproduces": True, "changes": {"epochs": 30}},
         "slow": {
             "description": "{run} ({}), slower",
             "changes": {"optimizer": {"learning_rate": 0.01}},
@@ -48,7 +48,6 @@ def test_a_variant_is_its_run_with_changes(planned: Callable[..., Plan]) -> None
                 "A": {"description": "A at a low rate", "noise": False},
                 "B": {"changes": {"epochs": 5}},
             },
-            "reproduces": False,
         },
     }
     plan = planned(variants=variants)
@@ -67,7 +66,7 @@ def test_a_variant_is_its_run_with_changes(planned: Callable[..., Plan]) -> None
 def test_a_variant_may_start_from_another(planned: Callable[..., Plan]) -> None:
     variants = {
         "long": {"runs": {"A": {"changes": {"epochs": 30}}}},
-        "long-wide": {"based_on": "long", "runs": ["A"], "changes": {"network": {"hidden": [16]}}},
+        "long-wide": {"based_on": "long", "reproduces": True, "runs": ["A"], "changes": {"network": {"hidden": [16]}}},
     }
     plan = planned(variants=variants)
     (made,) = plan.specs[NAME]["A-long-wide"]

@@ -134,8 +134,8 @@ class Variant(Model):
     """A variant before this one, whose runs this one starts from."""
     changes: Changes = {}
     """What all its runs change."""
-    reproduces: Flag = True
-    """Whether its runs are compared with the published values of those that they vary."""
+    reproduces: Flag = False
+    """Whether its runs are compared with the published values of those that they vary, as another reading of them."""
 
     def run(self, name: str, varied: str) -> str:
         """Name of the variant of a run, where this one is called `name`."""
