@@ -1,12 +1,15 @@
 """The JSON Schemas of the project's YAML files: up to date, true of the files, and no rubber stamps."""
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from jsonschema import Draft202012Validator
 
+from mlpaper.cli import cli
 from mlpaper.study import yaml_file
 from mlpaper.study.json_schema import SCHEMAS, as_text, field_docs, modeline, schema_of
 from mlpaper.study.schema.items import Item
@@ -107,6 +110,22 @@ def test_part_of_a_run_needs_no_other_part() -> None:
         {},
     ):
         assert problems("study", study | {"defaults": part}) == []
+
+
+def test_the_command_writes_them_all(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["schema", "--folder", str(tmp_path)])
+    assert done.exit_code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.json" for name in SCHEMAS}
+    assert (tmp_path / "study.json").read_text(encoding="utf-8") == as_text(schema_of(Study))
+
+
+def test_the_examples_of_the_contributing_page_fit() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("\n## A run\n")[2]
+    blocks = re.findall(r"(?ms)^```yaml\n(.*?)^```", text)
+    assert len(blocks) >= 2
+    for block in blocks:
+        study = yaml_file.load(ROOT / "src" / "mlpaper" / "study" / "new_study.yaml")
+        assert problems("study", study | yaml_file.parse(block, "CONTRIBUTING.md")) == []
 
 
 def test_the_docstring_of_a_field_is_its_description() -> None:
