@@ -27,8 +27,11 @@ class Source(Model):
     citation: str
     """Key in `report/references.bib`."""
     authors: Text
+    """Their names, as in a sentence: `Xavier Glorot and Yoshua Bengio`."""
     title: Text
+    """Title of the text."""
     year: Whole | None = None
+    """Year of publication."""
     code: Url | None = None
     """Where the authors' own code is published."""
 
@@ -37,7 +40,9 @@ class RunEntry(Model):
     """A run of a study: what it changes in the study's defaults, or in the run that it is `based_on`."""
 
     description: Text
+    """A few words, for the tables: `Adam with L2`."""
     based_on: RunName | None = None
+    """The run that this one starts from, instead of the study's defaults."""
     reproduces: RunName | None = None
     """The source's run that this one is compared with, where it has another name."""
     changes: Changes = {}
@@ -71,7 +76,9 @@ class Sweep(Model):
     logarithmic: Flag = False
     """Whether the axis is logarithmic."""
     noise: Flag = False
+    """Whether its runs are tested under noise."""
     gradients: Flag = False
+    """Whether norms of gradients are among the metrics of its runs."""
     heavy: dict[PointName, Text] = {}
     """Points whose runs are heavy, and why."""
 
@@ -146,17 +153,24 @@ class OpenChoice(Model):
     """A value that neither the source's text nor its code states."""
 
     what: Text
+    """What is left open."""
     choice: Text
+    """The value taken."""
     reason: Text
+    """Why this one."""
 
 
 class Difference(Model):
     """A point on which the source's text and its authors' code differ; both are run."""
 
     what: Text
+    """What they differ on."""
     text: Text
+    """What the text says."""
     code: Text
+    """What the code does."""
     runs: tuple[RunName, ...] = ()
+    """Runs that it concerns."""
 
 
 class Noise(Model):
