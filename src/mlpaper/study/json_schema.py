@@ -97,9 +97,10 @@ def _classes(module: str) -> dict[str, ast.ClassDef]:
 def _plain(model: type[Model]) -> Schema:
     """pydantic's schema, with the docstrings of fields, and without what says no more than the names of the keys."""
     schema = model.model_json_schema()
+    models = {inner.__name__: inner for inner in _with_inner_models(model)}
     for name, definition in [(model.__name__, schema), *schema.get("$defs", {}).items()]:
         definition.pop("title", None)
-        docs = field_docs(_models()[name]) if name in _models() else {}
+        docs = field_docs(models[name])
         for key, field in definition.get("properties", {}).items():
             field.pop("title", None)
             if key in docs:
@@ -107,15 +108,12 @@ def _plain(model: type[Model]) -> Schema:
     return schema | {"title": model.__name__}
 
 
-def _models() -> dict[str, type[BaseModel]]:
-    """All models of this program that are imported, by name."""
-
-    def below(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
-        yield model
-        for heir in model.__subclasses__():
-            yield from below(heir)
-
-    return {model.__name__: model for model in below(Model)}
+def _with_inner_models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """A model and all that its fields hold, at any depth."""
+    yield model
+    for field in model.model_fields.values():
+        for inner in _inner_models(field.annotation):
+            yield from _with_inner_models(inner)
 
 
 def _marks(node: Any) -> Iterator[str]:
