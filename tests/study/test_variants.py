@@ -119,7 +119,7 @@ def test_names_of_variants_are_checked(planned: Callable[..., Plan], variants: d
 
 
 def _tables(plan: Plan) -> list[str]:
-    return [table.name for table in plan.studies[NAME].tables]
+    return [table.name for table in plan.studies[NAME].all_tables]
 
 
 def test_every_study_has_the_standard_tables(planned: Callable[..., Plan]) -> None:
@@ -136,15 +136,17 @@ def test_every_study_has_the_standard_tables(planned: Callable[..., Plan]) -> No
     whole = {"open_choices": [choice], "differences": [difference], "claims": [claim]}
     assert _tables(planned()) == ["settings", "runs"], "of what is not there is no table"
     assert _tables(planned(**whole)) == ["settings", "runs", "open-choices", "differences", "claims"]
-    settings, runs, *_ = planned().studies[NAME].tables
+    settings, runs, *_ = planned().studies[NAME].all_tables
     assert settings.runs == runs.runs == ("A", "B", "rate-1", "rate-2")
     own = [{"kind": "split", "name": "split", "title": "T", "caption": "C."}, {"kind": "settings", "caption": "Mine."}]
     plan = planned(tables=own, **whole)
     assert _tables(plan) == ["runs", "split", "settings", "open-choices", "differences", "claims"]
-    assert [table.caption for table in plan.studies[NAME].tables if table.kind == "settings"] == ["Mine."]
+    assert [table.caption for table in plan.studies[NAME].all_tables if table.kind == "settings"] == ["Mine."]
     assert _tables(planned(standard_tables=["claims"], **whole)) == ["claims"]
     assert _tables(planned(standard_tables=[], **whole)) == []
-    with pytest.raises(ConfigurationError, match=r":\d+: `tables`: `runs` is the name of a table that every study has"):
+    with pytest.raises(
+        ConfigurationError, match=r"tiny\.yaml: .*tables: `runs` is the name of a table that every study has"
+    ):
         planned(tables=[{"kind": "split", "name": "runs", "title": "T", "caption": "C."}])
 
 

@@ -20,17 +20,7 @@ from mlpaper.study import metrics, yaml_file
 from mlpaper.study.citations import check_citations
 from mlpaper.study.expansion import expand, with_all_runs
 from mlpaper.study.left_out import LeftOut, by_reason
-from mlpaper.study.schema.items import (
-    ClaimsTable,
-    DifferencesTable,
-    FigureSpec,
-    OpenChoicesTable,
-    RunsTable,
-    SettingsTable,
-    StepLossFigure,
-    SweepFigure,
-    TableSpec,
-)
+from mlpaper.study.schema.items import FigureSpec, StepLossFigure, SweepFigure, TableSpec
 from mlpaper.study.schema.rules import ClaimSpec, ValueClaim
 from mlpaper.study.schema.settings import Scale, Settings
 from mlpaper.study.schema.study import RunEntry, Study
@@ -222,31 +212,7 @@ def load_study(path: Path, values: Mapping[str, Any] | None = None) -> Study:
     check_citations(study, origin, path.parents[2] / "report" / "references.bib")
     for key in study.published:
         _check_run(study, key.split(".", 1)[0], origin, ("published", key), f"published: `{key}`")
-    return _with_standard_tables(study, origin)
-
-
-def _with_standard_tables(study: Study, origin: Origin) -> Study:
-    """The study with the tables that every study has, as far as it does not list them itself."""
-    runs = tuple(study.runs)
-    every: dict[str, tuple[bool, TableSpec]] = {
-        "settings": (True, SettingsTable(kind="settings", runs=runs)),
-        "runs": (True, RunsTable(kind="runs", runs=runs)),
-        "open-choices": (bool(study.open_choices), OpenChoicesTable(kind="open-choices")),
-        "differences": (bool(study.differences), DifferencesTable(kind="differences")),
-        "claims": (bool(study.claims), ClaimsTable(kind="claims")),
-    }
-    own = {table.kind for table in study.tables}
-    added = [
-        table for kind, (shown, table) in every.items() if shown and kind in study.standard_tables and kind not in own
-    ]
-    if taken := sorted({table.name for table in study.tables} & {table.name for table in added}):
-        text = (
-            f"`{taken[0]}` is the name of a table that every study has; name yours otherwise, or leave that one out of"
-        )
-        raise origin.error(("tables",), f"{text} `standard_tables`")
-    first = [table for table in added if table.kind in ("settings", "runs")]
-    last = [table for table in added if table not in first]
-    return study.model_copy(update={"tables": (*first, *study.tables, *last)})
+    return study
 
 
 def _items(study: Study) -> Iterable[tuple[tuple[str, int], FigureSpec | TableSpec]]:

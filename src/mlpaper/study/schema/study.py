@@ -8,7 +8,15 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from mlpaper.spec import Flag, Model, NonNegativeReal, PositiveReal, Whole
 from mlpaper.study import metrics
-from mlpaper.study.schema.items import FigureSpec, TableSpec
+from mlpaper.study.schema.items import (
+    ClaimsTable,
+    DifferencesTable,
+    FigureSpec,
+    OpenChoicesTable,
+    RunsTable,
+    SettingsTable,
+    TableSpec,
+)
 from mlpaper.study.schema.names import MARK, Name, Prose, RunName, RunPattern, Text, Url, check_metric
 from mlpaper.study.schema.rules import ClaimSpec
 
@@ -217,6 +225,28 @@ class Study(Model):
     """Kinds of tables that are added where `tables` lists none of that kind and there is something to show: settings
     and runs before the study's own tables, the others after them."""
 
+    @property
+    def all_tables(self) -> tuple[TableSpec, ...]:
+        """The tables that the file lists, and those that are added."""
+        runs = {"runs": tuple(self.runs)}
+        first: tuple[TableSpec, ...] = (
+            SettingsTable(kind="settings").model_copy(update=runs),
+            RunsTable(kind="runs").model_copy(update=runs),
+        )
+        last: list[TableSpec] = []
+        if self.open_choices:
+            last.append(OpenChoicesTable(kind="open-choices"))
+        if self.differences:
+            last.append(DifferencesTable(kind="differences"))
+        if self.claims:
+            last.append(ClaimsTable(kind="claims"))
+        missing = set(self.standard_tables) - {table.kind for table in self.tables}
+        return (
+            *(table for table in first if table.kind in missing),
+            *self.tables,
+            *(table for table in last if table.kind in missing),
+        )
+
     @field_validator("published")
     @classmethod
     def _published_keys(cls, value: dict[str, float]) -> dict[str, float]:
@@ -236,4 +266,8 @@ class Study(Model):
         for what, names in named.items():
             if duplicates := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{what} share a name: {', '.join(duplicates)}")
+        every = [table.name for table in self.all_tables]
+        if taken := [name for name in named["tables"] if every.count(name) > 1]:
+            text = f"tables: `{taken[0]}` is the name of a table that every study has"
+            raise ValueError(f"{text}; name yours otherwise, or leave that one out of `standard_tables`")
         return self
