@@ -22,7 +22,7 @@ import re
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter
 from sphinx.application import Sphinx
@@ -169,6 +169,8 @@ def of_name(name: str, value: Any) -> str:
         return "[metric](#metric-table)"
     if value is Any or value is object:
         return "any value"
+    if get_args(value) and get_origin(get_args(value)[0]) is dict:
+        return "mapping"
     members = [member for member in get_args(get_args(value)[0]) if inspect.isclass(member)] if get_args(value) else []
     if members and all(issubclass(member, BaseModel) for member in members):
         return joined([link(member) for member in members])

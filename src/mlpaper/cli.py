@@ -388,6 +388,33 @@ def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more
         click.echo(line)
 
 
+@cli.group()
+def new() -> None:
+    """Write a file to start from."""
+
+
+@new.command("study")
+@click.option("--dataset", default="mnist", show_default=True, help="What its runs are trained on.")
+@click.option("--workflow", type=FOLDER, default=Path("workflow"), show_default=True)
+@click.argument("name")
+def new_study(name: str, dataset: str, workflow: Path) -> None:
+    """Write workflow/studies/NAME.yaml: a whole study, with comments, that builds at once."""
+    from mlpaper.study.new_study import new_study as write
+
+    path = write(name, dataset, workflow)
+    click.echo(f"{path} is a study that builds: snakemake --cores 4 --config scale=demo studies='[{name}]'")
+
+
+@cli.command()
+@click.option("--folder", type=FOLDER, default=Path("docs/schema"), show_default=True)
+def schema(folder: Path) -> None:
+    """Write the JSON Schemas of config.yaml, studies and scales, which editors complete and check them with."""
+    from mlpaper.study.json_schema import write_schemas
+
+    for path in write_schemas(folder):
+        click.echo(path)
+
+
 @cli.command()
 @click.option("--reference", type=FOLDER, default="tests/reference", show_default=True, help="Recorded results.")
 @click.option("--only", multiple=True, metavar="NAME", help="Only this run; may be given again.")

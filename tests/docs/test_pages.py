@@ -86,7 +86,9 @@ def test_a_block_of_yaml_is_valid(shown: Shown, tmp_path: Path) -> None:
         load_plan(values, WORKFLOW)
     elif values.keys() <= Study.model_fields.keys():
         host = yaml_file.load(WORKFLOW / "studies" / "emnist-bymerge.yaml")
-        added = {key: {**host[key], **value} if isinstance(value, dict) else value for key, value in values.items()}
+        added = {
+            key: {**host.get(key, {}), **value} if isinstance(value, dict) else value for key, value in values.items()
+        }
         check_study("emnist-bymerge", yaml.safe_dump({**host, **added}), tmp_path)
     else:
         pytest.fail(f"{shown}: neither a study, nor a part of one, nor a configuration: {', '.join(values)}")

@@ -36,7 +36,7 @@ def plan_of(studies: Sequence[str] = (STUDY,), scale: str = "paper") -> Plan:
 def items(kind: str, study: str = STUDY) -> list[str]:
     """Names of the figures or tables of a study, without the study's."""
     found = plan_of((study,)).studies[study]
-    return [item.name for item in (found.figures if kind == "figure" else found.tables)]
+    return [item.name for item in (found.figures if kind == "figure" else found.all_tables)]
 
 
 def entry(metric: str, values: list[float], runs: list[str], published: float | None = None) -> dict[str, Any]:

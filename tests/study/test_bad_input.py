@@ -311,13 +311,13 @@ def test_many_problems_are_cut_short(workflow: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_plan({"studies": [path.stem]}, workflow)
     lines = str(caught.value).splitlines()
-    assert (len(lines), lines[-1]) == (11, f"{path}: and 9 more such problems")
+    assert (len(lines), lines[-1]) == (11, f"{path}: and 7 more such problems")
 
 
 def test_a_long_line_of_bases_is_no_trouble(workflow: Path) -> None:
     path = workflow / "studies" / "usaaio-classic.yaml"
     chain = "".join(f"  c{i}: {{description: x, based_on: {f'c{i - 1}' if i else 'baseline'}}}\n" for i in range(300))
-    path.write_text(path.read_text().replace("\nsweeps:", f"{chain}\nsweeps:", 1))
+    path.write_text(path.read_text().replace("\nvariants:", f"{chain}\nvariants:", 1))
     names = load_plan({"studies": [path.stem], "seeds": [0]}, workflow).names[path.stem]
     assert names["c299"] == names["baseline"]
     path.write_text(

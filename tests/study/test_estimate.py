@@ -182,7 +182,7 @@ def test_equal_updates_are_timed_once_and_all_runs_are_counted(
     assert found.runs[first] == pytest.approx((1.0 + training + 2.0 + 10_000 * 1e-5,) * 3)
     study = plan.studies["usaaio-classic"]
     assert found.items == {
-        "usaaio-classic": 4.0 * len(study.figures) + 2.0 * (2 + len(study.tables)),
+        "usaaio-classic": 4.0 * len(study.figures) + 2.0 * (2 + len(study.all_tables)),
         "paper": 12.0,
     }
 

@@ -27,7 +27,7 @@ def figure_jobs(plan: Plan) -> dict[str, ItemJob]:
 
 def table_jobs(plan: Plan) -> dict[str, ItemJob]:
     """The job of every table, by its id."""
-    jobs = (_job(plan, study, table) for study in plan.studies.values() for table in study.tables)
+    jobs = (_job(plan, study, table) for study in plan.studies.values() for table in study.all_tables)
     return {job.id: job for job in jobs}
 
 
@@ -68,7 +68,7 @@ def _study_job(plan: Plan, study: Study) -> StudyJob:
         descriptions={name: entry.description for name, entry in study.runs.items()},
         published=published(study, study.runs),
         figures=tuple(f"{study.name}-{figure.name}" for figure in study.figures),
-        tables=tuple(f"{study.name}-{table.name}" for table in study.tables),
+        tables=tuple(f"{study.name}-{table.name}" for table in study.all_tables),
         table=paths.study_table(study.name),
         claims=paths.study_claims(study.name),
         pool=paths.pool_folder(spec.dataset),

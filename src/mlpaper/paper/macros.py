@@ -55,7 +55,7 @@ class Numbers:
         """The functions that templates see, by name."""
         names = (
             "num each value has_number published difference relation setting setting_value pool pool_value "
-            "dataset images count duration listing demonstration"
+            "dataset images count duration listing demonstration used"
         )
         return {name: getattr(self, name) for name in names.split()}
 
@@ -141,6 +141,17 @@ class Numbers:
                 raise RenderError(f"run `{run}` has no setting `{name}` in `{key}`{nearest(name, allowed)}")
             node = node[name]
         return node
+
+    def used(self, field: str) -> list[Any]:
+        """The values that a field of the specification has in any run, such as `network.activation`; each once."""
+        found: list[Any] = []
+        for run in self.settings.values():
+            node: Any = run
+            for name in field.split("."):
+                node = node.get(name) if isinstance(node, Mapping) else None
+            if node is not None and node not in found:
+                found.append(node)
+        return found
 
     def pool(self, key: str) -> str:
         """A fact of a study's data: `<study>.count`."""

@@ -113,7 +113,7 @@ def estimate(plan: Plan, folder: Path, watch: Callable[[list[str]], Iterable[str
     for name, it in plan.studies.items():
         new = any(run not in found.done for runs in plan.names[name].values() for run in runs)
         if new or not (folder / paths.study_claims(name)).exists():
-            others = len(it.tables) + 2  # the table of metrics, the claims
+            others = len(it.all_tables) + 2  # the table of metrics, the claims
             found.items[name] = len(it.figures) * timing.job("figure") + others * timing.job("other")
     if found.items:  # the paper in four formats; its numbers, the ledger of all claims
         found.items["paper"] = 6 * timing.job("other")

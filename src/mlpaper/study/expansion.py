@@ -5,6 +5,7 @@ Every run is validated before anything computes with its values, and again as th
 
 from __future__ import annotations
 
+import fnmatch
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,18 +19,37 @@ from mlpaper.spec import PARTS, ConstantSchedule, OfficialSplit, PoolSpec, RunSp
 from mlpaper.study.data_fit import misfits
 from mlpaper.study.schema.names import LONGEST_NAME, RUN_NAME
 from mlpaper.study.schema.settings import Scale, Settings
-from mlpaper.study.schema.study import RunEntry, Study, Sweep
+from mlpaper.study.schema.study import RunEntry, Study, Sweep, Variant, VariantRun
 from mlpaper.study.validate import Keys, Origin, Problem, explained, validate
 
 SPEC_DEFAULTS = RunSpec(dataset=PoolSpec(name="digits")).model_dump(mode="json", exclude={"dataset", "seed"})
 """What a run is where nobody says otherwise."""
 
 
-def with_sweeps(study: Study, origin: Origin, first: str = "runs") -> Study:
-    """The study with a run for every point of its sweeps, and with sweeps over another's points completed.
+def with_all_runs(study: Study, origin: Origin, keys: Iterable[str]) -> Study:
+    """The study with the runs of its sweeps and variants, in the order of `keys`, those of its file.
 
-    `first` is what comes first in the file, and so in tables of all runs: `runs` or `sweeps`.
+    Raises
+    ------
+    ConfigurationError
+        A sweep or variant is incomplete, or names or makes a run that it cannot.
     """
+    swept = _with_sweeps(study, origin)
+    varied = _with_variants(swept, origin)
+    if not varied.runs:
+        raise ConfigurationError(f"{origin.name}: has neither `runs` nor `sweeps`")
+    made = {
+        "runs": study.runs.keys(),
+        "sweeps": swept.runs.keys() - study.runs.keys(),
+        "variants": varied.runs.keys() - swept.runs.keys(),
+    }
+    place = {run: number for number, key in enumerate(keys) for run in made.get(key, ())}
+    runs = dict(sorted(varied.runs.items(), key=lambda item: place[item[0]]))
+    return varied.model_copy(update={"runs": runs})
+
+
+def _with_sweeps(study: Study, origin: Origin) -> Study:
+    """The study with a run for every point of its sweeps, and with sweeps over another's points completed."""
     runs, sweeps = dict(study.runs), dict[str, Sweep]()
     for name, sweep in study.sweeps.items():
         like = sweeps.get(sweep.based_on or "")
@@ -48,10 +68,6 @@ def with_sweeps(study: Study, origin: Origin, first: str = "runs") -> Study:
             if run in runs:
                 raise origin.error(("sweeps", name), f"there is already a run `{run}`")
             runs[run] = _swept(sweep, name, point, like, origin)
-    if not runs:
-        raise ConfigurationError(f"{origin.name}: has neither `runs` nor `sweeps`")
-    if first == "sweeps":
-        runs = {run: entry for run, entry in runs.items() if run not in study.runs} | study.runs
     return study.model_copy(update={"runs": runs, "sweeps": sweeps})
 
 
@@ -70,6 +86,55 @@ def _swept(sweep: Sweep, name: str, point: str, like: Sweep | None, origin: Orig
         "heavy": sweep.heavy.get(point),
     }
     return validate(RunEntry, values, origin, lambda problem: ("sweeps", name, *problem.keys))
+
+
+def _with_variants(study: Study, origin: Origin) -> Study:
+    """The study with the runs of its variants, and with the patterns in them resolved."""
+    runs, variants = dict(study.runs), dict[str, Variant]()
+    for name, variant in study.variants.items():
+        if variant.based_on is not None and variant.based_on not in variants:
+            text = f"there is no variant `{variant.based_on}` before this one{nearest(variant.based_on, variants)}"
+            raise origin.error(("variants", name, "based_on"), text)
+        variant = variant.model_copy(update={"runs": _varied(runs, name, variant, origin)})
+        variants[name] = variant
+        made = {variant.run(name, run): _variant(runs, name, run, variant, origin) for run in variant.runs}
+        if twice := sorted(made.keys() & runs.keys()):
+            raise origin.error(("variants", name), f"there is already a run `{twice[0]}`")
+        runs |= made
+    return study.model_copy(update={"runs": runs, "variants": variants})
+
+
+def _varied(runs: Mapping[str, RunEntry], name: str, variant: Variant, origin: Origin) -> dict[str, VariantRun]:
+    """The runs that a variant names, each with what is different in it: the last that is said of it counts."""
+    found: dict[str, VariantRun] = {}
+    for pattern, own in variant.runs.items():
+        matching = fnmatch.filter(runs, pattern)
+        if not matching:
+            text = f"no run before this variant is like `{pattern}`{nearest(pattern, runs)}"
+            raise origin.error(("variants", name, "runs", pattern), text)
+        found |= dict.fromkeys(matching, own)
+    return found
+
+
+def _variant(runs: Mapping[str, RunEntry], name: str, run: str, variant: Variant, origin: Origin) -> RunEntry:
+    """The variant of a run."""
+    entry, own, start = runs[run], variant.runs[run], run if variant.based_on is None else f"{run}-{variant.based_on}"
+    if start not in runs:
+        raise origin.error(("variants", name, "based_on"), f"there is no run `{start}`{nearest(start, runs)}")
+    if len(made := variant.run(name, run)) > LONGEST_NAME:
+        raise origin.error(("variants", name), f"`{made}` is too long for a run; {LONGEST_NAME} characters at most")
+    description = own.description or variant.description or f"{{}}, {name.replace('-', ' ')}"
+    return entry.model_copy(
+        update={
+            "description": description.replace("{run}", run).replace("{}", entry.description),
+            "based_on": start,
+            "reproduces": (entry.reproduces or run) if variant.reproduces else None,
+            "changes": merge(variant.changes, own.changes),
+            "noise": entry.noise if own.noise is None else own.noise,
+            "gradients": entry.gradients if own.gradients is None else own.gradients,
+            "heavy": own.heavy or entry.heavy,
+        }
+    )
 
 
 def _nested(path: str, value: Any) -> dict[str, Any]:
@@ -170,7 +235,14 @@ class _Place:
 def _places(study: Study, chain: Iterable[str]) -> Iterator[_Place]:
     """Where values of a run may stand, in the order in which they count."""
     swept = {sweep.run(name, point): (name, point) for name, sweep in study.sweeps.items() for point in sweep.points}
+    varied = {variant.run(name, run): (name, run) for name, variant in study.variants.items() for run in variant.runs}
     for run in chain:
+        if run in varied:
+            name, base = varied[run]
+            variant = study.variants[name]
+            yield _Place(("variants", name, "runs", base, "changes"), variant.runs[base].changes)
+            yield _Place(("variants", name, "changes"), variant.changes)
+            continue
         if run not in swept:
             yield _Place(("runs", run, "changes"), study.runs[run].changes)
             continue

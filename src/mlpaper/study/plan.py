@@ -6,7 +6,7 @@ The whole grid is known from the configuration, so Snakemake needs no checkpoint
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -18,7 +18,7 @@ from mlpaper.errors import ConfigurationError, nearest
 from mlpaper.spec import RunSpec
 from mlpaper.study import metrics, yaml_file
 from mlpaper.study.citations import check_citations
-from mlpaper.study.expansion import expand, with_sweeps
+from mlpaper.study.expansion import expand, with_all_runs
 from mlpaper.study.left_out import LeftOut, by_reason
 from mlpaper.study.schema.items import FigureSpec, StepLossFigure, SweepFigure, TableSpec
 from mlpaper.study.schema.rules import ClaimSpec, ValueClaim
@@ -112,24 +112,37 @@ def load_plan(
     scale_file = _existing("scale", settings.scale, workflow / "scales", origin)
     scale = validate(Scale, yaml_file.load(scale_file), file(scale_file))
     available = sorted(path.stem for path in (workflow / "studies").glob("*.yaml"))
-    wanted = tuple(available) if settings.studies == "all" else settings.studies
-    if not wanted:
-        raise ConfigurationError(
-            f"{workflow / 'studies'} has no study (*.yaml); docs/how-to/study.md walks through one"
-        )
+    wanted = _wanted(settings, workflow / "studies", available, origin)
     seeds = {name: seeds_of(name, settings, scale) for name in wanted}
     _check_seeds(settings, wanted, available, origin)
     studies: dict[str, Study] = {}
     specs: dict[str, dict[str, tuple[RunSpec, ...]]] = {}
     for name in wanted:
-        path = find_study(name, workflow, origin)
-        studies[name] = load_study(path)
+        path = workflow / "studies" / f"{name}.yaml"
+        studies[name] = load_study(path, wanted[name])
         specs[name] = expand(studies[name], file(path), settings, scale, seeds[name], origin)
         _check_steps(studies[name], specs[name], file(path))
     _check_left_out(settings, studies, origin)
     pools = dict.fromkeys(spec.dataset for runs in specs.values() for spec, *_ in runs.values())
     check_mirror(settings.mirror, "config.yaml or --config: `mirror`", pools)
     return Plan(settings, scale, studies, seeds, specs, why_without_twin(settings))
+
+
+def _wanted(settings: Settings, folder: Path, available: Sequence[str], origin: Origin) -> dict[str, dict[str, Any]]:
+    """The studies that the settings ask for: their names and what their files hold."""
+    if isinstance(settings.studies, tuple):
+        return {name: yaml_file.load(_existing("study", name, folder, origin)) for name in settings.studies}
+    if not available:
+        raise ConfigurationError(f"{folder} has no study (*.yaml); `mlpaper new study NAME` writes one")
+    extra = settings.studies == "extra"
+    studies = {name: yaml_file.load(folder / f"{name}.yaml") for name in available}
+    wanted = {name: values for name, values in studies.items() if (values.get("extra") is True) == extra}
+    if not wanted:
+        which, other = ("no", "all") if extra else ("only", "extra")
+        raise ConfigurationError(
+            f"{folder} has {which} studies with `extra: true`; `studies: {other}` makes what it has"
+        )
+    return wanted
 
 
 def seeds_of(study: str, settings: Settings, scale: Scale) -> tuple[int, ...]:
@@ -180,13 +193,13 @@ def left_out_notice(plan: Plan) -> str | None:
     return notice
 
 
-def load_study(path: Path) -> Study:
-    """The study in a file, with every reference to a run checked."""
-    origin, values = file(path), yaml_file.load(path)
+def load_study(path: Path, values: Mapping[str, Any] | None = None) -> Study:
+    """The study in a file, with every reference to a run checked; `values` is what the file holds, if it was read."""
+    origin, values = file(path), yaml_file.load(path) if values is None else values
     study = validate(Study, values, origin)
     if study.name != path.stem:
         raise origin.error(("name",), f"must be `{path.stem}`, the file's name, not `{study.name}`")
-    study = with_sweeps(study, origin, first=next((key for key in values if key in ("runs", "sweeps")), "runs"))
+    study = with_all_runs(study, origin, values)
     validate(RunSpec, study.defaults, origin, lambda problem: ("defaults", *problem.keys))
     study = _resolved(study, origin)
     for where, item in _items(study):

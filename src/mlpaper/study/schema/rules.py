@@ -24,6 +24,7 @@ class Claim(Model):
     """A statement of a source (or a question of ours about one), and the rule that decides it."""
 
     id: Name
+    """Its name within the study."""
     statement: Text
     """One sentence, paraphrased."""
     origin: Literal["result", "explanation", "conclusion", "ours"] = "result"
@@ -80,8 +81,11 @@ class DifferenceClaim(Claim):
     second: RunName
     metric: Metric
     direction: Literal["above", "below", "equal", "not above", "not below"] = "above"
+    """Where `first` is claimed to lie, against `second`."""
     margin: NonNegativeReal = 0.0
+    """By how much; a fraction for accuracies, so that 0.01 is one point."""
     most: PositiveReal | None = None
+    """With `above`, the largest difference that the claim allows."""
     published: Real | Literal["none"] | None = None
     """The published difference; that of the published values where there are two, unless it says `none`."""
 
@@ -130,8 +134,10 @@ class ValueClaim(Claim):
     rule: Literal["value"]
     run: RunName
     minus: RunName | None = None
+    """The value is that of `run` minus that of this run."""
     metric: Metric
     tolerance: PositiveReal = 0.005
+    """How far our mean may be from the published value."""
     published: Real | None = None
     """What follows from the study's `published` where none is given."""
 
@@ -143,7 +149,9 @@ class RangeClaim(Claim):
     runs: tuple[RunPattern, ...] = Field(min_length=1)
     metric: Metric
     low: Real | None = None
+    """The least value that the claim allows."""
     high: Real | None = None
+    """The largest."""
 
     @model_validator(mode="after")
     def _a_bound(self) -> RangeClaim:
@@ -158,8 +166,10 @@ class BestClaim(Claim):
     rule: Literal["best"]
     runs: tuple[RunPattern, ...] = Field(min_length=1)
     best: tuple[RunPattern, ...] = Field(min_length=1)
+    """Those that are claimed to be the best."""
     metric: Metric
     tolerance: NonNegativeReal = 0.0
+    """How far one of them may be behind."""
 
 
 class OrderClaim(Claim):
@@ -177,6 +187,7 @@ class PlateauClaim(Claim):
     runs: tuple[RunPattern, ...] = Field(min_length=1)
     metric: Metric
     tolerance: PositiveReal
+    """How much better than the first a run may be."""
 
 
 class SpreadClaim(Claim):
@@ -197,7 +208,9 @@ class UnstableClaim(Claim):
     rule: Literal["unstable"]
     run: RunName
     beside: RunName
+    """The run whose changes between epochs it is compared with."""
     factor: PositiveReal = 2.0
+    """How many times as large its own must be."""
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -215,7 +228,9 @@ class SpeedClaim(Claim):
     fast: RunName
     slow: RunName
     target: PositiveReal | None = None
+    """The validation accuracy to reach, as a fraction."""
     least: PositiveReal = 1.0
+    """The factor that the claim asks for at least."""
     published: PositiveReal | None = None
     """The published factor, which decides nothing."""
 
@@ -231,8 +246,11 @@ class TurningClaim(Claim):
     rule: Literal["turning"]
     run: RunName
     earliest: Positive
+    """The first epoch at which the loss may be lowest."""
     latest: Positive
+    """The last one."""
     rise: PositiveReal = 0.005
+    """How much it must rise from there to the end, in nats."""
 
     @property
     def metric_names(self) -> tuple[str, ...]:

@@ -29,8 +29,9 @@ def plain(value: Any) -> Any:
 class Settings(Model):
     """`config.yaml`: what a user changes. Flat, so that every key can be given after `--config`."""
 
-    studies: tuple[str, ...] | Literal["all"] = "all"
-    """Studies to reproduce: `all`, or a list of names of files in `workflow/studies/`."""
+    studies: tuple[str, ...] | Literal["all", "extra"] = "all"
+    """Studies to reproduce: `all` but those that say `extra: true`, `extra` for those alone, or a list of names of
+    files in `workflow/studies/`."""
     seeds: tuple[Seed, ...] | dict[str, tuple[Seed, ...]] | Literal["auto"] = "auto"
     """Seeds that every run is repeated over, for all studies or by study; `auto`, and a study that is not named, take
     the scale's own."""
