@@ -395,13 +395,12 @@ def new() -> None:
 
 @new.command("study")
 @click.option("--dataset", default="mnist", show_default=True, help="What its runs are trained on.")
-@click.option("--workflow", type=FOLDER, default=Path("workflow"), show_default=True)
 @click.argument("name")
-def new_study(name: str, dataset: str, workflow: Path) -> None:
+def new_study(name: str, dataset: str) -> None:
     """Write workflow/studies/NAME.yaml: a whole study, with comments, that builds at once."""
     from mlpaper.study.new_study import new_study as write
 
-    path = write(name, dataset, workflow)
+    path = write(name, dataset, Path("workflow"))
     click.echo(f"{path} is a study that builds: snakemake --cores 4 --config scale=demo studies='[{name}]'")
 
 
