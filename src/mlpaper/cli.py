@@ -85,29 +85,32 @@ def _of_run(command: Command) -> Command:
 
 
 @cli.command()
+@_job("Sources")
 @click.option("--dataset", required=True)
-@click.option("--part", type=click.Choice(["train", "test"]), required=True)
-@click.option("--folder", type=FOLDER, required=True, help="Where the verified files go.")
+@click.option("--file", "name", required=True, help="Our name of the file, such as train-images.gz.")
+@click.option("--folder", type=FOLDER, required=True, help="Where the verified file goes.")
 @click.option("--mirror", default="", callback=_mirror, help="A folder or URL laid out <dataset>/<file>, tried first.")
-def fetch(dataset: str, part: Any, folder: Path, mirror: str | None) -> None:
-    """Download one official part of a dataset, or take it from a mirror, and verify it."""
-    from mlpaper.data.fetch import fetch_part
-    from mlpaper.data.sources import get_source
+def fetch(job_file: Path, dataset: str, name: str, folder: Path, mirror: str | None) -> None:
+    """Download one file of a dataset, or take it from a mirror or this machine, and verify it."""
+    from mlpaper.data.fetch import fetch_file
+    from mlpaper.data.sources import Sources
+    from mlpaper.job_files import read
 
-    fetch_part(get_source(dataset), part, folder, mirror)
+    fetch_file(read(job_file, Sources).datasets[dataset], name, folder, mirror)
 
 
 @cli.command()
-@click.option("--spec", "spec_file", type=FILE, required=True, help="File that holds a PoolSpec as JSON.")
+@_job("PoolJob")
 @click.option("--raw", type=FOLDER, required=True, help="Folder of the verified files.")
 @click.option("--folder", type=FOLDER, required=True, help="Where the arrays go.")
-def prepare(spec_file: Path, raw: Path, folder: Path) -> None:
+def prepare(job_file: Path, raw: Path, folder: Path) -> None:
     """Turn verified files into memory-mappable arrays."""
     from mlpaper.data.prepare import prepare as prepare_pool
+    from mlpaper.data.sources import PoolJob
     from mlpaper.job_files import read
-    from mlpaper.spec import PoolSpec
 
-    prepare_pool(read(spec_file, PoolSpec), raw, folder)
+    job = read(job_file, PoolJob)
+    prepare_pool(job.pool, job.content, raw, folder)
 
 
 @cli.command()

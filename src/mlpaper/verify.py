@@ -24,10 +24,10 @@ from typing import Literal
 import numpy as np
 
 from mlpaper.data.dataset import IMAGES, META, Dataset
-from mlpaper.data.fetch import fetch_part
+from mlpaper.data.catalog import FOLDER, Catalog
+from mlpaper.data.fetch import fetch_pool
 from mlpaper.data.mirror import check_mirror
 from mlpaper.data.prepare import prepare
-from mlpaper.data.sources import get_source
 from mlpaper.data.split import Split, make_split
 from mlpaper.digest import RULES, digest
 from mlpaper.engine.model import flat_state
@@ -285,6 +285,7 @@ class Data:
     def __init__(self, scratch: Path, working: Path, mirror: str | None = None) -> None:
         check_mirror(mirror, "--mirror")
         self.scratch, self.working, self.mirror = scratch, working, mirror
+        self.datasets = Catalog(working / "workflow" / FOLDER)
         self._pools: dict[str, Path | Unavailable] = {}
 
     def pool(self, spec: PoolSpec) -> Path:
@@ -306,16 +307,15 @@ class Data:
         return found
 
     def _find(self, spec: PoolSpec) -> Path:
-        source, ready = get_source(spec.name), self.working / pool_folder(spec)
+        source, ready = self.datasets[spec.name], self.working / pool_folder(spec)
         if source.downloads and (ready / META).exists():
             return ready
         raw, folder = self.scratch / raw_folder(spec.name), self.scratch / pool_folder(spec)
         if source.downloads and self.mirror is None:
             raise Unavailable(f"{source.title} is not in {ready}: name a folder or URL that has it by --mirror")
         try:
-            for part in spec.parts if source.downloads else ():
-                fetch_part(source, part, raw, self.mirror)
-            prepare(spec, raw, folder)
+            fetch_pool(source, spec, raw, self.mirror)
+            prepare(spec, source.content(), raw, folder)
         except DataError as error:
             raise Unavailable(str(error).splitlines()[0]) from error
         return folder
