@@ -35,6 +35,7 @@ from mlpaper.engine.train_job import train_run
 from mlpaper.errors import ConfigurationError, DataError, nearest
 from mlpaper.evaluate.measure import evaluate_run
 from mlpaper.files import read_json, read_npz, read_parquet, write_json
+from mlpaper.job_environment import SOURCE
 from mlpaper.machine import commit, machine, versions
 from mlpaper.paths import pool_folder, raw_folder
 from mlpaper.spec import Model, PoolSpec, RunSpec
@@ -285,7 +286,8 @@ class Data:
     def __init__(self, scratch: Path, working: Path, mirror: str | None = None) -> None:
         check_mirror(mirror, "--mirror")
         self.scratch, self.working, self.mirror = scratch, working, mirror
-        self.datasets = Catalog(working / "workflow" / FOLDER)
+        own = working / "workflow" / FOLDER
+        self.datasets = Catalog(own if own.is_dir() else SOURCE.parent / "workflow" / FOLDER)
         self._pools: dict[str, Path | Unavailable] = {}
 
     def pool(self, spec: PoolSpec) -> Path:
