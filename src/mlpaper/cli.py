@@ -395,6 +395,34 @@ def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more
         click.echo(line)
 
 
+@cli.group()
+def new() -> None:
+    """Write the file of a dataset of your own."""
+
+
+@new.command("dataset")
+@click.option("--from", "file", type=FILE, required=True, help="An .npz, a table (.csv), or training images in IDX.")
+@click.option("--shape", metavar="HEIGHTxWIDTH[x3]", help="Of an image, where the file has vectors.")
+@click.argument("name")
+def new_dataset(name: str, file: Path, shape: str | None) -> None:
+    """Describe the dataset NAME in workflow/datasets/NAME.yaml, by what a file holds."""
+    from mlpaper.data.new_dataset import new_dataset as write
+    from mlpaper.data.new_dataset import told
+
+    for line in told(write(name, file, Path(), shape)):
+        click.echo(line)
+
+
+@cli.command()
+def datasets() -> None:
+    """List the datasets of this project: images, shape, classes, and where their files are."""
+    from mlpaper.data.catalog import FOLDER, Catalog
+    from mlpaper.data.listing import table_of
+
+    for line in table_of(Catalog(Path("workflow") / FOLDER)):
+        click.echo(line)
+
+
 @cli.command()
 @click.option("--reference", type=FOLDER, default=Path("tests/reference"), show_default=True, help="Recorded results.")
 @click.option("--only", multiple=True, metavar="NAME", help="Only this run; may be given again.")

@@ -16,7 +16,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
 
 
-
 def _not_reserved(name: str) -> str:
     if name == "raw":
         raise ValueError("must not be `raw`: data/raw/ holds what is fetched")

@@ -23,8 +23,8 @@ from typing import Literal
 
 import numpy as np
 
-from mlpaper.data.dataset import IMAGES, META, Dataset
 from mlpaper.data.catalog import FOLDER, Catalog
+from mlpaper.data.dataset import IMAGES, META, Dataset
 from mlpaper.data.fetch import fetch_pool
 from mlpaper.data.mirror import check_mirror
 from mlpaper.data.prepare import prepare

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from toy_data import Toy, need
 
-from mlpaper.data.dataset import Dataset
 from mlpaper.data.catalog import Catalog
+from mlpaper.data.dataset import Dataset
 from mlpaper.data.fetch import fetch_pool
 from mlpaper.data.prepare import enlarge, prepare
 from mlpaper.errors import DataError, StorageError

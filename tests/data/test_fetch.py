@@ -22,9 +22,9 @@ from mlpaper import cli
 from mlpaper.data import fetch, transfer
 from mlpaper.data.catalog import Catalog
 from mlpaper.data.fetch import PARTIAL, fetch_pool
-from mlpaper.data.sources import Parts, RemoteFile, Source, Sources
+from mlpaper.data.sources import Parts, Source, Sources
 from mlpaper.data.transfer import Policy
-from mlpaper.errors import ConfigurationError, DataError, StorageError
+from mlpaper.errors import DataError, StorageError
 from mlpaper.spec import PoolSpec, canonical_json
 
 CATALOG = Catalog(Path(__file__).parents[2] / "workflow" / "datasets")

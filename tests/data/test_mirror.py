@@ -9,8 +9,8 @@ from snakemake.cli import parse_config
 from toy_data import Toy
 
 from mlpaper import cli
-from mlpaper.data.mirror import check_mirror, parse_mirror
 from mlpaper.data.catalog import Catalog
+from mlpaper.data.mirror import check_mirror, parse_mirror
 from mlpaper.errors import ConfigurationError
 from mlpaper.spec import PoolSpec
 from mlpaper.study.schema.settings import Settings
@@ -59,7 +59,19 @@ def test_what_a_mirror_may_be(text: str, parsed: str | None, monkeypatch: pytest
 def test_what_it_may_not_be(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         parse_mirror(text)
-    arguments = ["fetch", "--job", "j", "--dataset", "mnist", "--file", "f", "--folder", str(tmp_path), "--mirror", text]
+    arguments = [
+        "fetch",
+        "--job",
+        "j",
+        "--dataset",
+        "mnist",
+        "--file",
+        "f",
+        "--folder",
+        str(tmp_path),
+        "--mirror",
+        text,
+    ]
     done = CliRunner().invoke(cli.cli, arguments)
     assert done.exit_code == 2
     assert f"not '{text}'" in done.output

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_data import need
 
-from mlpaper.data.idx import read_labels
 from mlpaper.data.catalog import Catalog
+from mlpaper.data.idx import read_labels
 from mlpaper.data.split import Split, make_split
 from mlpaper.errors import ConfigurationError, DataError
 from mlpaper.files import sha256, write_npz

@@ -56,9 +56,7 @@ class Toy:
             for role, raw in raws.items():
                 name, data = f"{part}-{role}-idx.gz", gzip.compress(raw, mtime=1)
                 self.files[name] = data
-                remote[role] = RemoteFile(
-                    name=name, bytes=len(data), sha256=digest(data), raw_sha256=digest(raw)
-                )
+                remote[role] = RemoteFile(name=name, bytes=len(data), sha256=digest(data), raw_sha256=digest(raw))
             self.parts[part] = OfficialPart(count=count, **remote)
 
     def source(self, *bases: str, **more: object) -> Source:

@@ -267,7 +267,7 @@ def test_a_scale_makes_runs_that_its_data_can_hold(workflow: Path) -> None:
     )
 )
 def test_splits_are_refused_only_where_they_cannot_be_made(split: dict[str, Any]) -> None:
-    """A dataset file has no sizes of classes: near the limit a split passes the plan, and is refused when it is made."""
+    """Sizes of classes are not known: near the limit a split passes the plan, and is refused when it is made."""
     spec = RunSpec.model_validate({"dataset": {"name": "digits"}, "split": split})
     if list(misfits(spec, DATASETS)):
         with pytest.raises((ConfigurationError, DataError)):

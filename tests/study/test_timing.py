@@ -106,7 +106,9 @@ def test_every_kind_of_run_can_be_timed(fields: dict, monkeypatch: pytest.Monkey
 def test_large_updates_are_timed_on_part_of_their_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "POOL", 2048)
     monkeypatch.setattr(timing, "OPERATIONS", 0.0)
-    part, whole = (timing.cost(_spec(network={"hidden": [32]}), batch, DATASETS["digits"]).update for batch in (512, 1 << 40))
+    part, whole = (
+        timing.cost(_spec(network={"hidden": [32]}), batch, DATASETS["digits"]).update for batch in (512, 1 << 40)
+    )
     assert whole == pytest.approx(part * 2**31, rel=0.5)
 
 

@@ -1,12 +1,13 @@
 """Reading images and labels from a table: one image per line, a column with its label, one column per pixel.
 
-Lines are read one by one, no line is longer than its columns can need, and no more lines are read than there are images,
-so that memory and time are bounded whatever the file (or what it decompresses to) holds.
+Lines are read one by one, no line is longer than its columns can need, and no more lines are read than there are
+images, so that memory and time are bounded whatever the file (or what it decompresses to) holds.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from mlpaper.data import block_rows
 from mlpaper.data.idx import Stream, opened, sound
 from mlpaper.data.sources import Columns
-from mlpaper.data.values import classes_of_numbers, classes_of_words
+from mlpaper.data.values import classes_of
 from mlpaper.errors import DataError, nearest
 
 LONGEST_TEXT = 4096
@@ -75,9 +76,7 @@ def read_labels(path: Path, columns: Columns, pixels: int, count: int, classes: 
                 raise DataError(f"{path}: ends after {number:,} images, but there must be {count:,}")
             words.append(fields[rows.label].strip())
         where = f"{path}: column `{rows.name(rows.label)}`"
-    if all(map(str.isdecimal, words)) and not set(words) <= set(classes):
-        return classes_of_numbers(np.array(words, np.int64), classes, where)
-    return classes_of_words(words, classes, where)
+    return classes_of(words, classes, where)
 
 
 @contextmanager
@@ -143,6 +142,13 @@ class Table:
             except ValueError:
                 pass  # no whole number, or outside of a byte: once more, with more care
         return [self._pixel(value, place, maximum) for value, place in zip(values, self.places, strict=True)]
+
+    def largest(self, fields: Sequence[str]) -> float:
+        """The largest value of a pixel in a line."""
+        try:
+            return max(map(float, map(fields.__getitem__, self.places)), default=0.0)
+        except ValueError:
+            return max(self._pixel(fields[place], place, math.inf) for place in self.places)
 
     def _pixel(self, text: str, place: int, maximum: float) -> int:
         try:

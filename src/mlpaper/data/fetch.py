@@ -1,8 +1,8 @@
 """Fetching the files of a dataset, from whichever source has exactly the right bytes.
 
-The sources of a file to download are tried in order: the configured mirror, an installed system package, the official URLs, and for EMNIST
-the official zip archive. A wrong length, a wrong hash, an HTML page, a dropped connection: all the same, on to the next
-source. Only when none is left is it an error, and then it lists what was tried.
+The sources of a file to download are tried in order: the configured mirror, an installed system package, the official
+URLs, and for EMNIST the official zip archive. A wrong length, a wrong hash, an HTML page, a dropped connection: all the
+same, on to the next source. Only when none is left is it an error, and then it lists what was tried.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 from filelock import FileLock
 
 from mlpaper.data.idx import raw_sha256
-from mlpaper.data.local import take
+from mlpaper.data.local import take_in
 from mlpaper.data.mirror import is_url, joined, places, shown
 from mlpaper.data.sources import Archive, LocalFile, RemoteFile, Source, receipt_name
 from mlpaper.data.transfer import NoRangesError, Policy, RejectedError, Transfer, TransientError
@@ -74,7 +74,7 @@ def fetch_file(
         target = stack.enter_context(atomic(folder / name))
         receipt: dict[str, object] = {"dataset": source.name, "name": file.name}
         if isinstance(file, LocalFile):
-            receipt |= {"from": file.path, "modified": take(file, source, target)}
+            receipt |= {"from": file.path, "modified": take_in(file, source, target)}
         else:
             receipt["from"] = _Fetcher(source, folder, mirror, policy or Policy()).obtain(name, file, target)
         receipt |= {"bytes": target.stat().st_size, "sha256": sha256(target)}

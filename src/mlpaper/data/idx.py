@@ -58,6 +58,16 @@ def iter_images(
         _at_end(stream, path, f"{count:,} images")
 
 
+def shape_of(path: Path) -> tuple[int, ...]:
+    """The shape of an image, as the header of a file of grey or colour images says."""
+    with sound(path), opened(path) as stream:
+        magic, _ = struct.unpack(">II", _exactly(stream, 8, path, "its header"))
+        sides = magic - MAGIC - 1
+        if sides not in (2, 3):
+            raise DataError(f"{path}: its magic number is {magic}, but must be 2051 (images)")
+        return struct.unpack(f">{sides}I", _exactly(stream, 4 * sides, path, "its header"))
+
+
 def _by(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
 

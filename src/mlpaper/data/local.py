@@ -17,7 +17,7 @@ from mlpaper.files import read_json, sha256
 from mlpaper.paths import raw_folder
 
 
-def take(file: LocalFile, source: Source, target: Path) -> int:
+def take_in(file: LocalFile, source: Source, target: Path) -> int:
     """Copy a file to ``target``, and return when it was last modified, in nanoseconds.
 
     Raises
@@ -47,7 +47,7 @@ def missing(file: LocalFile, source: Source) -> str:
     return f"{source.title}: there is no file {file.path}.{how}"
 
 
-def _local(source: Source) -> Iterator[tuple[str, LocalFile]]:
+def local_files(source: Source) -> Iterator[tuple[str, LocalFile]]:
     return ((name, file) for name, file in source.files().items() if isinstance(file, LocalFile))
 
 
@@ -56,7 +56,7 @@ def not_provided(source: Source, folder: Path = Path()) -> str | None:
 
     `folder` is the working folder: a copy that was taken in earlier is enough.
     """
-    for name, file in _local(source):
+    for name, file in local_files(source):
         taken = folder / raw_folder(source.name) / receipt_name(name)
         if source.instruction and not Path(file.path).is_file() and not taken.is_file():
             return missing(file, source)
@@ -72,7 +72,7 @@ def check_local(sources: Iterable[Source], folder: Path = Path()) -> None:
         The message says which file, both hashes, and how to accept the new one.
     """
     for source in sources:
-        for name, file in _local(source):
+        for name, file in local_files(source):
             receipt = folder / raw_folder(source.name) / receipt_name(name)
             if not Path(file.path).is_file():
                 if source.instruction is None and not receipt.is_file():

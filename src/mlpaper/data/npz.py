@@ -11,14 +11,14 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlpaper.data import block_rows
-from mlpaper.data.values import classes_of_numbers, classes_of_words, pixels_of
+from mlpaper.data.values import classes_of, pixels_of
 from mlpaper.errors import DataError, nearest
 
 LONGEST_LABEL = 1024
@@ -50,24 +50,24 @@ def iter_images(
         The array is missing, damaged, not ``count`` images of this ``shape``, or has values outside 0..maximum. The
         message names the file and the array.
     """
-    size, done = math.prod(shape), 0
-    with _array(path, name) as (stream, header, where):
-        _check_images(header, tuple(shape), count, where)
-        for start in range(0, count, block_rows(size)):
-            rows = min(block_rows(size), count - start)
-            data = np.frombuffer(_exactly(stream, rows * size * header.dtype.itemsize, where), header.dtype)
-            yield pixels_of(data.reshape(rows, size), maximum, f"{where}: image", done)
-            done += rows
-        _at_end(stream, where)
+    done = 0
+    for values, where in _blocks(path, name, shape, count):
+        yield pixels_of(values, maximum, f"{where}: image", done)
+        done += len(values)
 
 
 def read_labels(path: Path, name: str, classes: Sequence[str], count: int) -> NDArray[np.int64]:
-    """The numbers of the classes that the array ``name`` holds: whole numbers, or names as text.
+    """The numbers of the classes that the array ``name`` holds. See `raw_labels` for what is refused."""
+    return classes_of(raw_labels(path, name, count), classes, f"{path}: array `{name}`")
+
+
+def raw_labels(path: Path, name: str, count: int) -> NDArray[np.integer] | list[str]:
+    """The labels of the array ``name`` as they are: whole numbers, or text.
 
     Raises
     ------
     DataError
-        The array is missing, damaged, not one label per image, or a label is no class.
+        The array is missing, damaged, or not one label per image.
     """
     with _array(path, name) as (stream, header, where):
         kind, shape = header.dtype.kind, header.shape
@@ -78,9 +78,28 @@ def read_labels(path: Path, name: str, classes: Sequence[str], count: int) -> ND
             raise DataError(f"{where}: its shape is {shape}, but must be ({count},), one label per image{one_hot}")
         found = np.frombuffer(_exactly(stream, count * header.dtype.itemsize, where), header.dtype)
         _at_end(stream, where)
-    if kind in "iu":
-        return classes_of_numbers(found, classes, where)
-    return classes_of_words([_text(word, where) for word in found.tolist()], classes, where)
+    return found if kind in "iu" else [_text(word, where) for word in found.tolist()]
+
+
+def largest(path: Path, name: str, shape: Sequence[int], count: int) -> float:
+    """The largest value of the images ``name``; NaN and negative ones are refused as in `iter_images`."""
+    found = 0.0
+    for values, where in _blocks(path, name, shape, count):
+        pixels_of(values, math.inf, f"{where}: image")
+        found = max(found, float(values.max()))
+    return found
+
+
+def _blocks(path: Path, name: str, shape: Sequence[int], count: int) -> Iterator[tuple[NDArray[Any], str]]:
+    """The images as they are, in blocks of shape (n, D), with what errors call the array."""
+    size = math.prod(shape)
+    with _array(path, name) as (stream, header, where):
+        _check_images(header, tuple(shape), count, where)
+        for start in range(0, count, block_rows(size)):
+            rows = min(block_rows(size), count - start)
+            data = _exactly(stream, rows * size * header.dtype.itemsize, where)
+            yield np.frombuffer(data, header.dtype).reshape(rows, size), where
+        _at_end(stream, where)
 
 
 def headers(path: Path) -> dict[str, Header]:

@@ -33,8 +33,8 @@ def prepare(pool: PoolSpec, content: Content, raw_folder: Path, folder: Path) ->
     content
         What the dataset file says of the pool's dataset.
     raw_folder
-        Where `mlpaper.data.fetch.fetch_file` put the files. Their bytes are checked again. Not read for a dataset that a
-        package brings along.
+        Where `mlpaper.data.fetch.fetch_file` put the files. Their bytes are checked again. Not read for a dataset that
+        a package brings along.
 
     Raises
     ------

@@ -215,8 +215,8 @@ class Source(Content):
     citation: PlainName | None = None
     """Key in `report/references.bib`."""
     ink: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """For `mlpaper estimate`: share of an image that the engine computes on. It skips pixels that are background in four
-    images, or in four neighbours of one image; this is the mean of the two shares over the real images."""
+    """For `mlpaper estimate`: share of an image that the engine computes on. It skips pixels that are background in
+    four images, or in four neighbours of one image; this is the mean of the two shares over the real images."""
 
     @field_validator("bases")
     @classmethod

@@ -32,6 +32,30 @@ def pixels_of(values: NDArray[Any], maximum: float, where: str, first: int = 0) 
     return np.floor(values.astype(np.float64) * (255.0 / maximum) + 0.5).astype(np.uint8)
 
 
+def is_whole(text: str) -> bool:
+    """Whether a text is a whole number.
+
+    >>> [is_whole(text) for text in ("7", "-1", "7.0", "")]
+    [True, True, False, False]
+    """
+    return text.removeprefix("-").isdecimal()
+
+
+def classes_of(labels: NDArray[np.integer] | Sequence[str], classes: Sequence[str], where: str) -> NDArray[np.int64]:
+    """Numbers of classes from labels: whole numbers or names.
+
+    Raises
+    ------
+    DataError
+        A label is no class; the message says which.
+    """
+    if isinstance(labels, np.ndarray):
+        return classes_of_numbers(labels, classes, where)
+    if all(map(is_whole, labels)) and not set(labels) <= set(classes):
+        return classes_of_numbers(np.array([int(word) for word in labels]), classes, where)
+    return classes_of_words(labels, classes, where)
+
+
 def classes_of_numbers(labels: NDArray[Any], classes: Sequence[str], where: str) -> NDArray[np.int64]:
     """Numbers of classes from whole numbers: their names, if all names are numbers, else their places from 0.
 
@@ -40,7 +64,7 @@ def classes_of_numbers(labels: NDArray[Any], classes: Sequence[str], where: str)
     >>> classes_of_numbers(np.array([1, 0]), ["cat", "dog"], "x").tolist()
     [1, 0]
     """
-    if all(name.isdecimal() for name in classes):
+    if all(map(is_whole, classes)):
         return classes_of_words(list(map(str, labels.tolist())), classes, where)
     outside = (labels < 0) | (labels >= len(classes))
     if outside.any():

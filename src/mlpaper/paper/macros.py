@@ -274,7 +274,8 @@ def _size(shape: Sequence[int]) -> str:
     $28 \times 28$ grey pixels ($784$ values); $8 \times 8$ pixels in three colours ($192$ values)
     """
     height, width, *colours = shape
-    return f"${height} \\times {width}$ {'pixels in three colours' if colours else 'grey pixels'} (${math.prod(shape)}$ values)"
+    pixels = "pixels in three colours" if colours else "grey pixels"
+    return f"${height} \\times {width}$ {pixels} (${math.prod(shape)}$ values)"
 
 
 def _plain(value: Any) -> str:

@@ -23,7 +23,6 @@ from mlpaper.study.citations import prose_of
 from mlpaper.study.plan import Plan
 from mlpaper.study.validate import Keys, file, joined
 
-
 SHOWN_OF_DATASETS = ("title", "in_sentences", "classes")
 """Keys of a dataset file whose texts the paper shows."""
 

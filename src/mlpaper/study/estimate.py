@@ -53,9 +53,7 @@ def sizes(source: Source, pool: PoolSpec, split: SplitSpec) -> tuple[int, int, i
     return len(made.train), len(made.validation), len(made.test)
 
 
-def run_seconds(
-    spec: RunSpec, source: Source, noisy: int, measured: int, share: float
-) -> tuple[float, float, float]:
+def run_seconds(spec: RunSpec, source: Source, noisy: int, measured: int, share: float) -> tuple[float, float, float]:
     """Of one core, to train a run and evaluate it: if it stops as early as it may, after this share, or not early.
 
     `noisy` is how often it is tested under noise, `measured` the number of its jobs besides training and evaluation.

@@ -29,7 +29,6 @@ from mlpaper.study.schema.settings import Scale, Settings
 from mlpaper.study.schema.study import RunEntry, Study
 from mlpaper.study.validate import Configuration, Keys, Origin, file, validate
 
-
 DATA_NOT_PROVIDED = "data not provided"
 
 

@@ -37,7 +37,8 @@ def build(item: SettingsTable, job: ItemJob) -> Table:
     watch = {describe.watch(spec) for spec in stopping}
     gains = {spec["early_stopping"]["min_delta"] for spec in stopping}
     rows = [
-        {"run": f"{run} ({fmt.NOT_RUN})" if run in job.left_out else run} | _row(spec, job.datasets, len(watch) == 1, len(gains) > 1)
+        {"run": f"{run} ({fmt.NOT_RUN})" if run in job.left_out else run}
+        | _row(spec, job.datasets, len(watch) == 1, len(gains) > 1)
         for run, spec in specs.items()
     ]
     cells = {title: tuple(row[title] for row in rows) for title in rows[0]}
