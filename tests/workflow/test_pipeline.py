@@ -121,7 +121,8 @@ def test_values_are_quoted(project: Project, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")  # nothing answers there: no network, on any machine
     project.edit("src/mlpaper/data/transfer.py", "attempts: int = 4", "attempts: int = 1")
     mirror = project.folder / "it's $(touch hacked) a; touch hacked"
-    mirror.mkdir()
+    (mirror / "mnist").mkdir(parents=True)
+    (mirror / "mnist" / "t10k-images-idx3-ubyte.gz").touch()
     target = "data/raw/mnist/test-images.gz"
     outcome = project.snakemake(target, config=("studies=[usaaio-classic]", f"mirror={mirror}"))
     assert outcome.code != 0

@@ -13,9 +13,10 @@ rule fetch:
     message:
         "fetch {wildcards.dataset}, {wildcards.file}"
     # Mirror and addresses are no parameters: where a file came from does not change its bytes, which its hash fixes.
+    # `--mirror=`: Snakemake quotes an empty value as nothing at all.
     shell:
         "mlpaper fetch --job {SOURCES:q} --dataset {wildcards.dataset} --file {wildcards.file} --folder {params.folder:q}"
-        " --mirror {MIRROR:q} > {log:q} 2>&1"
+        " --mirror={MIRROR:q} > {log:q} 2>&1"
 
 
 rule prepare:

@@ -17,7 +17,7 @@ rule figure:
     message:
         "figure {wildcards.item}"
     shell:
-        "mlpaper figure --job {params.job:q} --stem {params.stem:q} --code {params.code} --config {CONFIG:q}"
+        "mlpaper figure --job {params.job:q} --stem {params.stem:q} --code {params.code} --config={CONFIG:q}"
         " > {log:q} 2>&1"
 
 
@@ -41,7 +41,7 @@ rule table:
     message:
         "table {wildcards.item}"
     shell:
-        "mlpaper table --job {params.job:q} --stem {params.stem:q} --code {params.code} --config {CONFIG:q}"
+        "mlpaper table --job {params.job:q} --stem {params.stem:q} --code {params.code} --config={CONFIG:q}"
         " > {log:q} 2>&1"
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mlpaper.data import block_rows
 from mlpaper.data.idx import Stream, opened, sound
 from mlpaper.data.sources import Columns
-from mlpaper.data.values import classes_of
+from mlpaper.data.values import classes_of, pixels_of
 from mlpaper.errors import DataError, nearest
 
 LONGEST_TEXT = 4096
@@ -133,24 +133,25 @@ class Table:
                 raise DataError(f"{self.where}: has {len(fields):,} columns, but the first line has {self._width:,}")
         return fields
 
-    def image(self, fields: Sequence[str], maximum: float) -> Sequence[int] | bytes:
+    def image(self, fields: Sequence[str], maximum: float) -> NDArray[np.uint8]:
         """The bytes of an image."""
         values = [fields[place] for place in self.places]
         if maximum == 255:
             try:
-                return bytes(map(int, values))
+                return np.frombuffer(bytes(map(int, values)), np.uint8)
             except ValueError:
                 pass  # no whole number, or outside of a byte: once more, with more care
-        return [self._pixel(value, place, maximum) for value, place in zip(values, self.places, strict=True)]
+        numbers = [self._number(value, place, maximum) for value, place in zip(values, self.places, strict=True)]
+        return pixels_of(np.array([numbers]), maximum, self.where).reshape(-1)
 
     def largest(self, fields: Sequence[str]) -> float:
         """The largest value of a pixel in a line."""
         try:
             return max(map(float, map(fields.__getitem__, self.places)), default=0.0)
         except ValueError:
-            return max(self._pixel(fields[place], place, math.inf) for place in self.places)
+            return max(self._number(fields[place], place, math.inf) for place in self.places)
 
-    def _pixel(self, text: str, place: int, maximum: float) -> int:
+    def _number(self, text: str, place: int, maximum: float) -> float:
         try:
             value = float(text)
         except ValueError:
@@ -159,7 +160,7 @@ class Table:
             shown = text if len(text) < 40 else f"{text[:37]}..."
             column = self.name(place)
             raise DataError(f"{self.where}, column `{column}`: `{shown}` is not a number from 0 to {maximum:g}")
-        return int(value * (255.0 / maximum) + 0.5)
+        return value
 
     def _place(self, column: int | str) -> int:
         """Place of a column that is given by name or place."""

@@ -48,6 +48,7 @@ def missing(file: LocalFile, source: Source) -> str:
 
 
 def local_files(source: Source) -> Iterator[tuple[str, LocalFile]]:
+    """The files of a dataset that are on this machine, or will be, with our names of them."""
     return ((name, file) for name, file in source.files().items() if isinstance(file, LocalFile))
 
 

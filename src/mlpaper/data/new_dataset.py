@@ -278,7 +278,7 @@ def _text(name: str, file: Path, found: Found) -> str:
         f"title: {name.replace('_', ' ').capitalize()}    # what tables and sentences call it",
         f"format: {found.format}",
         f"shape: {json.dumps(found.shape)}    # of an image: height, width, and 3 for colour",
-        "# The labels in the file, in order. Numbers that count from 0 may get names here; other labels must stay as they are.",
+        "# The labels in the file, in order. Numbers that count from 0 may get names here; others must stay.",
         f"classes: [{', '.join(classes)}]",
         "licence: not stated    # such as CC BY 4.0",
         "# homepage: https://...",
