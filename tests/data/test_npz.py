@@ -188,7 +188,7 @@ def test_archives_that_are_not_sound(tmp_path: Path) -> None:
     encrypted = bytearray(whole)
     encrypted[whole.rindex(b"PK\x01\x02", 0, whole.rindex(b"images.npy")) + 8] |= 1
     path.write_bytes(encrypted)
-    with pytest.raises(DataError, match="not a sound npz file.*password"):
+    with pytest.raises(DataError, match=r"not a sound npz file.*password"):
         images_of(path)
     with pytest.raises(DataError, match="is compressed by a method other than deflate"):
         images_of(zipped(path, header((COUNT, *SHAPE)) + bytes(60), method=zipfile.ZIP_LZMA))

@@ -16,6 +16,7 @@ from mlpaper.engine import checkpoint
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.executor import Pool, executor_for
 from mlpaper.engine.train import EpochRecord, Progress, Trainer
+from mlpaper.errors import ConfigurationError
 from mlpaper.files import sha256, write_json, write_npz, write_parquet
 from mlpaper.machine import machine, peak_memory, versions
 from mlpaper.spec import RunSpec
@@ -43,6 +44,8 @@ def train_run(
     history ends before the epoch in which it did.
     """
     dataset, split = Dataset.open(pool), Split.read(split_file)
+    if spec.augmentation.any and not (len(dataset.shape) == 2 and dataset.shape[0] == dataset.shape[1]):
+        raise ConfigurationError(f"augmentation: is for square grey images; those of {pool} are {dataset.shape}")
     backend = backend or backends.select("cpu")
     pool_of_images = Pool(dataset.images, dataset.labels, len(dataset.classes))
     executor = executor_for(spec, backend, pool_of_images, split.train, placement=placement)
