@@ -29,7 +29,7 @@ from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 
 from mlpaper.api import load_study
-from mlpaper.data.sources import SOURCES
+from mlpaper.data.catalog import FOLDER, Catalog
 from mlpaper.study.metrics import METRICS
 from mlpaper.study.schema import names
 
@@ -45,20 +45,46 @@ NUMBERS = {"integer": "whole number", "number": "number", "string": "text", "boo
 
 
 def models(target: str) -> Iterator[str]:
-    """Markdown of a model, and of all others of its module in the order of the code."""
+    """Markdown of a model, and of those of its module that it leads to or that are kinds of it, in the code's order."""
     yield from one_model(target)
     module, first = found(target)
-    classes = [member for member in vars(module).values() if inspect.isclass(member) and member is not first]
-    for model in (it for it in classes if issubclass(it, BaseModel) and it.__module__ == module.__name__ and own(it)):
+    shown = related(first)
+    for model in (it for it in shown_in(module) if it in shown and own(it)):
         yield f"{label(model)}\n## {heading(model)}\n"
-        yield from fields(model)
+        yield from fields(model, own(model))
+
+
+def shown_in(module: types.ModuleType) -> list[type[BaseModel]]:
+    """The models that a module defines."""
+    classes = (it for it in vars(module).values() if inspect.isclass(it) and it.__module__ == module.__name__)
+    return [it for it in classes if issubclass(it, BaseModel)]
+
+
+def related(first: type[BaseModel]) -> set[type[BaseModel]]:
+    """The kinds of a model, all models that its fields lead to, and the bases of all these, without its own."""
+    shown: set[type[BaseModel]] = set()
+    waiting = [first, *first.__subclasses__()]
+    while waiting:
+        model = waiting.pop()
+        if model not in shown:
+            shown.add(model)
+            waiting += [it for name in model.model_fields for it in leaves(model.model_fields[name].annotation)]
+            waiting += [base for base in model.__mro__[1:] if issubclass(base, BaseModel) and model is not first]
+    return shown - set(first.__mro__)
+
+
+def leaves(value: Any) -> list[type[BaseModel]]:
+    """The models in a type."""
+    if inspect.isclass(value) and issubclass(value, BaseModel):
+        return [value]
+    return [model for argument in get_args(value) for model in leaves(argument)]
 
 
 def one_model(target: str) -> Iterator[str]:
     """Markdown of a model that a page is about."""
     model = found(target)[1]
     yield label(model)
-    yield from fields(model)
+    yield from fields(model, list(model.model_fields))
 
 
 def found(target: str) -> tuple[types.ModuleType, type[BaseModel]]:
@@ -68,21 +94,27 @@ def found(target: str) -> tuple[types.ModuleType, type[BaseModel]]:
     return module, getattr(module, model)
 
 
+def anchor(model: type[BaseModel]) -> str:
+    """Where a page tells of a model; two modules may have models of one name."""
+    return f"model-{model.__module__.rpartition('.')[2]}-{model.__name__}".lower()
+
+
 def label(model: type[BaseModel]) -> str:
     """What links to the model lead to."""
-    return f"(model-{model.__name__.lower()})="
+    return f"({anchor(model)})="
 
 
-def fields(model: type[BaseModel]) -> Iterator[str]:
-    """What a model says of itself, and a definition for each of its own keys."""
+def fields(model: type[BaseModel], names: list[str]) -> Iterator[str]:
+    """What a model says of itself, and a definition for each of these keys."""
     yield f"{markdown(model.__doc__ or '')}\n"
-    bases = [base for base in model.__mro__[1:] if issubclass(base, BaseModel) and own(base)]
-    for base in bases:
-        yield f"It also takes the [common keys](#model-{base.__name__.lower()}).\n"
-    notes = ModuleAnalyzer.for_module(model.__module__).find_attr_docs()
-    for name in (name for name in own(model) if name != tag_of(model)):
-        note = " ".join([markdown(" ".join(notes.get((model.__name__, name), []))).strip(), default(model, name)])
-        yield f"`{name}` [{taken(model, name)}]{{.takes}}\n: {note.strip()}\n"
+    for base in (base for base in model.__mro__[1:] if issubclass(base, BaseModel) and own(base)):
+        if not set(own(base)) & set(names):
+            yield f"It also takes the [common keys](#{anchor(base)}).\n"
+    for name in (name for name in names if name != tag_of(model)):
+        owner = next(it for it in model.__mro__ if name in inspect.get_annotations(it))
+        notes = ModuleAnalyzer.for_module(owner.__module__).find_attr_docs().get((owner.__name__, name), [])
+        note = " ".join([markdown(" ".join(notes)).strip(), default(model, name)])
+        yield f"`{name}` [{taken(owner, name)}]{{.takes}}\n: {note.strip()}\n"
 
 
 def own(model: type[BaseModel]) -> list[str]:
@@ -106,7 +138,7 @@ def tag_of(model: type[BaseModel]) -> str | None:
 
 def link(model: type[BaseModel]) -> str:
     """A link to the section about a model."""
-    return f"[{heading(model)}](#model-{model.__name__.lower()})"
+    return f"[{heading(model)}](#{anchor(model)})"
 
 
 def taken(model: type[BaseModel], name: str) -> str:
@@ -161,8 +193,6 @@ def words(node: ast.expr, module: types.ModuleType) -> str:
 
 def of_name(name: str, value: Any) -> str:
     """A named type in words: a link where it is a model or a type of text."""
-    if inspect.isclass(value) and issubclass(value, BaseModel):
-        return link(value)
     if (TEXTS, name) in documented():
         return f"[{' '.join(re.findall('[A-Z][a-z]*', name)).lower()}](#type-{name.lower()})"
     if value == names.Metric:
@@ -171,8 +201,7 @@ def of_name(name: str, value: Any) -> str:
         return "any value"
     if get_args(value) and get_origin(get_args(value)[0]) is dict:
         return "mapping"
-    members = [member for member in get_args(get_args(value)[0]) if inspect.isclass(member)] if get_args(value) else []
-    if members and all(issubclass(member, BaseModel) for member in members):
+    if members := leaves(value):
         return joined([link(member) for member in members])
     return named(TypeAdapter(value), name)
 
@@ -200,7 +229,7 @@ def bounded(schema: dict[str, Any]) -> str:
         if key in schema
     ]
     pattern = [f"like `{schema['pattern']}`"] if "pattern" in schema else []
-    return " ".join([NUMBERS[schema["type"]], " and ".join(bounds), *pattern]).strip()
+    return " ".join(filter(None, [NUMBERS[schema["type"]], " and ".join(bounds), *pattern]))
 
 
 def joined(parts: list[str]) -> str:
@@ -222,7 +251,7 @@ def markdown(docstring: str) -> str:
     text = inspect.cleandoc(docstring).replace("``", "`")
     parts = re.split(r"(`[^`]*`)", text)
     escaped = (part if part.startswith("`") else re.sub(r"([<_|\[\]$])", r"\\\1", part) for part in parts)
-    return "".join(escaped).replace("`RunSpec`", "[`RunSpec`](#model-runspec)")
+    return "".join(escaped).replace("`RunSpec`", "[`RunSpec`](#model-spec-runspec)")
 
 
 # --- types of text, metrics, gallery
@@ -265,9 +294,11 @@ FILES = {
 def datasets(_: str) -> Iterator[str]:
     """A table of all datasets."""
     yield "| name | title | images (training, test) | classes | licence |\n|---|---|---|--:|---|"
-    for name, source in SOURCES.items():
-        parts = ", ".join(f"{part.count:,}" for part in source.parts.values())
-        yield f"| `{name}` | [{source.title}]({source.homepage}) | {parts} | {len(source.classes)} | {source.licence} |"
+    catalog = Catalog(DOCS.parent / "workflow" / FOLDER)
+    for source in map(catalog.__getitem__, catalog.names):
+        title = f"[{source.title}]({source.homepage})" if source.homepage else source.title
+        counts = ", ".join(f"{count:,}" for count in source.counts().values())
+        yield f"| `{source.name}` | {title} | {counts} | {len(source.classes)} | {source.licence} |"
 
 
 def gallery(_: str) -> Iterator[str]:

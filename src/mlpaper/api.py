@@ -207,7 +207,7 @@ def load_data(spec: RunSpec, *, project: Where | None = None, mirror: str | None
     DataError
         The dataset is neither prepared nor on the mirror. The message says how to get it.
     ConfigurationError
-        The mirror is neither a folder nor a URL, or does not hold the dataset.
+        The mirror is neither a folder nor a URL.
 
     Examples
     --------
@@ -219,7 +219,7 @@ def load_data(spec: RunSpec, *, project: Where | None = None, mirror: str | None
         place = parse_mirror(mirror) if mirror else None
     except ValueError as error:
         raise ConfigurationError(f"load_data: `mirror` {error}, not {mirror!r}") from None
-    check_mirror(place, "load_data: `mirror`", [spec.dataset])
+    check_mirror(place, "load_data: `mirror`")
     with prepared(_project(project), place) as found:
         try:
             dataset = Dataset.open(found.pool(spec.dataset))

@@ -85,29 +85,32 @@ def _of_run(command: Command) -> Command:
 
 
 @cli.command()
+@_job("Sources")
 @click.option("--dataset", required=True)
-@click.option("--part", type=click.Choice(["train", "test"]), required=True)
-@click.option("--folder", type=FOLDER, required=True, help="Where the verified files go.")
+@click.option("--file", "name", required=True, help="Our name of the file, such as train-images.gz.")
+@click.option("--folder", type=FOLDER, required=True, help="Where the verified file goes.")
 @click.option("--mirror", default="", callback=_mirror, help="A folder or URL laid out <dataset>/<file>, tried first.")
-def fetch(dataset: str, part: Any, folder: Path, mirror: str | None) -> None:
-    """Download one official part of a dataset, or take it from a mirror, and verify it."""
-    from mlpaper.data.fetch import fetch_part
-    from mlpaper.data.sources import get_source
+def fetch(job_file: Path, dataset: str, name: str, folder: Path, mirror: str | None) -> None:
+    """Download one file of a dataset, or take it from a mirror or this machine, and verify it."""
+    from mlpaper.data.fetch import fetch_file
+    from mlpaper.data.sources import Sources
+    from mlpaper.job_files import read
 
-    fetch_part(get_source(dataset), part, folder, mirror)
+    fetch_file(read(job_file, Sources).datasets[dataset], name, folder, mirror)
 
 
 @cli.command()
-@click.option("--spec", "spec_file", type=FILE, required=True, help="File that holds a PoolSpec as JSON.")
+@_job("PoolJob")
 @click.option("--raw", type=FOLDER, required=True, help="Folder of the verified files.")
 @click.option("--folder", type=FOLDER, required=True, help="Where the arrays go.")
-def prepare(spec_file: Path, raw: Path, folder: Path) -> None:
+def prepare(job_file: Path, raw: Path, folder: Path) -> None:
     """Turn verified files into memory-mappable arrays."""
     from mlpaper.data.prepare import prepare as prepare_pool
+    from mlpaper.data.sources import PoolJob
     from mlpaper.job_files import read
-    from mlpaper.spec import PoolSpec
 
-    prepare_pool(read(spec_file, PoolSpec), raw, folder)
+    job = read(job_file, PoolJob)
+    prepare_pool(job.pool, job.content, raw, folder)
 
 
 @cli.command()
@@ -390,7 +393,7 @@ def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more
 
 @cli.group()
 def new() -> None:
-    """Write a file to start from."""
+    """Write a file to start from: a study, or a dataset of your own."""
 
 
 @new.command("study")
@@ -402,6 +405,29 @@ def new_study(name: str, dataset: str) -> None:
 
     path = write(name, dataset, Path("workflow"))
     click.echo(f"{path} is a study that builds: snakemake --cores 4 --config scale=demo studies='[{name}]'")
+
+
+@new.command("dataset")
+@click.option("--from", "file", type=FILE, required=True, help="An .npz, a table (.csv), or training images in IDX.")
+@click.option("--shape", metavar="HEIGHTxWIDTH[x3]", help="Of an image, where the file has vectors.")
+@click.argument("name")
+def new_dataset(name: str, file: Path, shape: str | None) -> None:
+    """Describe the dataset NAME in workflow/datasets/NAME.yaml, by what a file holds."""
+    from mlpaper.data.new_dataset import new_dataset as write
+    from mlpaper.data.new_dataset import told
+
+    for line in told(write(name, file, Path(), shape)):
+        click.echo(line)
+
+
+@cli.command()
+def datasets() -> None:
+    """List the datasets of this project: images, shape, classes, and where their files are."""
+    from mlpaper.data.catalog import FOLDER, Catalog
+    from mlpaper.data.listing import table_of
+
+    for line in table_of(Catalog(Path("workflow") / FOLDER)):
+        click.echo(line)
 
 
 @cli.command()

@@ -98,7 +98,7 @@ def check_study(name: str, text: str, folder: Path) -> None:
     """Check a study as the pipeline does, in a copy of what it needs."""
     studies = folder / "workflow" / "studies"
     studies.mkdir(parents=True)
-    for part in ("report", "workflow/scales"):
+    for part in ("report", "workflow/scales", "workflow/datasets"):
         (folder / part).symlink_to(ROOT / part)
     (studies / f"{name}.yaml").write_text(text)
     load_study(studies / f"{name}.yaml")

@@ -31,6 +31,7 @@ NOWHERE = "\u0378"
 def check(folder: Path, pdf: str, **changes: Any) -> None:
     for name in ("studies", "scales"):
         (folder / "workflow" / name).mkdir(parents=True)
+    shutil.copytree(ROOT / "workflow" / "datasets", folder / "workflow" / "datasets")
     (folder / "report").mkdir()
     (folder / "report" / "references.bib").write_text((ROOT / "report" / "references.bib").read_text())
     shutil.copytree(ROOT / "report" / "style", folder / "report" / "style")

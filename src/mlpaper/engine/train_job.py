@@ -17,6 +17,7 @@ from mlpaper.engine import checkpoint
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.executor import Pool, executor_for
 from mlpaper.engine.train import EpochRecord, Progress, Trainer
+from mlpaper.errors import ConfigurationError
 from mlpaper.files import sha256, write_json, write_npz, write_parquet
 from mlpaper.machine import machine, peak_memory, versions
 from mlpaper.spec import RunSpec
@@ -44,6 +45,8 @@ def train_run(
     history ends before the epoch in which it did.
     """
     dataset, split = Dataset.open(pool), Split.read(split_file)
+    if spec.augmentation.any and not (len(dataset.shape) == 2 and dataset.shape[0] == dataset.shape[1]):
+        raise ConfigurationError(f"augmentation: is for square grey images; those of {pool} are {dataset.shape}")
     backend = backend or backends.select("cpu")
     images = Pool(dataset.images, dataset.labels, len(dataset.classes))
     trainer = prepare_trainer(spec, images, split.train, split.validation, backend, placement)

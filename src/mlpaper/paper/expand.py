@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from mlpaper import paths
-from mlpaper.data.sources import get_source
 from mlpaper.errors import ConfigurationError
 from mlpaper.paper.jobs import ItemJob, MetricsJob, NumbersJob, StudyJob
 from mlpaper.spec import RunSpec
@@ -38,6 +37,7 @@ def numbers_job(plan: Plan) -> NumbersJob:
         scale=plan.settings.scale,
         watermark=plan.scale.watermark,
         seeds=plan.seeds,
+        datasets={name: source.in_sentences or source.title for name, source in plan.datasets.items()},
         command=f"snakemake --cores all{config_arguments(plan.settings)}",
     )
 
@@ -55,6 +55,7 @@ def config_arguments(settings: Settings) -> str:
 
 def _study_job(plan: Plan, study: Study) -> StudyJob:
     spec = plan.pool_runs(study.name)
+    provided = spec.dataset.name not in plan.without_data
     return StudyJob(
         name=study.name,
         title=study.title,
@@ -71,8 +72,8 @@ def _study_job(plan: Plan, study: Study) -> StudyJob:
         tables=tuple(f"{study.name}-{table.name}" for table in study.all_tables),
         table=paths.study_table(study.name),
         claims=paths.study_claims(study.name),
-        pool=paths.pool_folder(spec.dataset),
-        split=paths.split_file(spec),
+        pool=paths.pool_folder(spec.dataset) if provided else None,
+        split=paths.split_file(spec) if provided else None,
     )
 
 
@@ -88,7 +89,7 @@ def claims_job(plan: Plan, study: Study) -> ClaimsJob:
         published=published(study, study.runs),
         table=paths.study_table(study.name),
         histories={run: tuple(map(paths.run_folder, names[run])) for run in study.runs if run in timed},
-        classes=len(get_source(plan.pool_runs(study.name).dataset.name).classes),
+        classes=len(plan.datasets[plan.pool_runs(study.name).dataset.name].classes),
     )
 
 
@@ -106,17 +107,20 @@ def measured_runs(study: Study) -> dict[str, tuple[str, ...]]:
 def _job(plan: Plan, study: Study, item: FigureSpec | TableSpec) -> ItemJob:
     runs = referenced(item)
     spec, measured = _data_of(plan, study, item, runs), measured_runs(study)
+    shows_data = item.about_data and spec.dataset.name not in plan.without_data
+    names = {plan.specs[study.name][run][0].dataset.name for run in runs} if item.kind == "settings" else ()
     return ItemJob(
         study=study.name,
         item=item,
         runs={run: tuple(map(paths.run_folder, plan.names[study.name][run])) for run in runs},
         left_out=plan.absent(study.name, runs),
         measured={run: measured[run] for run in runs if run in measured},
-        pool=paths.pool_folder(spec.dataset) if item.about_data else None,
-        split=paths.split_file(spec) if item.about_data else None,
+        pool=paths.pool_folder(spec.dataset) if shows_data else None,
+        split=paths.split_file(spec) if shows_data else None,
         claims=paths.study_claims(study.name) if item.kind == "claims" else None,
         published=published(study, runs),
         entries=tuple(_entries(study, item, runs)),
+        datasets={name: plan.datasets[name].title for name in sorted(names)},
         watermark=plan.scale.watermark,
     )
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mlpaper.data.sources import get_source
+from mlpaper.data.catalog import Catalog
+from mlpaper.data.sources import Source
 from mlpaper.engine.schedules import learning_rate
 from mlpaper.errors import ConfigurationError, nearest
 from mlpaper.spec import PARTS, ConstantSchedule, OfficialSplit, PoolSpec, RunSpec, SplitSpec
@@ -146,7 +147,13 @@ def _nested(path: str, value: Any) -> dict[str, Any]:
 
 
 def expand(
-    study: Study, origin: Origin, settings: Settings, scale: Scale, seeds: tuple[int, ...], config: Origin
+    study: Study,
+    origin: Origin,
+    settings: Settings,
+    scale: Scale,
+    seeds: tuple[int, ...],
+    config: Origin,
+    datasets: Catalog,
 ) -> dict[str, tuple[RunSpec, ...]]:
     """Every run of a study at a scale: its name to its specifications, one per seed.
 
@@ -160,9 +167,10 @@ def expand(
     expanded = {}
     for name, entry in study.runs.items():
         chain = _chain(study, name, origin)
-        spec = _at_scale(study, chain, origin, settings, scale, config)
+        spec = _at_scale(study, chain, origin, settings, scale, config, datasets)
         if (other := entry.epochs_for_rates_of) is not None:
-            scheduled = _at_scale(study, _chain(study, other, origin), origin, settings, scale, config)
+            other_chain = _chain(study, other, origin)
+            scheduled = _at_scale(study, other_chain, origin, settings, scale, config, datasets)
             spec = _with_rates_of(scheduled, spec, origin, ("runs", name, "epochs_for_rates_of"))
         few = entry.heavy and scale.heavy and settings.heavy != "all"
         expanded[name] = tuple(spec.model_copy(update={"seed": seed}) for seed in seeds[: 1 if few else None])
@@ -170,7 +178,13 @@ def expand(
 
 
 def _at_scale(
-    study: Study, chain: Sequence[str], origin: Origin, settings: Settings, scale: Scale, config: Origin
+    study: Study,
+    chain: Sequence[str],
+    origin: Origin,
+    settings: Settings,
+    scale: Scale,
+    config: Origin,
+    datasets: Catalog,
 ) -> RunSpec:
     """The specification of the first run of a chain, validated as it is written, as it is made, and with its data."""
 
@@ -184,14 +198,14 @@ def _at_scale(
         problem = Problem(("seed",), "runs have the seeds of the configuration; leave it out")
         raise explained(problem, origin, locate)
     written = validate(RunSpec, values, origin, locate)
-    for problem in misfits(written):
+    for problem in misfits(written, datasets):
         raise explained(problem, origin, locate)
-    scaled = at_scale(values, written, settings, scale)
+    scaled = at_scale(values, written, settings, scale, datasets)
     if scaled == values:
         return written
     made = replace(origin, note=f" (as made at scale `{settings.scale}`)")
     spec = validate(RunSpec, scaled, made, locate)
-    for problem in misfits(spec):
+    for problem in misfits(spec, datasets):
         if problem.keys == ("dataset", "parts"):
             raise config.error(("emnist_parts",), f"run `{chain[0]}` of {study.name}: {problem.text}")
         raise explained(problem, made, locate)
@@ -292,22 +306,25 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def at_scale(values: dict[str, Any], spec: RunSpec, settings: Settings, scale: Scale) -> dict[str, Any]:
+def at_scale(
+    values: dict[str, Any], spec: RunSpec, settings: Settings, scale: Scale, datasets: Catalog
+) -> dict[str, Any]:
     """The plain values of a run, whose specification is `spec`, as the settings and the scale change them."""
     changed: dict[str, Any] = {}
-    dataset = dict(values["dataset"])
-    if scale.dataset is not None:
-        dataset = {"name": scale.dataset}
+    dataset, own = dict(values["dataset"]), datasets[spec.dataset.name]
+    other = datasets[scale.dataset] if scale.dataset is not None and own.downloads else None
+    if other is not None:
+        dataset = {"name": other.name}
     elif spec.dataset.name.startswith("emnist"):
         dataset["parts"] = settings.emnist_parts
     changed["dataset"] = dataset
     split = dict(values["split"])
     if not (scale.withhold and tuple(dataset.get("parts", PARTS)) == PARTS):
         split.pop("withhold_per_class", None)
-    if scale.dataset is not None:
-        split |= _in_proportion(spec.split, spec.dataset.name, scale.dataset)
+    if other is not None:
+        split |= _in_proportion(spec.split, own, other)
         weights = getattr(spec.loss, "class_weights", None)
-        if isinstance(weights, tuple) and len(weights) != len(get_source(scale.dataset).classes):
+        if isinstance(weights, tuple) and len(weights) != len(other.classes):
             changed["loss"] = values["loss"] | {"class_weights": "balanced"}
     changed["split"] = split
     if scale.epochs_divisor > 1:
@@ -322,16 +339,12 @@ def at_scale(values: dict[str, Any], spec: RunSpec, settings: Settings, scale: S
     return values | changed
 
 
-def _in_proportion(split: SplitSpec, dataset: str, other: str) -> dict[str, int]:
-    """Numbers of training images that a split names, for a dataset of another size; no class is left without any.
-
-    >>> _in_proportion(OfficialSplit(validation=5000, subset=6000), "mnist", "digits")
-    {'validation': 120, 'subset': 144}
-    """
+def _in_proportion(split: SplitSpec, own: Source, other: Source) -> dict[str, int]:
+    """Numbers of training images that a split names, for a dataset of another size; no class is left without any."""
     if not isinstance(split, OfficialSplit):
         return {}
-    source, numbers = get_source(other), dict[str, int]()
-    ratio, classes = source.parts["train"].count / get_source(dataset).parts["train"].count, len(source.classes)
+    numbers, classes = dict[str, int](), len(other.classes)
+    ratio = other.parts.train.count / own.parts.train.count
     if isinstance(split.validation, int):
         numbers["validation"] = max(classes, round(ratio * split.validation))
         least = numbers["validation"] + classes

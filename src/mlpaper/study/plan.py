@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mlpaper.data.catalog import FOLDER, Catalog
+from mlpaper.data.local import check_local, not_provided
 from mlpaper.data.mirror import check_mirror
+from mlpaper.data.sources import Source
 from mlpaper.errors import ConfigurationError, nearest
 from mlpaper.spec import RunSpec
 from mlpaper.study import metrics, yaml_file
@@ -25,6 +28,8 @@ from mlpaper.study.schema.rules import ClaimSpec, ValueClaim
 from mlpaper.study.schema.settings import Scale, Settings
 from mlpaper.study.schema.study import RunEntry, Study
 from mlpaper.study.validate import Configuration, Keys, Origin, file, validate
+
+DATA_NOT_PROVIDED = "data not provided"
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,12 @@ class Plan:
     """Study to the seeds of its runs; of a heavy run only the first."""
     specs: dict[str, dict[str, tuple[RunSpec, ...]]]
     """Study to run name to the specifications of its seeds, whether they are made or left out."""
+    datasets: dict[str, Source]
+    """The datasets of the runs, by name."""
     without_twin: str | None = None
     """Why runs of the engine `torch` are left out; None where they are made."""
+    without_data: Mapping[str, str] = field(default_factory=dict)
+    """Datasets whose files their user has not brought, with how to get them; runs on them are left out."""
 
     @cached_property
     def runs(self) -> dict[str, RunSpec]:
@@ -64,6 +73,8 @@ class Plan:
 
     def why_absent(self, study: str, run: str) -> str | None:
         """Why a study's run is not made, or None."""
+        if self.specs[study][run][0].dataset.name in self.without_data:
+            return DATA_NOT_PROVIDED
         if self.without_twin is not None and self.specs[study][run][0].engine == "torch":
             return self.without_twin
         if self.scale.heavy and self.settings.heavy == "none" and self.studies[study].runs[run].heavy:
@@ -80,8 +91,9 @@ class Plan:
         }
 
     def pool_runs(self, study: str) -> RunSpec:
-        """A run that stands for its study's dataset and split: the first."""
-        return next(iter(self.specs[study].values()))[0]
+        """A run that stands for its study's dataset and split: the first, or the first whose data are there."""
+        runs = [seeds[0] for seeds in self.specs[study].values()]
+        return next((spec for spec in runs if spec.dataset.name not in self.without_data), runs[0])
 
     def _all(self) -> Iterable[tuple[str, str, RunSpec]]:
         return (
@@ -112,6 +124,9 @@ def load_plan(
     scale_file = _existing("scale", settings.scale, workflow / "scales", origin)
     scale = validate(Scale, yaml_file.load(scale_file), file(scale_file))
     available = sorted(path.stem for path in (workflow / "studies").glob("*.yaml"))
+    datasets = Catalog(workflow / FOLDER)
+    if scale.dataset is not None and scale.dataset not in datasets:
+        raise file(scale_file).error(("dataset",), datasets.unknown(scale.dataset))
     wanted = _wanted(settings, workflow / "studies", available, origin)
     seeds = {name: seeds_of(name, settings, scale) for name in wanted}
     _check_seeds(settings, wanted, available, origin)
@@ -120,12 +135,15 @@ def load_plan(
     for name in wanted:
         path = workflow / "studies" / f"{name}.yaml"
         studies[name] = load_study(path, wanted[name])
-        specs[name] = expand(studies[name], file(path), settings, scale, seeds[name], origin)
+        specs[name] = expand(studies[name], file(path), settings, scale, seeds[name], origin, datasets)
         _check_steps(studies[name], specs[name], file(path))
     _check_left_out(settings, studies, origin)
     pools = dict.fromkeys(spec.dataset for runs in specs.values() for spec, *_ in runs.values())
-    check_mirror(settings.mirror, "config.yaml or --config: `mirror`", pools)
-    return Plan(settings, scale, studies, seeds, specs, why_without_twin(settings))
+    used = {pool.name: datasets[pool.name] for pool in pools}
+    check_mirror(settings.mirror, "config.yaml or --config: `mirror`", pools, used)
+    check_local(used.values())
+    without = {name: how for name, source in used.items() if (how := not_provided(source)) is not None}
+    return Plan(settings, scale, studies, seeds, specs, used, why_without_twin(settings), without)
 
 
 def _wanted(settings: Settings, folder: Path, available: Sequence[str], origin: Origin) -> dict[str, dict[str, Any]]:
@@ -188,6 +206,8 @@ def left_out_notice(plan: Plan) -> str | None:
         notice += " twin=auto makes PyTorch's where it is installed."
     elif plan.without_twin in reasons:
         notice += " `make twin` or `pip install torch` mends it; twin=always plans them for machines that have it."
+    for how in plan.without_data.values():
+        notice += f" {how}"
     if plan.settings.heavy == "none":
         notice += " heavy=first makes the heavy ones with one seed."
     return notice
