@@ -151,6 +151,37 @@ local function sized(division)
   return division.content:walk({ Table = function(element) return tabular(element, widths) end })
 end
 
+-- Typst: the names of rows stay on one line.
+local NAME = 24
+
+local function needs(element, column)
+  local body = element.bodies[1].body
+  local title = 1.15 * unbreakable(element.head.rows, column) -- which is bold
+  local least, most = math.max(unbreakable(body, column), title), longest(body, column)
+  if column == 1 and most <= NAME then least = math.max(least, most) end
+  return least, math.max(least, math.min(most, 60))
+end
+
+-- Typst: a table that is wider than the line gets widths in per cent: for each column its longest word, and of what is
+-- left, shares by how much longer its cells are.
+local function columns(element, characters)
+  local least, most, gap = {}, {}, 2
+  local shortest, widest = 0, 0
+  for index = 1, #element.colspecs do
+    least[index], most[index] = needs(element, index)
+    shortest, widest = shortest + least[index] + gap, widest + most[index] + gap
+  end
+  local room = math.max(characters - shortest, 0) / math.max(widest - shortest, 1)
+  local line = math.max(characters, shortest)
+  for index, column in ipairs(element.colspecs) do
+    local width = (least[index] + gap + room * (most[index] - least[index])) / line
+    element.colspecs[index] = { column[1], widest > characters and width or nil }
+  end
+  return element
+end
+
+local LINE = 98 -- characters of a table in running text, in Typst
+
 -- Rows `first` to `last` as a float of its own; those after the first repeat number and title.
 local function part(element, division, first, last, notes)
   local caption = latex(element.caption.long)
@@ -214,6 +245,10 @@ return {
   {
     traverse = "topdown",
     Div = function(division)
+      if FORMAT == "typst" and division.classes:includes("fitted") then
+        local characters = tonumber(division.attributes.characters)
+        return division.content:walk({ Table = function(element) return columns(element, characters) end }), false
+      end
       if FORMAT ~= "latex" then return nil end
       if division.classes:includes("parts") then return parts(division), false end
       if division.classes:includes("sized") then return sized(division), false end
@@ -225,6 +260,7 @@ return {
       return wrapped(block)
     end,
     Table = function(element)
+      if FORMAT == "typst" then return columns(element, LINE) end
       if FORMAT ~= "latex" then return nil end
       return tabular(element, {})
     end,

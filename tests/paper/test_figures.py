@@ -46,7 +46,7 @@ ITEMS: dict[str, dict[str, Any]] = {
     "gradient-norms": {"runs": ["M0", "M1g", "M1d", "M1a"]},
     "samples": {"columns": 12},
     "class-distribution": {},
-    "metric-dots": {"runs": ["M0", "M1g", "M1d", "M1a"], "metric": "test_accuracy"},
+    "metric-dots": {"runs": ["M0", "M1g", "M1d", "M1a"], "metrics": ["test_accuracy", "accuracy_gap"]},
     "sweep": {
         "sweeps": ["width"],
         "metrics": ["test_accuracy", "seconds", "gradient_first_initial"],
@@ -61,7 +61,7 @@ ITEMS: dict[str, dict[str, Any]] = {
 }
 LARGEST = 200_000
 CURVES = CurvesFigure(
-    kind="curves", name="c", title="T", caption="C.", runs=("A",), metrics=("loss",), splits=("train",), against="share"
+    kind="curves", name="c", title="T", caption="C.", runs=("A",), metrics=("loss",), splits=("train",), against="time"
 )
 
 
@@ -129,9 +129,10 @@ def test_same_results_give_the_same_bytes_and_small_sound_files(kind: str, make_
         ("step-loss", {"run": "M1g"}, ["M1g kept no losses of its updates"]),
         ("step-loss", {"run": "M1d"}, ["Every seed of M1d diverged"]),
         ("curves", {"runs": ["M0", "M1d", "M1g"], "against": "time"}, ["training time (s)", "a seed stops"]),
-        ("curves", {"runs": ["M1g", "M1a"], "against": "share"}, ["share of the run", "a seed diverges"]),
-        ("metric-dots", {"runs": ["M0", "M1d"], "metric": "test_accuracy"}, ["87.00 ± 2.48", "diverged", "published"]),
-        ("metric-dots", {"runs": ["M1d"], "metric": "validation_loss"}, ["validation loss (nats)", "diverged"]),
+        ("curves", {"runs": ["M1g", "M1a"], "against": "updates"}, ["updates", "a seed diverges"]),
+        ("metric-dots", {"runs": ["M0", "M1d"], "metrics": ["test_accuracy"]}, ["87.00 ± 2.48", "diverged"]),
+        ("metric-dots", {"runs": ["M0"], "metrics": ["test_accuracy"]}, ["mean, 95 % interval", "published"]),
+        ("metric-dots", {"runs": ["M1d"], "metrics": ["validation_loss"]}, ["validation loss (nats)", "diverged"]),
     ],
 )
 def test_what_diverged_stopped_or_was_published_is_said(
@@ -269,6 +270,8 @@ def test_sweeps_share_an_axis_and_carry_their_names(make_job: Make) -> None:
     job = make_job(kind="sweep", sweeps=["plain", "residual"], runs=["M0", "M1g", "M1a"], entries=entries)
     (ax,) = drawn(job).axes
     assert [x for x, _ in of(ax, "mean")] == [[10, 20], [10]]
+    places = [tuple(line.get_transform().transform((10.0, 0.0))) for line in ax.lines if line.get_label() == "mean"]
+    assert len(set(places)) == 1, "on an axis of numbers every point is at its own"
     assert {"plain", "residual"} <= {text.get_text() for text in ax.texts}
     assert len({line.get_color() for line in ax.lines if line.get_label() == "mean"}) == 2
 
@@ -288,9 +291,13 @@ def test_the_frontier_is_what_none_other_beats(lower: bool) -> None:
 
 
 def test_the_frontier_is_drawn_and_named(make_job: Make) -> None:
-    (ax,) = drawn(make_job(kind="pareto", runs=["M0", "M1g", "M1a"])).axes
-    assert of(ax, "a run that none other beats in both") == [([60.5], [pytest.approx(91)])]
-    assert of(ax, "a run")[0][1] == pytest.approx([87, 81])
+    job = make_job(kind="pareto", runs=["M0", "M1g", "M1a"])
+    (ax,) = drawn(job).axes
+    assert of(ax, "none is both better and cheaper") == [([60.5], [pytest.approx(91)])]
+    assert of(ax, "a run")[0][1] == pytest.approx([87, 91, 81])
+    entries = ({"run": "M0", "sweep": "width"}, {"run": "M1a", "sweep": "depth"})
+    (ax,) = drawn(job.model_copy(update={"entries": entries})).axes
+    assert [of(ax, name)[0][1] for name in ("width", "depth", "other runs")] == [[87], [81], [91]]
     assert [text.get_text() for text in ax.texts if text.get_text()] == ["M1g"]
 
 
@@ -326,6 +333,33 @@ def test_a_run_without_thin_bins_leaves_the_panels_their_size(make_job: Make, tm
         heights.append([ax.get_position().height for ax in figure.axes])
     assert heights[-1] == pytest.approx(heights[0], rel=1e-3)
     assert heights[-1][0] > 0.5
+
+
+def test_thin_bins_have_no_accuracy_and_still_their_share(make_job: Make, tmp_path: Path) -> None:
+    folder = Path(fakes.run(tmp_path, "A", 0))
+    bins = {"low": [0.0, 0.5], "high": [0.5, 1.0], "count": [19, 20], "confidence": [0.4, 0.9], "accuracy": [0.5, 0.8]}
+    write_parquet(folder / "calibration.parquet", bins)
+    job = make_job(kind="reliability", runs=["M0"]).model_copy(update={"runs": {"M0": (str(folder),)}})
+    above, below = drawn(job).axes
+    assert [list(line.get_xdata()) for line in above.lines] == [[90], [0, 100]]
+    assert [list(line.get_xdata()) for line in below.lines] == [[25, 75]]
+
+
+def test_readings_of_a_run_share_a_row_and_a_published_value(make_job: Make) -> None:
+    job = make_job(kind="metric-dots", runs=["M0", "M1g"], metrics=["test_accuracy", "accuracy_gap"])
+    runs = {"M0": job.runs["M0"], "M0-as-coded": job.runs["M1g"]}
+    published = {f"{run}.test_accuracy": 0.8745 for run in runs}
+    item = job.item.model_copy(update={"runs": tuple(runs)})
+    accuracy, gap = drawn(job.model_copy(update={"runs": runs, "published": published, "item": item})).axes
+    assert [tick.get_text() for tick in accuracy.get_yticklabels()] == ["M0"]
+    diamonds = [line for line in accuracy.lines if line.get_marker() == "D"]
+    assert [list(line.get_xdata()) for line in diamonds] == [[87.45]]
+    levels = {line.get_marker(): {*line.get_ydata()} for line in accuracy.lines if line.get_marker() in ("o", "s")}
+    assert [len(found) for found in levels.values()] == [1, 1]
+    assert levels["o"] != levels["s"]
+    assert any(list(line.get_xdata()) == [0, 0] for line in gap.lines), "differences have a line at zero"
+    low, high = accuracy.get_xlim()
+    assert 80 < low < 87 < 91 < high < 95, "limits come from seeds and published values, not from intervals"
 
 
 def test_many_runs_have_a_reliability_panel_each(make_job: Make) -> None:
@@ -393,10 +427,28 @@ def test_time_is_the_sum_of_the_epochs_mean_times_and_never_goes_back(tmp_path: 
     assert curves.clock(job.results.runs["A"]).tolist() == [2, 4, 7, 10]
     (ax,) = drawn(job).axes
     line = ax.lines[0]
-    assert list(line.get_xdata()) == [20, 40, 70, 100]
+    assert list(line.get_xdata()) == [2, 4, 7, 10]
     both = [run.history()["train_loss"].to_numpy() for run in job.results.runs["A"]]
     assert line.get_ydata()[1] == pytest.approx((both[0][1] + both[1][1]) / 2)
     assert line.get_ydata()[2] == pytest.approx(both[1][2])
+
+
+def test_updates_are_the_steps_at_the_end_of_every_epoch(make_job: Make) -> None:
+    job = make_job(kind="curves", runs=["M0"], metrics=["loss"], splits=["validation"], against="updates")
+    history = job.results.runs["M0"][0].history()
+    (ax,) = drawn(job).axes
+    assert list(ax.lines[0].get_xdata()) == history["step"].tolist()
+    assert ax.get_xscale() == "log"
+    assert ax.lines[0].get_linestyle() == "-", "nothing that it has to be told from"
+
+
+def test_two_readings_with_the_same_published_values_have_them_once(make_job: Make) -> None:
+    job = make_job(kind="noise", runs=["M0", "M1g"])
+    published = {key: value for key, value in job.published.items() if key.startswith("M0.noise")}
+    published |= {key.replace("M0.", "M1g."): value for key, value in published.items()}
+    absolute, _ = drawn(job.model_copy(update={"published": published})).axes
+    hollow = [line for line in absolute.lines if line.get_markerfacecolor() == "none" and len(line.get_xdata())]
+    assert len(hollow) == 1
 
 
 def test_noise_is_shown_beside_the_share_of_each_seeds_own_clean_accuracy(make_job: Make) -> None:

@@ -92,7 +92,7 @@ def test_jobs_name_what_they_depend_on(config: dict, workflow: Path) -> None:
     }
     assert len(figures[f"{STUDY}-m0-curves"].runs) == 2
     assert len(tables[f"{STUDY}-settings"].runs) == 30
-    dots = figures[f"{STUDY}-m1-validation"]
+    dots = figures[f"{STUDY}-validation"]
     assert dots.published["M1a-as-coded.validation_accuracy"] == dots.published["M1a.validation_accuracy"] == 0.8141
     before = canonical_json(tables[f"{STUDY}-m1"])
     assert before == canonical_json(table_jobs(load_plan(config | {"seeds": [0]}, workflow))[f"{STUDY}-m1"])
@@ -290,7 +290,7 @@ def test_the_plan_is_as_it_was_recorded(config: dict, workflow: Path) -> None:
         "names": (262, "6b69bbb0"),
         "descriptions": (131, "998835f9"),
         "measured": (10, "9e8510d7"),
-        "figures": (67, "7fcc7198"),
+        "figures": (43, "01245baf"),
         "tables": (37, "dd85f86c"),
         "claims": (136, "b5f7b43f"),
     }
@@ -345,7 +345,7 @@ def test_a_wrong_setting_is_explained(config: dict, workflow: Path, wrong: dict,
         ("minimum: 1.0e-6", "minimum: 0.1", r"schedule\.minimum 0\.1 is above optimizer\.learning_rate 0\.001"),
         ("epochs: 50", "epochs: 0", r"`defaults\.epochs`: should be greater than or equal to 1, not 0"),
         ("kind: samples", "kind: sample", r"`figures\.0`: 'kind' should be one of .*did you mean `samples`"),
-        ("run: M0\n    caption", "run: M9\n    caption", "figures: `m0-confusion`: there is no run `M9`"),
+        ("run: M0-as-coded\n    caption", "run: M9\n    caption", "figures: `m0-confusion`: there is no run `M9`"),
         ("based_on: M3b\n", "based_on: M3b-no-norm-as-coded\n", "is a circle"),
         ("    columns: [train_accuracy", "    colums: [train_accuracy", r"`tables\.2\.colums`: unknown .*`columns`"),
         ("columns: [train_accuracy", "columns: [tran_accuracy", r"unknown metric \(did you mean `train_accuracy`"),
@@ -367,7 +367,7 @@ def test_a_wrong_setting_is_explained(config: dict, workflow: Path, wrong: dict,
         ("    margin: 0.003\n", "", "`direction: equal` needs a margin above 0"),
         ("  M3b.test_accuracy: 0.8883\n", "", "claims: `m3b-88`: needs `published`, or `M3b.test_accuracy`"),
         ("id: m3b-best\n", "id: m3b-over-m0\n", "claims share a name: m3b-over-m0"),
-        ("runs: [M1g, M2]", "runs: [M9*]", "figures: `m2-curves`: no run of this study is like `M9\\*`"),
+        ("runs: [M0, M0-as-coded]", "runs: [M9*]", "figures: `m0-curves`: no run of this study is like `M9\\*`"),
     ],
 )  # fmt: skip
 def test_a_wrong_study_file_is_explained(

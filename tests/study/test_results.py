@@ -26,7 +26,7 @@ def gradients(rows: list[tuple[str, int, float]]) -> dict[str, list[Any]]:
 
 
 def test_metrics_of_a_history() -> None:
-    found = history_metrics(history([1.0, 0.6, 0.5, 0.7], [0.3, 0.73, 0.78, 0.8]), kept=2)
+    found = history_metrics(history([1.0, 0.6, 0.5, 0.7], [0.3, 0.73, 0.78, 0.8]), kept=2, guess=0.1)
     assert found == pytest.approx(
         {
             "train_accuracy": 0.93,
@@ -45,9 +45,15 @@ def test_metrics_of_a_history() -> None:
 
 
 def test_a_history_of_one_epoch_has_no_jitter() -> None:
-    found = history_metrics(history([1.0], [0.3]), kept=0)
+    found = history_metrics(history([1.0], [0.3]), kept=0, guess=0.1)
     assert "validation_jitter" not in found
     assert (found["best_epoch"], found["epochs_to_90"], found["loss_rise"]) == (1, 1, 0)
+
+
+def test_a_network_that_ends_near_guessing_has_converged_to_nothing() -> None:
+    stuck = history([2.3, 2.3], [0.1, 0.14])
+    assert "epochs_to_90" not in history_metrics(stuck, kept=1, guess=0.1)
+    assert history_metrics(stuck, kept=1, guess=0.09)["epochs_to_90"] == 2
 
 
 def test_metrics_of_gradients_are_decades() -> None:

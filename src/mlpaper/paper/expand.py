@@ -154,4 +154,7 @@ def _entries(study: Study, item: FigureSpec | TableSpec, runs: Iterable[str]) ->
                 for sweep in [study.sweeps[name]]
                 for point in sweep.points
             )
+        case "pareto":
+            sweep_of = {sweep.run(name, point): name for name, sweep in study.sweeps.items() for point in sweep.points}
+            return ({"run": run, "sweep": sweep_of[run]} for run in runs if run in sweep_of)
     return ()

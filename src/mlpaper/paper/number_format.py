@@ -27,7 +27,7 @@ DATASETS = {
 """What datasets are called, in tables and in prose."""
 
 NO_BREAK_SPACE = "\u00a0"
-DECIMALS = {"%": 2, "nats": 4, "s": 1, "MiB": 0, "decades": 2, "": 1}
+DECIMALS = {"%": 2, "points": 2, "nats": 4, "s": 1, "MiB": 0, "decades": 2, "": 1}
 """Decimals of a metric by its unit; counts have one where they are means."""
 
 
@@ -37,7 +37,7 @@ def scale(metric: str) -> float:
     >>> scale("macro_f1"), scale("test_cross_entropy")
     (100.0, 1.0)
     """
-    return 100.0 if metrics.get(metric).unit == "%" else 1.0
+    return 100.0 if metrics.get(metric).unit in metrics.FRACTIONS else 1.0
 
 
 def unit(metric: str) -> str:
@@ -100,9 +100,11 @@ def axis(metric: str, largest: float) -> tuple[str, float]:
 def time_unit(largest: float) -> tuple[str, float]:
     """The unit that suits times of up to ``largest`` seconds, and its length in seconds.
 
-    >>> time_unit(90.0), time_unit(1000.0), time_unit(10_000.0)
-    (('s', 1.0), ('min', 60.0), ('h', 3600.0))
+    >>> time_unit(0.003), time_unit(90.0), time_unit(1000.0), time_unit(10_000.0)
+    (('ms', 0.001), ('s', 1.0), ('min', 60.0), ('h', 3600.0))
     """
+    if largest < 0.1:
+        return "ms", 0.001
     return ("s", 1.0) if largest < 120 else ("min", 60.0) if largest < 7200 else ("h", 3600.0)
 
 

@@ -197,7 +197,7 @@ def label_ends(ax: Axes, labels: Sequence[EndLabel], size: float = 8.5, laid_out
         level = float(np.clip(y, 0, 1))
         frame: dict[str, Any] = {"transform": ax.transAxes, "clip_on": False}
         ax.plot((x, 1.0, 1.035), (level, level, height), color=label.colour, linewidth=0.6, linestyle=":", **frame)
-        ax.text(1.045, height, label.text, va="center", size=size, color=_legible(label.colour), **frame)
+        ax.text(1.045, height, label.text, va="center", size=size, color=legible(label.colour), **frame)
 
 
 def plain_text(text: str) -> dict[str, Any]:
@@ -288,7 +288,7 @@ def label_points(
             ha="center",
             va="center",
             size=size,
-            color=_legible(label.colour),
+            color=legible(label.colour),
         )
         extent = text.get_window_extent()
         half = np.array([extent.width, extent.height]) / 2
@@ -411,7 +411,7 @@ def turned(names: Sequence[str]) -> Mapping[str, Any]:
     return {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 2 else {}
 
 
-def _legible(colour: str) -> str:
+def legible(colour: str) -> str:
     """The colour itself, darkened where text in it would be too pale on white."""
     red, green, blue = matplotlib.colors.to_rgb(colour)
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue

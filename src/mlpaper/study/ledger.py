@@ -33,8 +33,6 @@ VERDICTS = ("supported", "reproduced", "contradicted", "not reproduced", "inconc
 AS_CODED = "-as-coded"
 READINGS = ("as written", "as coded")
 ONE_SEED = "one seed, no interval"
-NEAR_GUESSING = 0.05
-"""A network whose accuracy is less than this above guessing has learnt nothing."""
 ROUNDING = 1e-12
 """Means that differ by no more are equal."""
 
@@ -376,7 +374,7 @@ def _unstable(claim: rules.UnstableClaim, measured: Measurements) -> Verdict:
     means = _shown(measured, metric, seeds, pair)
     if measured.diverged(claim.run, seeds):
         return Verdict("supported", seeds=len(seeds), means=means)
-    if any(curves[seed][-1] < measured.guess + NEAR_GUESSING for seed in seeds if seed in curves):
+    if any(curves[seed][-1] < measured.guess + metrics.NEAR_GUESSING for seed in seeds if seed in curves):
         return Verdict("supported", seeds=len(seeds), means=means, remark=f"{claim.run} ends near guessing")
     jitter = [measured.values(run, metric, seeds) for run in pair]
     if jitter[0] is None or jitter[1] is None:
@@ -401,7 +399,7 @@ def _factor(claim: rules.SpeedClaim, seed: int, curves: Sequence[Curves], guess:
     """
     fast, slow = (by_seed.get(seed, ()) for by_seed in curves)
     target = claim.target or (slow[-1] if slow else 0.0)
-    if target < guess + NEAR_GUESSING:
+    if target < guess + metrics.NEAR_GUESSING:
         return None
     few, many = (_epochs_to(target, accuracies) for accuracies in (fast, slow))
     if few is None:

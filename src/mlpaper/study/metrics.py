@@ -12,7 +12,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-Unit = Literal["%", "nats", "s", "MiB", "decades", ""]
+Unit = Literal["%", "points", "nats", "s", "MiB", "decades", ""]
+FRACTIONS = ("%", "points")
+"""Units of metrics that are stored as fractions."""
 File = Literal["outcome", "evaluation", "history", "robustness", "gradients"]
 
 
@@ -22,7 +24,8 @@ class Metric:
 
     label: str
     unit: Unit
-    """`%` for a fraction, `decades` for the decimal logarithm of a ratio or norm, nothing for a count."""
+    """`%` for a fraction, `points` for a difference of fractions, `decades` for the decimal logarithm of a ratio or
+    norm, nothing for a count."""
     file: File
     """What it is read from; `robustness` and `gradients` exist only for runs that ask for them."""
     lower_is_better: bool = False
@@ -35,18 +38,18 @@ METRICS: dict[str, Metric] = {
     "macro_f1": Metric("test macro-F1", "%", "evaluation", worst=0.0),
     "test_cross_entropy": Metric("test cross-entropy", "nats", "evaluation", lower_is_better=True, worst=math.inf),
     "calibration_error": Metric("expected calibration error", "%", "evaluation", lower_is_better=True, worst=1.0),
-    "f1_gap": Metric("test accuracy minus test macro-F1", "%", "evaluation", lower_is_better=True),
+    "f1_gap": Metric("test accuracy minus test macro-F1", "points", "evaluation", lower_is_better=True),
     "train_accuracy": Metric("training accuracy", "%", "history", worst=0.0),
     "train_loss": Metric("training loss", "nats", "history", lower_is_better=True, worst=math.inf),
     "validation_accuracy": Metric("validation accuracy", "%", "history", worst=0.0),
     "validation_loss": Metric("validation loss", "nats", "history", lower_is_better=True, worst=math.inf),
-    "accuracy_gap": Metric("training minus validation accuracy", "%", "history", lower_is_better=True),
-    "gap_size": Metric("distance of training and validation accuracy", "%", "history", lower_is_better=True),
+    "accuracy_gap": Metric("training minus validation accuracy", "points", "history", lower_is_better=True),
+    "gap_size": Metric("distance of training and validation accuracy", "points", "history", lower_is_better=True),
     "loss_rise": Metric("rise of the validation loss after its lowest epoch", "nats", "history", lower_is_better=True),
     "best_epoch": Metric("epoch of the lowest validation loss", "", "history"),
     "epochs_to_90": Metric("epochs to 90 % of the final validation accuracy", "", "history", lower_is_better=True),
     "validation_jitter": Metric(
-        "change of the validation accuracy from epoch to epoch", "%", "history", lower_is_better=True
+        "change of the validation accuracy from epoch to epoch", "points", "history", lower_is_better=True
     ),
     "epochs": Metric("epochs", "", "outcome"),
     "seconds": Metric("training time", "s", "outcome", lower_is_better=True),
@@ -67,12 +70,18 @@ METRICS: dict[str, Metric] = {
         )
     },
 }
-"""Metrics by name, besides `noise_accuracy_<sigma>`. Training and validation metrics are those of the epoch whose
-weights were kept; the calibration error has fifteen bins of equal width. Hidden weight matrices are all but the first
-and the last: the first one's gradient holds the size of the image, the last one's that of the error."""
+"""Metrics by name, besides `noise_accuracy_<sigma>`.
+
+Training and validation metrics are those of the epoch whose weights were kept. A network whose validation accuracy
+ends near guessing has no `epochs_to_90`. The calibration error has fifteen bins of equal width. Hidden weight matrices
+are all but the first and the last: the first one's gradient holds the size of the image, the last one's that of the
+error."""
 
 ALWAYS_KNOWN = frozenset(name for name, metric in METRICS.items() if metric.file == "outcome")
 """Metrics that a diverged run has as well."""
+
+NEAR_GUESSING = 0.05
+"""A network whose accuracy is less than this above guessing has learnt nothing."""
 
 STRONG_NOISE = 0.3
 """The least standard deviation of the noise that `strong_noise_accuracy` is a mean over."""

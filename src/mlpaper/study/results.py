@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlpaper.files import read_json, read_npz, read_parquet
-from mlpaper.study.metrics import METRICS, NOISE_METRIC, STRONG_NOISE
+from mlpaper.study.metrics import METRICS, NEAR_GUESSING, NOISE_METRIC, STRONG_NOISE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,7 +135,8 @@ class RunFolder:
 
     @cached_property
     def _history_metrics(self) -> dict[str, float]:
-        return history_metrics(self._columns("history"), int(self.outcome["kept_epoch"]))
+        guess = 1 / len(self.evaluation["per_class"])
+        return history_metrics(self._columns("history"), int(self.outcome["kept_epoch"]), guess)
 
     @cached_property
     def _noise_metrics(self) -> dict[str, float]:
@@ -158,8 +159,16 @@ class RunFolder:
         return {name: value for name, value in found.items() if value is not None}
 
 
-def history_metrics(history: Mapping[str, Sequence[float]], kept: int) -> dict[str, float]:
-    """Metrics of the epochs of a run that did not diverge; `kept` is the row of the epoch whose weights were kept."""
+def history_metrics(history: Mapping[str, Sequence[float]], kept: int, guess: float) -> dict[str, float]:
+    """Metrics of the epochs of a run that did not diverge.
+
+    Parameters
+    ----------
+    kept
+        Row of the epoch whose weights were kept.
+    guess
+        Accuracy of guessing.
+    """
     loss, accuracy = (np.asarray(history[f"validation_{name}"]) for name in ("loss", "accuracy"))
     found = {
         name: float(history[name][kept])
@@ -169,7 +178,8 @@ def history_metrics(history: Mapping[str, Sequence[float]], kept: int) -> dict[s
     found["gap_size"] = abs(found["accuracy_gap"])
     found["best_epoch"] = float(history["epoch"][int(loss.argmin())])
     found["loss_rise"] = float(loss[-1] - loss.min())
-    found["epochs_to_90"] = float(history["epoch"][int(np.argmax(accuracy >= 0.9 * accuracy[-1]))])
+    if accuracy[-1] >= guess + NEAR_GUESSING:
+        found["epochs_to_90"] = float(history["epoch"][int(np.argmax(accuracy >= 0.9 * accuracy[-1]))])
     found["seconds_per_epoch"] = float(np.mean(history["seconds"]))
     late = accuracy[len(accuracy) // 2 :]
     if len(late) > 1:

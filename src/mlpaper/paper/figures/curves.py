@@ -1,8 +1,8 @@
-"""Training and validation metrics against the epoch or the time: one panel per metric, one colour per run."""
+"""Training and validation metrics against epochs, updates or time: one panel per metric, one colour per run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -50,6 +50,7 @@ def draw(item: CurvesFigure, job: ItemJob) -> Figure:
     """Mean over the seeds still training, with its 95 % interval for as long as all of them do.
 
     A dot marks the epoch in which a seed stopped before the last one, a cross the one in which a seed diverged.
+    Validation is dashed only where training is shown as well.
 
     Against time, an epoch stands where it ended by the run's `clock`: seeds are averaged by epoch all the same, so that
     a seed on a busier machine is not compared with another's later epochs.
@@ -65,17 +66,20 @@ def draw(item: CurvesFigure, job: ItemJob) -> Figure:
         return style.message(f"Diverged in the first epoch: {', '.join(lost)}.")
     xlabel = "epoch"
     if item.against != "epoch":
-        clocks = {run: clock(job.results.runs[run]) for run in item.runs}
-        xlabel, clocks = _time_axis(clocks, item.against)
-        curves = {key: _timed(curve, clocks[key[0]]) for key, curve in curves.items()}
+        places = {run: PLACES[item.against](job.results.runs[run]) for run in item.runs}
+        xlabel, factor = _axis(item.against, places.values())
+        curves = {key: _placed(curve, factor * places[key[0]]) for key, curve in curves.items()}
     figure = Figure(figsize=(style.WIDTH, 2.75))
     panels = dict(zip(item.metrics, figure.subplots(1, len(item.metrics), squeeze=False)[0], strict=True))
-    looks = style.looks(item.runs)
+    looks, dashes = style.looks(item.runs), DASHES if len(item.splits) > 1 else dict.fromkeys(DASHES, "-")
     for (run, split, metric), curve in curves.items():
-        _draw(panels[metric], curve, looks[run].colour, DASHES[split])
+        _draw(panels[metric], curve, looks[run].colour, dashes[split])
     for metric, ax in panels.items():
         ax.set(xlabel=xlabel, ylabel=UNITS[metric][0])
-        ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=item.against == "epoch"))
+        if item.against == "epoch":
+            ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
+        else:
+            style.logarithmic(ax, "x")
         _limit(ax, [curve for (_, _, name), curve in curves.items() if name == metric], percent=metric == "accuracy")
     _add_key(figure, item, list(curves.values()), {run: looks[run].colour for run in lost})
     style.lay_out(figure)
@@ -108,21 +112,28 @@ def clock(folders: Sequence[RunFolder]) -> pd.Series[float]:
     return times.astype(float).mean(axis=1).sort_index().cumsum()
 
 
-def _time_axis(
-    clocks: dict[str, pd.Series[float]], against: Literal["epoch", "time", "share"]
-) -> tuple[str, dict[str, pd.Series[float]]]:
-    """The axis's label, and the clocks in its unit."""
-    if against == "share":
-        return "share of the run's training time (%)", {run: 100 * time / time.max() for run, time in clocks.items()}
-    unit, length = fmt.time_unit(max(float(time.iloc[-1]) for time in clocks.values() if not time.empty))
-    return f"training time ({unit})", {run: time / length for run, time in clocks.items()}
+def updates(folders: Sequence[RunFolder]) -> pd.Series[float]:
+    """Updates from the start to the end of every epoch; all seeds make equally many."""
+    steps = pd.concat([folder.history().set_index("epoch")["step"] for folder in folders], axis=1)
+    return steps.astype(float).max(axis=1).sort_index()
 
 
-def _timed(curve: Curve, times: pd.Series[float]) -> Curve:
-    """The curve with times instead of epochs."""
+PLACES = {"updates": updates, "time": clock}
+
+
+def _axis(against: Literal["updates", "time"], places: Iterable[pd.Series[float]]) -> tuple[str, float]:
+    """The axis's label, and the factor from places to those along it."""
+    if against == "updates":
+        return "updates", 1.0
+    unit, length = fmt.time_unit(max(float(time.iloc[-1]) for time in places if not time.empty))
+    return f"training time ({unit})", 1 / length
+
+
+def _placed(curve: Curve, places: pd.Series[float]) -> Curve:
+    """The curve with other places than epochs."""
     return Curve(
-        curve.kept.set_axis(times[curve.kept.index], axis="index"),
-        tuple(values.set_axis(times[values.index], axis="index") for values in curve.failed),
+        curve.kept.set_axis(places[curve.kept.index], axis="index"),
+        tuple(values.set_axis(places[values.index], axis="index") for values in curve.failed),
     )
 
 
@@ -173,7 +184,7 @@ def _add_key(figure: Figure, item: CurvesFigure, curves: Sequence[Curve], lost: 
     """What dashes, dots and crosses mean, above the panels, as far as they occur; and runs with nothing to draw."""
     ink: dict[str, Any] = {"color": style.INK}
     handles = []
-    if len(item.runs) > 1:
+    if len(item.runs) > 1 and len(item.splits) > 1:
         handles += [Line2D([], [], linestyle=DASHES[split], label=NAMES[split], **ink) for split in item.splits]
     if any(curve.kept.isna().to_numpy().any() for curve in curves):
         handles.append(Line2D([], [], label="a seed stops", **ink, **STOP))

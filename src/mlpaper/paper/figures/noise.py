@@ -22,18 +22,24 @@ FAILED = style.Look(style.GREY, "x", "none")
 def draw(item: NoiseFigure, job: ItemJob) -> Figure:
     """Mean over seeds (each a mean over its noise seeds), 95 % interval, published values as hollow markers.
 
+    Where two runs are compared with the same published values, these are drawn once.
+
     On the right, each seed's accuracy as a share of its own on clean images, where those were measured, and each
     published value as a share of the published one on clean images.
     """
     figure = Figure(figsize=(style.WIDTH, 3.3))
     absolute, relative = figure.subplots(1, 2)
-    handles = []
+    handles: list[Line2D] = []
+    drawn: list[dict[float, float]] = []
     for run, look in style.looks(item.runs).items():
         folders = job.results.runs[run]
         kept = seeds.converged(folders)
         published = {
             sigma: 100.0 * job.published[key] for sigma, key in _published_keys(run, folders) if key in job.published
         }
+        if published in drawn:  # those of another reading of the same run of the source
+            published = {}
+        drawn.append(published)
         if kept:
             accuracies = accuracy_by_sigma(kept)
             _draw_run(absolute, accuracies, published, look)

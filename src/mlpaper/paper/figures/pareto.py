@@ -19,14 +19,16 @@ from mlpaper.paper.jobs import ItemJob
 from mlpaper.study import metrics
 from mlpaper.study.schema.items import ParetoFigure
 
-BEST, OTHER = style.PALETTE[2], style.GREY
+FRONTIER = style.INK
+ALONE = style.Look(style.GREY, "o", "none")
+"""A run that belongs to no sweep."""
 
 
 def draw(item: ParetoFigure, job: ItemJob) -> Figure:
     """Means over seeds; the frontier is joined by the steps of what can be had at each cost, and named.
 
-    Less of a cost is always better. Vertical lines are the 95 % intervals of the runs on the frontier. A run of which
-    every seed diverged has no place here, and is told in the key.
+    Runs of one sweep share colour and marker. Less of a cost is always better. Vertical lines are the 95 % intervals of
+    the runs on the frontier. A run of which every seed diverged has no place here, and is told in the key.
     """
     found = {
         run: tuple(seeds.summary(job.results.runs[run], name) for name in (item.cost, item.metric)) for run in item.runs
@@ -41,26 +43,30 @@ def draw(item: ParetoFigure, job: ItemJob) -> Figure:
     places = {run: (across * cost.mean, up * value.mean) for run, (cost, value) in known.items()}
     lower = metrics.get(item.metric).lower_is_better
     best = frontier(places, lower)
-    rest = [place for run, place in places.items() if run not in best]
     on = [places[run] for run in best]
+    looks = _looks(item, job)
     figure = Figure(figsize=(style.WIDTH, 3.6))
     ax = figure.subplots()
-    _dots(ax, rest, color=OTHER, markersize=4, alpha=0.7, markeredgewidth=0, label="a run")
-    _dots(ax, on, color=BEST, markersize=5.5, zorder=3, label="a run that none other beats in both")
-    ax.plot([x for x, _ in on], [y for _, y in on], color=BEST, linewidth=0.9, drawstyle="steps-post", zorder=2)
+    for sweep, look in {looks[run][0]: looks[run][1] for run in item.runs}.items():
+        own = [place for run, place in places.items() if looks[run][0] == sweep]
+        _dots(ax, own, look.marker, color=look.colour, markersize=4.5, alpha=0.85, markeredgewidth=0, label=sweep)
+    hollow = {"markersize": 9, "markerfacecolor": "none", "markeredgecolor": FRONTIER, "markeredgewidth": 0.8}
+    _dots(ax, on, "o", **hollow, zorder=3, label="none is both better and cheaper")
+    ax.plot([x for x, _ in on], [y for _, y in on], color=FRONTIER, linewidth=0.8, drawstyle="steps-post", zorder=1)
     bars = []
     for run in best:
         x, mean = places[run]
         half = up * (known[run][1].half_width or 0.0)
-        ax.plot([x, x], [mean - half, mean + half], color=BEST, linewidth=0.9, alpha=0.6, zorder=2)
+        ax.plot([x, x], [mean - half, mean + half], color=FRONTIER, linewidth=0.9, alpha=0.6, zorder=2)
         bars += [(x, float(y)) for y in np.linspace(mean - half, mean + half, 12)]
     ax.set(xlabel=style.typeset(xlabel), ylabel=style.typeset(ylabel))
     _limit(ax, list(places.values()))
     handles, _ = ax.get_legend_handles_labels()
     if lost := len(item.runs) - len(known):
         handles.append(Line2D([], [], linestyle="none", label=f"not shown: {lost} diverged"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=1.2)
-    ends = [style.EndLabel(*places[run], run, BEST) for run in best]
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 5), handlelength=1.2)
+    ends = [style.EndLabel(*places[run], run, FRONTIER) for run in best]
+    rest = [place for run, place in places.items() if run not in best]
     style.label_points(ax, ends, [*rest, *_along(on), *bars], first=(225, 200, 270) if lower else (135, 160, 90))
     return figure
 
@@ -98,9 +104,17 @@ def _along(steps: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return found
 
 
-def _dots(ax: Axes, places: Sequence[tuple[float, float]], **looks: Any) -> None:
+def _looks(item: ParetoFigure, job: ItemJob) -> dict[str, tuple[str, style.Look]]:
+    """Run to what the key calls it, its sweep, and its look."""
+    sweep_of = {entry["run"]: entry["sweep"] for entry in job.entries}
+    looks = style.looks(list(dict.fromkeys(sweep_of.values())))
+    alone = "other runs" if looks else "a run"
+    return {run: (sweep_of.get(run, alone), looks.get(sweep_of.get(run, ""), ALONE)) for run in item.runs}
+
+
+def _dots(ax: Axes, places: Sequence[tuple[float, float]], marker: str, **looks: Any) -> None:
     if places:
-        ax.plot([x for x, _ in places], [y for _, y in places], "o", **looks)
+        ax.plot([x for x, _ in places], [y for _, y in places], marker, **looks)
 
 
 def _limit(ax: Axes, places: Sequence[tuple[float, float]]) -> None:

@@ -23,26 +23,25 @@ TOGETHER = 4
 
 COLUMNS = 4
 FEW = 20
-"""Images below which a bin's marker is hollow: its accuracy is uncertain by ten points and more."""
+"""Images below which a bin's accuracy is not shown: it is uncertain by ten points and more."""
 
 DIAGONAL: dict[str, Any] = {"color": style.GREY, "linewidth": 0.8, "linestyle": (0, (4, 2)), "zorder": 1}
 ERROR = "calibration_error"
 
 
 def draw(item: ReliabilityFigure, job: ItemJob) -> Figure:
-    """Bins pooled over seeds above, the share of the images in each below; the expected calibration error in the key.
+    """Accuracy of the bins of at least `FEW` images above, the share of images in each bin below; errors in the key.
 
-    That error is the mean over seeds with its 95 % interval, each seed binned for itself, so it may be a little larger
-    than the pooled bins look. On the dashed line, confidence is accuracy.
+    Bins are pooled over seeds. The expected calibration error is the mean over seeds with its 95 % interval, each seed
+    binned for itself, so it may be a little larger than the pooled bins look. On the dashed line, both are equal.
     """
     bins = {run: pooled(job.results.runs[run]) for run in item.runs}
     shown = [run for run in item.runs if not bins[run].empty]
     if not shown:
         return style.message(f"Every seed of {', '.join(item.runs)} diverged: there is no confidence to judge.")
     looks = style.looks(item.runs)
-    few = any((bins[run]["count"] < FEW).any() for run in shown)
     if len(item.runs) > TOGETHER:
-        return _draw_apart(item.runs, bins, looks, job, few)
+        return _draw_apart(item.runs, bins, looks, job)
     figure = Figure(figsize=(style.WIDTH, 4.5))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
     for run in shown:
@@ -53,7 +52,7 @@ def draw(item: ReliabilityFigure, job: ItemJob) -> Figure:
         Line2D([], [], color=looks[run].colour, marker=looks[run].marker, label=error(run, job.results.runs[run]))
         for run in item.runs
     ]
-    figure.legend(handles=[*handles, *_few(few)], loc="outside right upper", title="calibration error (ECE)")
+    figure.legend(handles=handles, loc="outside right upper", title="calibration error (ECE)")
     return figure
 
 
@@ -78,19 +77,15 @@ def error(run: str, folders: Sequence[RunFolder]) -> str:
 
 
 def _draw(above: Axes, below: Axes, bins: pd.DataFrame, look: style.Look) -> None:
-    confidence, accuracy = 100 * bins["confidence"], 100 * bins["accuracy"]
-    above.plot(confidence, accuracy, color=look.colour, linestyle=look.dash, linewidth=1.0)
-    for enough, face in ((bins["count"] >= FEW, look.colour), (bins["count"] < FEW, "white")):
-        if not enough.any():  # an empty line that is not clipped counts as one at the corner of the figure
-            continue
+    enough = bins[bins["count"] >= FEW]
+    if not enough.empty:  # an empty line that is not clipped counts as one at the corner of the figure
         above.plot(
-            confidence[enough],
-            accuracy[enough],
+            100 * enough["confidence"],
+            100 * enough["accuracy"],
             color=look.colour,
             marker=look.marker,
-            markerfacecolor=face,
-            markeredgewidth=0.9,
-            linestyle="none",
+            linestyle=look.dash,
+            linewidth=1.0,
             clip_on=False,
             zorder=3,
         )
@@ -130,7 +125,6 @@ def _draw_apart(
     bins: dict[str, pd.DataFrame],
     looks: dict[str, style.Look],
     job: ItemJob,
-    few: bool,
 ) -> Figure:
     columns = COLUMNS if len(runs) > 6 else 3
     rows = math.ceil(len(runs) / columns)
@@ -156,12 +150,4 @@ def _draw_apart(
         if not column:
             above.set_ylabel("accuracy (%)")
             below.set_ylabel("images (%)")
-    if few:
-        figure.legend(handles=_few(few), loc="outside upper center")
     return figure
-
-
-def _few(few: bool) -> list[Line2D]:
-    label = f"fewer than {FEW} images"
-    looks: dict[str, Any] = {"color": style.INK, "markerfacecolor": "white", "markeredgewidth": 0.9}
-    return [Line2D([], [], marker="o", linestyle="none", label=label, **looks)] if few else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,15 +22,21 @@ from mlpaper.study import metrics
 from mlpaper.study.results import RunFolder
 from mlpaper.study.schema.items import SweepFigure
 
-DODGE = {True: 3.0, False: 9.0}
-"""Points between the sweeps, so that none hides another, on a numerical axis and on one of names."""
+DODGE = 9.0
+"""Points between the sweeps on an axis of names, so that none hides another."""
 
 SEED: dict[str, Any] = {"marker": "o", "markersize": 2.6, "linestyle": "none", "alpha": 0.6, "markeredgewidth": 0}
 ASIDE = 4.0
 """Points that the seeds stand to the right of their mean."""
 
 CROSS: dict[str, Any] = {"marker": "x", "markersize": 5.5, "markeredgewidth": 1.3, "linestyle": "none"}
-HOLLOW: dict[str, Any] = {"linestyle": "none", "markersize": 7, "markerfacecolor": "none", "markeredgewidth": 0.9}
+HOLLOW: dict[str, Any] = {
+    "clip_on": False,
+    "linestyle": "none",
+    "markersize": 7,
+    "markerfacecolor": "none",
+    "markeredgewidth": 0.9,
+}
 DECADES = 1.5
 """From which span on an axis of times, counts or losses is logarithmic."""
 
@@ -51,6 +58,8 @@ class Scale:
 
     label: str
     ticks: Mapping[float, str]
+    rank: Mapping[float, int]
+    """How many sweeps have a point there; where labels have no room, these come first."""
     numerical: bool
     logarithmic: bool
 
@@ -97,7 +106,7 @@ def draw(item: SweepFigure, job: ItemJob) -> Figure:
         label, factor = fmt.axis(metric, _largest(points, metric, runs))
         found = {sweep: series(points, sweep, metric, job, factor, named(job.entries, sweep)) for sweep in sweeps}
         for number, (sweep, line) in enumerate(found.items()):
-            shift = (number - (len(found) - 1) / 2) * DODGE[scale.numerical]
+            shift = 0.0 if scale.numerical else (number - (len(found) - 1) / 2) * DODGE
             _draw(figure, ax, line, looks[sweep], shift)
         _limit(ax, list(found.values()), metric)
         across = 46 * len(scale.label) // style.printed_width(scale.label)
@@ -132,17 +141,14 @@ def axis(entries: Sequence[Mapping[str, Any]], runs: Sequence[str]) -> tuple[lis
         )
         for entry in shown
     ]
-    ticks = {point.place: number(point.place) if numerical else point.name for point in points}
-    return points, Scale(label, dict(sorted(ticks.items())), numerical, logarithmic)
+    ticks = {point.place: style.plain(point.place) if whole(points) and numerical else point.name for point in points}
+    rank = Counter(point.place for point in points)
+    return points, Scale(label, dict(sorted(ticks.items())), rank, numerical, logarithmic)
 
 
-def number(position: float) -> str:
-    """A position under the axis.
-
-    >>> number(4192.0), number(2.05e-5), number(0.05)
-    ('4,192', '2.05e-5', '0.05')
-    """
-    return fmt.short(position) if position < 1 else style.plain(position)
+def whole(points: Sequence[Point]) -> bool:
+    """Whether all places are whole numbers; others, such as 2e-5 and 0.05, are written as the study writes them."""
+    return all(point.place.is_integer() for point in points)
 
 
 def named(entries: Sequence[Mapping[str, Any]], sweep: str) -> bool:
@@ -211,11 +217,16 @@ def _limit(ax: Axes, lines: Sequence[Series], metric: str) -> None:
         return
     low, high = min(shown), max(shown)
     unit = metrics.get(metric).unit
-    if unit not in ("%", "decades") and low > 0 and math.log10(high / low) > DECADES:
+    if unit not in (*metrics.FRACTIONS, "decades") and low > 0 and math.log10(high / low) > DECADES:
         ax.set_ylim(low / (high / low) ** 0.08, high * (high / low) ** 0.08)
         style.logarithmic(ax, "y")
         return
+    if unit == "points":
+        ax.axhline(0, color=style.GREY, linewidth=0.8, zorder=1)
+        low, high = min(low, 0.0), max(high, 0.0)
     margin = 0.09 * ((high - low) or abs(high) / 10 or 1.0)
+    if unit == "" and high - low < 4:  # of counts, ticks at whole numbers need room
+        margin = 2.0
     ax.set_ylim(low - margin, min(high + margin, max(high, 100.0)) if unit == "%" else high + margin)
     if unit in ("", "MiB"):
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: style.plain(value)))
@@ -245,21 +256,26 @@ def _tick(panels: Sequence[Axes], scale: Scale) -> None:
     for ax in panels:
         at = ax.transData.transform([(place, 1.0) for place in places])[:, 0] * 72 / figure.dpi
         widths = [4.4 * len(text) + 5 for text in scale.ticks.values()]
-        kept = fitting(list(at), widths)
+        kept = fitting(list(at), widths, [scale.rank[place] for place in places])
         if scale.numerical:
             ax.set_xticks(places, [text if i in kept else "" for i, text in enumerate(scale.ticks.values())])
         elif len(kept) < len(places):
             ax.set_xticks(places, list(scale.ticks.values()), rotation=30, ha="right", rotation_mode="anchor")
 
 
-def fitting(places: Sequence[float], widths: Sequence[float]) -> set[int]:
-    """Which labels of these widths, centred at these places, stand without touching: the ends first, then the first.
+def fitting(places: Sequence[float], widths: Sequence[float], ranks: Sequence[int]) -> set[int]:
+    """Which labels of these widths, centred at these places, stand without touching.
 
-    >>> sorted(fitting([0, 10, 11, 30], [8, 8, 8, 8]))
+    Those of the highest rank come first; among equals the ends, then from left to right.
+
+    >>> sorted(fitting([0, 10, 11, 30], [8, 8, 8, 8], [1, 1, 1, 1]))
     [0, 1, 3]
+    >>> sorted(fitting([0, 10, 11, 30], [8, 8, 8, 8], [1, 1, 2, 1]))
+    [0, 2, 3]
     """
     kept: set[int] = set()
-    for i in (0, len(places) - 1, *range(1, len(places) - 1)):
+    ends_first = (0, len(places) - 1, *range(1, len(places) - 1))
+    for i in sorted(dict.fromkeys(ends_first), key=lambda i: -ranks[i]):
         if all(i == k or abs(places[i] - places[k]) >= (widths[i] + widths[k]) / 2 for k in kept):
             kept.add(i)
     return kept

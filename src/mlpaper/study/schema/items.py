@@ -51,7 +51,7 @@ class ClassDistributionFigure(Item):
 
 
 class CurvesFigure(Item):
-    """Training and validation metrics against the epoch, or against time; bands over seeds."""
+    """Training and validation metrics against the epoch, or against updates or time; bands over seeds."""
 
     files: ClassVar[tuple[str, ...]] = ("spec.json", "run.json", "history.parquet")
 
@@ -59,8 +59,8 @@ class CurvesFigure(Item):
     runs: tuple[RunPattern, ...] = Field(min_length=1)
     metrics: tuple[Literal["loss", "accuracy"], ...] = ("loss", "accuracy")
     splits: tuple[Literal["train", "validation"], ...] = ("train", "validation")
-    against: Literal["epoch", "time", "share"] = "epoch"
-    """The horizontal axis: epochs, seconds of training, or the share of each run's own training time."""
+    against: Literal["epoch", "updates", "time"] = "epoch"
+    """The horizontal axis: epochs, or updates of the weights or the time of training, which are logarithmic."""
 
 
 class StepLossFigure(Item):
@@ -138,7 +138,7 @@ class GradientNormsFigure(Item):
 
 
 class SweepFigure(Item):
-    """Metrics of one or more sweeps against what varies, one panel per metric; the published values beside them."""
+    """Metrics of one or more sweeps against what varies, one panel per metric, with published values."""
 
     kind: Literal["sweep"]
     sweeps: tuple[Name, ...] = Field(min_length=1)
@@ -157,6 +157,7 @@ class ParetoFigure(Item):
 
     kind: Literal["pareto"]
     runs: tuple[RunPattern, ...] = ("*",)
+    """Runs of one sweep have one colour."""
     metric: Metric = "test_accuracy"
     cost: Metric = "seconds"
 
@@ -166,17 +167,20 @@ class ParetoFigure(Item):
         return (self.metric, self.cost)
 
 
-class MetricBarsFigure(Item):
-    """One metric of several runs, every seed a dot, the published value beside it."""
+class MetricDotsFigure(Item):
+    """Metrics of several runs, one panel per metric: every seed a dot, with published values.
+
+    `M1a`, `M1a-as-coded` and `M1a-pytorch` share a row.
+    """
 
     kind: Literal["metric-dots"]
     runs: tuple[RunPattern, ...] = Field(min_length=1)
-    metric: Metric
+    metrics: tuple[Metric, ...] = Field(min_length=1, max_length=3)
 
     @property
     def metric_names(self) -> tuple[str, ...]:
         """Metrics that it needs."""
-        return (self.metric,)
+        return self.metrics
 
 
 FigureSpec = Annotated[
@@ -192,7 +196,7 @@ FigureSpec = Annotated[
     | GradientNormsFigure
     | SweepFigure
     | ParetoFigure
-    | MetricBarsFigure,
+    | MetricDotsFigure,
     Field(discriminator="kind"),
 ]
 

@@ -252,7 +252,7 @@ class Study(Model):
     def _published_keys(cls, value: dict[str, float]) -> dict[str, float]:
         for key, number in value.items():
             metric = check_metric(key.partition(".")[2])
-            if metrics.get(metric).unit == "%" and number > 1:
+            if metrics.get(metric).unit in metrics.FRACTIONS and number > 1:
                 raise ValueError(f"`{key}`: {metric} is a fraction, such as 0.97, and cannot be {number:g}")
         return value
 
