@@ -119,13 +119,13 @@ def test_the_command_writes_them_all(tmp_path: Path) -> None:
     assert (tmp_path / "study.json").read_text(encoding="utf-8") == as_text(schema_of(Study))
 
 
-def test_the_examples_of_the_contributing_page_fit() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("\n## A run\n")[2]
+def test_the_examples_of_the_guide_fit() -> None:
+    text = (ROOT / "docs" / "how-to" / "study.md").read_text(encoding="utf-8")
     blocks = re.findall(r"(?ms)^```yaml\n(.*?)^```", text)
     assert len(blocks) >= 2
     for block in blocks:
         study = yaml_file.load(ROOT / "src" / "mlpaper" / "study" / "new_study.yaml")
-        assert problems("study", study | yaml_file.parse(block, "CONTRIBUTING.md")) == []
+        assert problems("study", study | yaml_file.parse(block, "study.md")) == []
 
 
 def test_the_docstring_of_a_field_is_its_description() -> None:
