@@ -156,6 +156,7 @@ def test_what_cannot_be_described(project: Path, tmp_path_factory: pytest.TempPa
     )
     assert "its colours come first" in archive(images=np.zeros((12, 3, 4, 4), np.uint8), labels=LABELS)
     assert "neither grey nor in three colours" in archive(images=np.zeros((12, 4, 4, 2), np.uint8), labels=LABELS)
+    assert "the label 'a  b' cannot name a class" in archive(images=GREY, labels=np.array(["a  b", "c"] * 6))
     assert "only 1 different labels" in archive(images=GREY, labels=np.zeros(12, int))
     assert "holds Python objects" in archive(images=GREY, labels=np.array([None] * 12))
     assert "a pixel is 256" in archive(images=np.full(GREY.shape, 256), labels=LABELS)

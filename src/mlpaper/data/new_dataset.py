@@ -90,7 +90,12 @@ def new_dataset(name: str, file: Path, project: Path, shape: str | None = None) 
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch) / path.name
         draft.write_text(text, encoding="utf-8")
-        load(draft, project)
+        classes = load(draft, project).classes
+    if changed := found.labels - set(classes):
+        label = min(changed)
+        raise DataError(
+            f"{file}: the label {label!r} cannot name a class: it has spaces or accents that texts have not"
+        )
     write_text(path, text)
     return path
 
