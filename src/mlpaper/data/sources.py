@@ -16,7 +16,6 @@ from mlpaper.spec import PARTS, DatasetName, Flag, Model, Part, PoolSpec, Positi
 from mlpaper.study.schema.names import Text, Url
 
 Role = Literal["images", "labels"]
-ROLES: tuple[Role, ...] = ("labels", "images")
 Format = Literal["idx", "npz", "csv", "sklearn-digits"]
 
 PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=120)]
