@@ -15,14 +15,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
 
+_DATASET = r"^[a-z][a-z0-9_]{0,39}$"
 
-def _not_reserved(name: str) -> str:
+
+def _plain_name(name: str) -> str:
+    if not re.fullmatch(_DATASET.strip("^$"), name):
+        like = re.sub("[^a-z0-9]+", "_", name.lower()).strip("_")
+        hint = f" (did you mean `{like}`?)" if re.fullmatch(_DATASET.strip("^$"), like) else ""
+        raise ValueError(f"must be a-z, 0-9 and _, no more than 40 and first a letter{hint}")
     if name == "raw":
         raise ValueError("must not be `raw`: data/raw/ holds what is fetched")
     return name
 
 
-DatasetName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40), AfterValidator(_not_reserved)]
+DatasetName = Annotated[str, AfterValidator(_plain_name), Field(json_schema_extra={"pattern": _DATASET})]
 """Name of a file in `workflow/datasets/`. That there is one is checked where the plan is made."""
 Part = Literal["train", "test"]
 

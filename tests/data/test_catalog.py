@@ -132,7 +132,12 @@ def test_what_jobs_are_told_is_what_decides_their_results(tmp_path: Path) -> Non
     ("text", "old", "new", "message"),
     [
         (IDX, "name: toy", "name: toys", ":2: `name`: must be `toy`, the file's name, not `toys`"),
-        (IDX, "name: toy", "name: Toy", ":2: `name`: string should match pattern"),
+        (
+            IDX,
+            "name: toy",
+            "name: Toy",
+            ":2: `name`: must be a-z, 0-9 and _, no more than 40 and first a letter (did you mean `toy`?), not 'Toy'",
+        ),
         (IDX, "title: Toy\n", "", "`title`: is missing"),
         (IDX, "title", "titel", ":3: `titel`: unknown key (did you mean `title`?)"),
         (IDX, "format: idx", "format: idz", ":4: `format`: should be 'idx', 'npz', 'csv' or 'sklearn-digits'"),
@@ -179,7 +184,7 @@ def test_what_jobs_are_told_is_what_decides_their_results(tmp_path: Path) -> Non
         (NPZ, "parts:", "bases: [https://example.org/]\nparts:", ":8: `bases`: is for files to download"),
         (NPZ, "parts:", "folder: x\nparts:", ":8: `folder`: is for files to download"),
         (NPZ, "{path: toy.npz}", "{path: toy.npz, name: x}", "`file.name`: unknown key"),
-        (NPZ, "{path: toy.npz}", "{path: ''}", ":7: `file.path`: must not be empty"),
+        (NPZ, "{path: toy.npz}", "{path: ''}", ":7: `file.path`: string should have at least 1 character"),
         (CSV, "{label: class}", "{label: -1}", ":8: `columns.label`"),
         (CSV, "{label: class}", "{header: false}", ":8: `columns.label`: needs the place of a column"),
         (CSV, "{label: class}", "{header: false, label: 0, ignore: [x]}", ":8: `columns.ignore`: needs the place"),

@@ -319,6 +319,24 @@ def test_wrong_content_in_pieces_is_refused_once(toy: Toy, tmp_path: Path, site:
     assert len(site.log) == 2
 
 
+def test_another_job_may_remove_the_folder_of_downloads(
+    toy: Toy, tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of a dataset are fetched side by side, and each job ends by removing that folder where it is empty."""
+    touch, removed = Path.touch, []
+
+    def removing(path: Path) -> None:
+        if not removed:
+            removed.append(path.parent.rmdir())
+        touch(path)
+
+    monkeypatch.setattr(Path, "touch", removing)
+    url = served(site, toy)
+    get(toy.source(url), tmp_path / "raw")
+    check(toy, tmp_path / "raw", url)
+    assert removed
+
+
 # The archive.
 
 

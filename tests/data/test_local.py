@@ -83,8 +83,10 @@ def test_a_published_hash_is_checked(tmp_path: Path) -> None:
     path = put(tmp_path)
     right = TEXT.replace("toy.npz}", f"toy.npz, bytes: 5, sha256: {sha256(path)}}}")
     taken = take(source_of(tmp_path, right), tmp_path)
+    check_local([source_of(tmp_path, right)], tmp_path)
     put(tmp_path, b"other")
-    check_local([source_of(tmp_path, right)], tmp_path)  # the copy in data/raw has the right bytes
+    with pytest.raises(ConfigurationError, match=r"To accept the new file, write its hash and length into toy\.yaml"):
+        check_local([source_of(tmp_path, right)], tmp_path)
     assert taken.read_bytes() == b"first"
     for wrong, words in ((right, "sha256"), (right.replace("bytes: 5", "bytes: 6"), "has 5 bytes; toy.yaml says 6")):
         with pytest.raises(DataError, match=words):

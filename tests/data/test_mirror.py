@@ -79,29 +79,28 @@ def test_what_it_may_not_be(text: str, message: str, tmp_path: Path) -> None:
 
 
 def test_a_folder_is_checked_before_any_job(toy: Toy, tmp_path: Path) -> None:
-    sources = {"mnist": toy.source(), "digits": CATALOG["digits"]}
-    pools, mirror = [PoolSpec(name="digits"), PoolSpec(name="mnist", parts=("test",))], str(tmp_path)
-    check_mirror(None, "here", pools, sources)
-    check_mirror("https://nowhere.invalid/", "here", pools, sources)
-    check_mirror(mirror, "here", [PoolSpec(name="digits")], sources)  # needs no files
+    digits, mirror = (PoolSpec(name="digits"), CATALOG["digits"]), str(tmp_path)
+    pools = [digits, (PoolSpec(name="mnist", parts=("test",)), toy.source())]
+    check_mirror(None, "here", pools)
+    check_mirror("https://nowhere.invalid/", "here", pools)
+    check_mirror(mirror, "here", [digits])  # needs no files
     with pytest.raises(ConfigurationError, match="here: there is no folder /no/such; it must hold <dataset>/<file>"):
-        check_mirror("/no/such", "here", [PoolSpec(name="digits")], sources)
+        check_mirror("/no/such", "here", [digits])
     toy.put(tmp_path / "train only")
     with pytest.raises(ConfigurationError) as caught:
-        check_mirror(mirror, "here", pools, sources)
+        check_mirror(mirror, "here", pools)
     for place in ("toy/test-labels-idx.gz", "toys/test-labels-idx.gz", "toy/test-images-idx.gz"):
         assert place in str(caught.value)
     assert "train-" not in str(caught.value)
     (tmp_path / "toys").mkdir()
     (tmp_path / "toys" / "test-labels-idx.gz").touch()
-    check_mirror(mirror, "here", pools, sources)
+    check_mirror(mirror, "here", pools)
 
 
 def test_an_archive_is_enough(tmp_path: Path) -> None:
-    pools = [PoolSpec(name="emnist_balanced"), PoolSpec(name="mnist")]
-    sources = {pool.name: CATALOG[pool.name] for pool in pools}
+    pools = [(PoolSpec(name=name), CATALOG[name]) for name in ("emnist_balanced", "mnist")]
     with pytest.raises(ConfigurationError, match=r"emnist_balanced/emnist-balanced-train-labels.* and \d+ more"):
-        check_mirror(str(tmp_path), "here", pools, sources)
+        check_mirror(str(tmp_path), "here", pools)
     (tmp_path / "emnist").mkdir()
     (tmp_path / "emnist" / "gzip.zip").touch()
-    check_mirror(str(tmp_path), "here", pools, sources)
+    check_mirror(str(tmp_path), "here", pools)

@@ -122,6 +122,12 @@ def test_the_command_says_what_to_do_next(project: Path, monkeypatch: pytest.Mon
     assert "own " in listed.output
 
 
+def test_names_that_yaml_takes_for_something_else(project: Path) -> None:
+    for name in ("null", "true", "on", "y"):
+        new_dataset(name, saved(project, images=GREY, labels=LABELS), project)
+        assert Catalog(project / "workflow" / "datasets")[name].title == name.capitalize()
+
+
 def refused(project: Path, file: Path, name: str = "own", shape: str | None = None) -> str:
     before = sorted((project / "workflow" / "datasets").glob("*"))
     with pytest.raises((ConfigurationError, DataError)) as caught:
@@ -156,6 +162,11 @@ def test_what_cannot_be_described(project: Path, tmp_path_factory: pytest.TempPa
     )
     assert "its colours come first" in archive(images=np.zeros((12, 3, 4, 4), np.uint8), labels=LABELS)
     assert "neither grey nor in three colours" in archive(images=np.zeros((12, 4, 4, 2), np.uint8), labels=LABELS)
+    assert "but must be (12, 5, 5)" in refused(project, saved(project, images=GREY, labels=LABELS), shape="5x5")
+    other = {"x_train": GREY, "y_train": LABELS, "x_test": GREY[:, :3], "y_test": LABELS}
+    assert "array `x_test`: its shape is (12, 3, 4)" in archive(**other)
+    assert "has 16 columns of pixels, no images of (5, 5)" in refused(project, table(project), shape="5x5")
+    assert "the label 'a  b' cannot name a class" in archive(images=GREY, labels=np.array(["a  b", "c"] * 6))
     assert "only 1 different labels" in archive(images=GREY, labels=np.zeros(12, int))
     assert "holds Python objects" in archive(images=GREY, labels=np.array([None] * 12))
     assert "a pixel is 256" in archive(images=np.full(GREY.shape, 256), labels=LABELS)

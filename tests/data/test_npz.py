@@ -73,6 +73,7 @@ def test_colour_images(tmp_path: Path) -> None:
         (np.array([b"c", b"a", b"b", b"b", b"a"]), CLASSES, [2, 0, 1, 1, 0]),
         (np.array([8, 3, 5, 5, 3]), ("3", "5", "8"), [2, 0, 1, 1, 0]),
         (np.array(["2", "0", "1", "1", "0"]), CLASSES, [2, 0, 1, 1, 0]),
+        (np.array(["08", "03", "05", "05", "03"]), ("03", "05", "08"), [2, 0, 1, 1, 0]),
     ],
 )
 def test_labels_are_numbers_or_names(
@@ -210,6 +211,17 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 << 20
+
+
+def test_an_array_that_is_shorter_than_the_table_of_contents_says(tmp_path: Path) -> None:
+    start = header((COUNT, *SHAPE))
+    path = zipped(tmp_path / "data.npz", start + bytes(59))
+    data = bytearray(path.read_bytes())
+    entry = data.rindex(b"PK\x01\x02")
+    data[entry + 24 : entry + 28] = struct.pack("<I", len(start) + 60)
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="array `images`: ends before the values that its header announces"):
+        images_of(path)
 
 
 def test_headers_name_the_arrays(tmp_path: Path) -> None:

@@ -42,6 +42,20 @@ def check(folder: Path, pdf: str, **changes: Any) -> None:
     specimen.check_texts(plan, folder / "workflow")
 
 
+def test_names_of_classes_that_figures_cannot_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "workflow" / "datasets" / "digits.yaml").read_text().replace('"9"]', f'"{NOWHERE}"]')
+    copytree = shutil.copytree
+
+    def copied(source: Path, target: Path) -> None:
+        copytree(source, target)
+        if target.name == "datasets":
+            (target / "digits.yaml").write_text(text)
+
+    monkeypatch.setattr(shutil, "copytree", copied)
+    with pytest.raises(ConfigurationError, match=r"digits\.yaml:\d+: `classes\.9`: no font .* for figures"):
+        check(tmp_path, "none")
+
+
 @pytest.mark.parametrize("pdf", ["typst", "none"])
 def test_what_can_be_typeset_passes(tmp_path: Path, pdf: str) -> None:
     check(tmp_path, pdf, summary=r"$L_{ij} \le \frac{1}{2}$ at $5 & 6 %, σ = 1, Жж, שלום", title="Ωé—“x”")

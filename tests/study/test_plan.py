@@ -444,6 +444,11 @@ def test_runs_are_left_out_until_their_user_brings_the_file(own: Path, workflow:
     [
         (
             "name: own",
+            "name: Fashion-MNIST",
+            r"`defaults\.dataset\.name`: must be .* \(did you mean `fashion_mnist`\?\)",
+        ),
+        (
+            "name: own",
             "name: owl",
             r"residual-depth\.yaml:\d+: `defaults\.dataset\.name`: there is no dataset `owl` \(did ",
         ),

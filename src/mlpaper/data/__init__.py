@@ -4,6 +4,6 @@ BLOCK = 1 << 23
 """Bytes of images that are held at a time while a dataset is read."""
 
 
-def block_rows(pixels: int) -> int:
-    """Images of so many pixels that are read at a time."""
-    return max(1, BLOCK // pixels)
+def block_rows(size: int) -> int:
+    """Images of so many bytes that are read at a time."""
+    return max(1, BLOCK // size)

@@ -154,8 +154,7 @@ class _Fetcher:
         """Download ``url``, resuming what an earlier run left, and move it to ``target`` once its hash is right."""
         # One partial file per URL: a bad server's bytes never become the beginning of a good one's.
         path = self.folder / PARTIAL / f"{file.name}.{hash8(url)}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        _touch(path)
         done, magic = path.stat().st_size, _MAGIC.get(Path(file.name).suffix, b"")
         try:
             with path.open("r+b") as stream:
@@ -199,6 +198,14 @@ class _Fetcher:
 def _verify(found: str, expected: str | None) -> None:
     if found != expected:
         raise RejectedError(f"wrong content: sha256 {found[:16]}... instead of {str(expected)[:16]}...")
+
+
+def _touch(path: Path) -> None:
+    """Make sure that a file exists, though the job of another file may remove its folder where that is empty."""
+    while not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            path.touch()
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -1,8 +1,8 @@
 """Files that are already on this machine: taken into ``data/raw``, and watched for changes.
 
-A published hash is checked as for any download. Without one the first use fixes it, by the receipt of the copy in
-``data/raw``: all results then belong to these bytes, and another content under the same path is an error before any
-job. A file that only its user can bring may be missing; runs on it are left out until it is there.
+A hash in the dataset file is checked as for any download. Without one the first use fixes it, by the receipt of the
+copy in ``data/raw``. All results then belong to these bytes, and another content under the same path is an error before
+any job. A file that only its user can bring may be missing; runs on it are left out until it is there.
 """
 
 from __future__ import annotations
@@ -87,9 +87,12 @@ def _check_unchanged(file: LocalFile, source: Source, receipt: Path) -> None:
     now = path.stat()
     if (now.st_size, now.st_mtime_ns) == (known["bytes"], known.get("modified")):
         return
-    if file.sha256 is None and (found := sha256(path)) != known["sha256"]:
+    wanted = file.sha256 or known["sha256"]
+    if (found := sha256(path)) != wanted:
+        accept = f"delete {receipt}"
+        if file.sha256:
+            accept = f"write its hash and length into {source.name}.yaml, or remove that and call `mlpaper new dataset`"
         raise ConfigurationError(
-            f"{path} changed since {source.title} was first used: its sha256 is {found}, and was {known['sha256']}. "
-            f"To accept the new file, delete {receipt} (all runs on it are made again), "
-            "or bring the old one back"
+            f"{path} changed since {source.title} was first used: its sha256 is {found}, and was {wanted}. "
+            f"To accept the new file, {accept} (all runs on it are made again), or bring the old one back"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -81,9 +81,7 @@ def places(source: Source, file: RemoteFile) -> list[str]:
     return [f"{folder}/{file.name}" for folder in source.places]
 
 
-def check_mirror(
-    mirror: str | None, where: str, pools: Iterable[PoolSpec] = (), sources: Mapping[str, Source] | None = None
-) -> None:
+def check_mirror(mirror: str | None, where: str, pools: Iterable[tuple[PoolSpec, Source]] = ()) -> None:
     """Refuse a folder that does not exist, or that has no file of any of the pools.
 
     Parameters
@@ -92,8 +90,8 @@ def check_mirror(
         As `parse_mirror` returns it. What a URL has is seen when it is used.
     where
         What the user would call the setting.
-    sources
-        The datasets of the pools, by name.
+    pools
+        What is needed, each with its dataset.
 
     Raises
     ------
@@ -105,7 +103,7 @@ def check_mirror(
     folder = Path(mirror)
     if not folder.is_dir():
         raise ConfigurationError(f"{where}: there is no folder {mirror}; it must hold <dataset>/<file>, or be a URL")
-    wanted = list(dict.fromkeys(place for pool in pools for place in _of_pool(pool, (sources or {})[pool.name])))
+    wanted = list(dict.fromkeys(place for pool, source in pools for place in _of_pool(pool, source)))
     if wanted and not any((folder / place).is_file() for place in wanted):
         more = f" and {len(wanted) - _SHOWN} more" if len(wanted) > _SHOWN else ""
         raise ConfigurationError(

@@ -21,6 +21,7 @@ from mlpaper.data.values import is_whole
 from mlpaper.errors import ConfigurationError, DataError
 from mlpaper.files import sha256, write_text
 from mlpaper.spec import DatasetName, Part
+from mlpaper.study.yaml_file import scalar
 
 ARRAYS = (
     ("x_train", "y_train", "x_test", "y_test"),
@@ -76,9 +77,7 @@ def new_dataset(name: str, file: Path, project: Path, shape: str | None = None) 
         TypeAdapter(DatasetName).validate_python(name)
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise ConfigurationError(
-            f"`{name}` cannot name a dataset ({reason}): a-z, 0-9 and _, such as my_digits"
-        ) from None
+        raise ConfigurationError(f"`{name}` cannot name a dataset: it {reason}") from None
     if not folder.is_dir():
         raise ConfigurationError(f"there is no folder {folder}: call this in the project's folder")
     if path.exists():
@@ -90,7 +89,12 @@ def new_dataset(name: str, file: Path, project: Path, shape: str | None = None) 
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch) / path.name
         draft.write_text(text, encoding="utf-8")
-        load(draft, project)
+        classes = load(draft, project).classes
+    if changed := found.labels - set(classes):
+        label = min(changed)
+        raise DataError(
+            f"{file}: the label {label!r} cannot name a class: it has spaces or accents that texts have not"
+        )
     write_text(path, text)
     return path
 
@@ -150,8 +154,9 @@ def _npz(file: Path, project: Path, shape: tuple[int, ...] | None) -> Found:
         found.lines[part] = [f"arrays: {{images: {images}, labels: {labels}}}"]
         raw = npz.raw_labels(file, labels, count)
         found.labels |= set(map(str, raw.tolist() if isinstance(raw, np.ndarray) else raw))
+        largest = npz.largest(file, images, shape, count)  # reads, and so checks, all images
         if headers[images].dtype != np.uint8:
-            found.largest = max(found.largest or 0, npz.largest(file, images, shape, count))
+            found.largest = max(found.largest or 0, largest)
     return found
 
 
@@ -162,6 +167,8 @@ def _csv(file: Path, project: Path, shape: tuple[int, ...] | None) -> Found:
     columns = _columns(file, first, second) if header else Columns(header=False, label=0)
     with csv_file.table(file, columns) as rows:
         shape = _shape(file, (len(rows.places),), shape)
+        if math.prod(shape) != len(rows.places):
+            raise ConfigurationError(f"{file}: has {len(rows.places):,} columns of pixels, no images of {shape}")
         count, labels, largest = 0, set[str](), 0.0
         while (fields := rows.next()) is not None:
             count += 1
@@ -269,13 +276,18 @@ def _maximum(found: Found, file: Path) -> Iterator[str]:
     yield f"maximum: {maximum}"
 
 
+def _plain(text: str) -> str:
+    """A text in YAML: in quotes where it would be something else without."""
+    return text if scalar(text) == text else json.dumps(text)
+
+
 def _text(name: str, file: Path, found: Found) -> str:
     classes = [json.dumps(label, ensure_ascii=False) for label in _classes(found.labels, file)]
     lines = [
-        f"# Written by `mlpaper new dataset` from {file.name}.",
+        f"# Written by `mlpaper new dataset` from {json.dumps(file.name)}.",
         "# Complete: title, names of classes, licence, homepage, citation.",
-        f"name: {name}",
-        f"title: {name.replace('_', ' ').capitalize()}    # what tables and sentences call it",
+        f"name: {_plain(name)}",
+        f"title: {_plain(name.replace('_', ' ').capitalize())}    # what tables and sentences call it",
         f"format: {found.format}",
         f"shape: {json.dumps(found.shape)}    # of an image: height, width, and 3 for colour",
         "# The labels in the file, in order. Numbers that count from 0 may get names here; others must stay.",

@@ -1,7 +1,8 @@
 """Reading images and labels from `.npz`, NumPy's zip archive of arrays, without trusting anything in it.
 
 Type and shape of an array are read from its header and compared with the dataset file before memory is taken; images
-then pass through in blocks, and no more is ever decompressed than the header's shape takes. Nothing is unpickled.
+then pass through in blocks, and no more is ever decompressed than the header's shape takes (`zipfile` stops there, and
+checks the content's sum). Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -77,7 +78,6 @@ def raw_labels(path: Path, name: str, count: int) -> NDArray[np.integer] | list[
             one_hot = " (of one-hot labels, save labels.argmax(axis=1))" if len(shape) == 2 and shape[1] > 1 else ""
             raise DataError(f"{where}: its shape is {shape}, but must be ({count},), one label per image{one_hot}")
         found = np.frombuffer(_exactly(stream, count * header.dtype.itemsize, where), header.dtype)
-        _at_end(stream, where)
     return found if kind in "iu" else [_text(word, where) for word in found.tolist()]
 
 
@@ -95,11 +95,11 @@ def _blocks(path: Path, name: str, shape: Sequence[int], count: int) -> Iterator
     size = math.prod(shape)
     with _array(path, name) as (stream, header, where):
         _check_images(header, tuple(shape), count, where)
-        for start in range(0, count, block_rows(size)):
-            rows = min(block_rows(size), count - start)
-            data = _exactly(stream, rows * size * header.dtype.itemsize, where)
+        length = size * header.dtype.itemsize
+        for start in range(0, count, block_rows(length)):
+            rows = min(block_rows(length), count - start)
+            data = _exactly(stream, rows * length, where)
             yield np.frombuffer(data, header.dtype).reshape(rows, size), where
-        _at_end(stream, where)
 
 
 def headers(path: Path) -> dict[str, Header]:
@@ -185,8 +185,3 @@ def _exactly(stream: IO[bytes], size: int, where: str) -> bytes:
     if len(data) != size:
         raise DataError(f"{where}: ends before the values that its header announces")
     return data
-
-
-def _at_end(stream: IO[bytes], where: str) -> None:
-    if stream.read(1):
-        raise DataError(f"{where}: goes on after the values that its header announces")

@@ -16,11 +16,12 @@ from mlpaper.spec import PARTS, DatasetName, Flag, Model, Part, PoolSpec, Positi
 from mlpaper.study.schema.names import Text, Url
 
 Role = Literal["images", "labels"]
-ROLES: tuple[Role, ...] = ("labels", "images")
 Format = Literal["idx", "npz", "csv", "sklearn-digits"]
 
 PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=120)]
 """The name of a file or of an array: letters, digits, `.`, `_` and `-`, so that it leads to no other folder."""
+Column = Annotated[str, Field(min_length=1)] | Annotated[int, Field(strict=True, ge=0)]
+"""A column of a table, by its name or its place from 0."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -37,7 +38,7 @@ class RemoteFile(Model):
 class LocalFile(Model):
     """A file that is already on this machine, or that the user brings. Without a hash, its first use fixes it."""
 
-    path: Text
+    path: Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f]+$")]
     """Relative to the project's folder, or absolute; `~` is the home folder."""
     bytes: Positive | None = None
     sha256: Sha256 | None = None
@@ -71,9 +72,9 @@ class Columns(Model):
 
     header: Flag = True
     """Whether the first line names the columns."""
-    label: Text | Annotated[int, Field(strict=True, ge=0)] = "label"
+    label: Column = "label"
     """Name or place (from 0) of the column with the labels."""
-    ignore: tuple[Text | Annotated[int, Field(strict=True, ge=0)], ...] = ()
+    ignore: tuple[Column, ...] = ()
     """Names or places of columns that are neither label nor pixels."""
 
 

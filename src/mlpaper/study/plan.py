@@ -140,7 +140,8 @@ def load_plan(
     _check_left_out(settings, studies, origin)
     pools = dict.fromkeys(spec.dataset for runs in specs.values() for spec, *_ in runs.values())
     used = {pool.name: datasets[pool.name] for pool in pools}
-    check_mirror(settings.mirror, "config.yaml or --config: `mirror`", pools, used)
+    with_sources = [(pool, used[pool.name]) for pool in pools]
+    check_mirror(settings.mirror, "config.yaml or --config: `mirror`", with_sources)
     check_local(used.values())
     without = {name: how for name, source in used.items() if (how := not_provided(source)) is not None}
     return Plan(settings, scale, studies, seeds, specs, used, why_without_twin(settings), without)
