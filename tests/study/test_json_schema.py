@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from mlpaper.cli import cli
 from mlpaper.study import yaml_file
-from mlpaper.study.json_schema import SCHEMAS, as_text, field_docs, modeline, schema_of
+from mlpaper.study.json_schema import SCHEMAS, as_text, field_docs, schema_of
 from mlpaper.study.schema.items import Item
 from mlpaper.study.schema.study import Study
 
@@ -39,7 +39,7 @@ def test_the_schemas_are_up_to_date(name: str) -> None:
 
 @pytest.mark.parametrize(("path", "name", "relative"), FILES, ids=lambda value: getattr(value, "stem", value))
 def test_every_file_names_its_schema_and_fits_it(path: Path, name: str, relative: str) -> None:
-    assert path.read_text(encoding="utf-8").startswith(modeline(name, relative))
+    assert path.read_text(encoding="utf-8").startswith(yaml_file.modeline(name, relative))
     assert problems(name, yaml_file.load(path)) == []
 
 

@@ -21,7 +21,7 @@ from mlpaper.data.values import is_whole
 from mlpaper.errors import ConfigurationError, DataError
 from mlpaper.files import sha256, write_text
 from mlpaper.spec import DatasetName, Part
-from mlpaper.study.yaml_file import scalar
+from mlpaper.study.yaml_file import modeline, scalar
 
 ARRAYS = (
     ("x_train", "y_train", "x_test", "y_test"),
@@ -284,6 +284,7 @@ def _plain(text: str) -> str:
 def _text(name: str, file: Path, found: Found) -> str:
     classes = [json.dumps(label, ensure_ascii=False) for label in _classes(found.labels, file)]
     lines = [
+        modeline("dataset", "../../").rstrip(),
         f"# Written by `mlpaper new dataset` from {json.dumps(file.name)}.",
         "# Complete: title, names of classes, licence, homepage, citation.",
         f"name: {_plain(name)}",

@@ -20,6 +20,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from mlpaper.data.sources import Source
 from mlpaper.files import write_text
 from mlpaper.spec import Model, RunSpec
 from mlpaper.study.metrics import METRICS, NOISE_METRIC
@@ -28,7 +29,7 @@ from mlpaper.study.schema.names import MARK
 from mlpaper.study.schema.settings import Scale, Settings
 from mlpaper.study.schema.study import Study
 
-SCHEMAS: dict[str, type[Model]] = {"config": Settings, "study": Study, "scale": Scale}
+SCHEMAS: dict[str, type[Model]] = {"config": Settings, "study": Study, "scale": Scale, "dataset": Source}
 """Name of a schema's file, without its ending, to the model that the files are validated with."""
 
 Schema = dict[str, Any]
@@ -48,11 +49,6 @@ def write_schemas(folder: Path) -> list[Path]:
 def as_text(schema: Schema) -> str:
     """A schema as its file holds it."""
     return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
-
-
-def modeline(name: str, relative: str) -> str:
-    """The first line of a file with the schema `name`; `relative` leads from its folder to the project's."""
-    return f"# yaml-language-server: $schema={relative}docs/schema/{name}.json\n"
 
 
 def schema_of(model: type[Model]) -> Schema:
