@@ -98,6 +98,11 @@ def test_paths_are_relative_to_the_project(tmp_path: Path, monkeypatch: pytest.M
     assert read(tmp_path, NPZ.replace("toy.npz", "/data/toy.npz")).file == LocalFile(path="/data/toy.npz")
 
 
+def test_the_home_of_somebody_who_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"toy\.yaml: `~no-such-user/toy\.csv`: this machine has no such user"):
+        read(tmp_path, CSV.replace("~/toy.csv", "~no-such-user/toy.csv"))
+
+
 def test_what_needs_no_download(tmp_path: Path) -> None:
     downloads = [read(tmp_path, text).downloads for text in (IDX, NPZ, CSV, DIGITS)]
     assert downloads == [True, False, True, False], "a file that its user must bring is like one to download"

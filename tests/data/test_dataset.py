@@ -135,6 +135,16 @@ def test_digits(tmp_path: Path) -> None:
     assert hashlib.sha256(np.ascontiguousarray(data.images)).hexdigest().startswith("28e94d53a2698536df9e8e4e8d9be89f")
 
 
+def test_digits_that_are_not_the_known_ones_are_refused(tmp_path: Path) -> None:
+    content, pool = CATALOG["digits"].content(), PoolSpec(name="digits")
+    with pytest.raises(DataError, match=r"digits are not the known ones .* that the lock file names"):
+        prepare(pool, content.model_copy(update={"content_sha256": "0" * 64}), tmp_path, tmp_path)
+    train = content.parts.train.model_copy(update={"count": 1436})
+    parts = content.parts.model_copy(update={"train": train})
+    with pytest.raises(DataError, match=r"its parts have 1,796 images, but scikit-learn has 1,797 digits"):
+        prepare(pool, content.model_copy(update={"parts": parts}), tmp_path, tmp_path)
+
+
 def test_enlarging_is_bilinear() -> None:
     from scipy.ndimage import map_coordinates
 

@@ -77,7 +77,11 @@ def _placed(source: Source, project: Path) -> Source:
     def placed(it: RemoteFile | LocalFile | None) -> RemoteFile | LocalFile | None:
         if not isinstance(it, LocalFile):
             return it
-        return it.model_copy(update={"path": str(project.absolute() / Path(it.path).expanduser())})
+        try:
+            path = Path(it.path).expanduser()
+        except RuntimeError:
+            raise ConfigurationError(f"{source.name}.yaml: `{it.path}`: this machine has no such user") from None
+        return it.model_copy(update={"path": str(project.absolute() / path)})
 
     def part(it: OfficialPart | None) -> OfficialPart | None:
         return it and it.model_copy(update={name: placed(getattr(it, name)) for name in ("images", "labels", "file")})

@@ -195,6 +195,8 @@ def _digits(content: Content) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
             f"scikit-learn's digits are not the known ones (sha256 {found} instead of {content.content_sha256}): "
             "install the version of scikit-learn that the lock file names"
         )
+    if (count := sum(content.counts().values())) != len(labels):
+        raise DataError(f"{content.name}: its parts have {count:,} images, but scikit-learn has {len(labels):,} digits")
     return enlarge(small).reshape(len(small), -1), labels
 
 
