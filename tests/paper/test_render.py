@@ -296,6 +296,12 @@ def test_differences_are_paired_by_seed(numbers: Numbers) -> None:
     assert numbers.relation(STUDY, "M1d", "M1a", "validation_accuracy") == "diverged"
 
 
+def test_values_that_a_setting_has_in_any_run(numbers: Numbers) -> None:
+    assert numbers.used("network.activation") == ["relu", "gelu", "silu"]
+    assert numbers.used("optimizer.nesterov") == [False], "of gradient descent; Adam has none"
+    assert numbers.used("optimizer.nesterof") == []
+
+
 def test_settings_pools_and_datasets(numbers: Numbers) -> None:
     assert numbers.setting(f"{STUDY}.M0.network.hidden") == "[128, 64]"
     assert numbers.setting(f"{STUDY}.M1b.optimizer.epsilon") == "$10^{-8}$"

@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from mlpaper.errors import MlpaperError
+from mlpaper.paths import LEDGER
 from mlpaper.spec import Model
 from mlpaper.study import rules
 from mlpaper.study.measurements import Measurements
@@ -56,6 +58,7 @@ class Verdict:
     """What became of a claim."""
 
     verdict: str
+    """A word of `VERDICTS`."""
     probability: float | None = None
     """That the claim holds, given what was measured; None where nothing can be said."""
     value: float | None = None
@@ -63,11 +66,13 @@ class Verdict:
     half_width: float | None = None
     """Of its 95 % interval; None with one seed."""
     seeds: int = 0
-    """Seeds that the verdict rests on: those that all of its runs were made with."""
+    """Number of seeds that all of its runs were made with; the verdict rests on them."""
     published: float | None = None
+    """The published value that ours is compared with, where the claim has one."""
     means: Mapping[str, float | None] = field(default_factory=dict)
     """Run to its mean over these seeds; None where it has no finite one, or diverged with all of them."""
     remark: str = ""
+    """What else to know, such as seeds that diverged."""
 
 
 def readings(claim: Claim, runs: Sequence[str]) -> list[tuple[str, Claim]]:
@@ -206,6 +211,22 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
     types = {"string": pa.string(), "list<string>": pa.list_(pa.string()), "double": pa.float64(), "int64": pa.int64()}
     return pa.Table.from_pylist(list(rows), schema=pa.schema([(name, types[kind]) for name, kind in COLUMNS.items()]))
+
+
+def read_ledger(path: Path) -> list[dict[str, Any]]:
+    """Rows of a ledger, as `as_table` keeps them.
+
+    Raises
+    ------
+    MlpaperError
+        There is no such file.
+    """
+    from mlpaper.files import read_parquet
+
+    if not path.exists():
+        raise MlpaperError(f"{path} is missing: snakemake --cores 4 {LEDGER} makes it, and the runs behind it")
+    rows: list[dict[str, Any]] = read_parquet(path).to_pylist()
+    return rows
 
 
 class ClaimsJob(Model):

@@ -161,7 +161,7 @@ class RunFolder:
 
 
 def history_metrics(history: Mapping[str, Sequence[float]], kept: int, guess: float) -> dict[str, float]:
-    """Metrics of the epochs of a run that did not diverge.
+    """Metrics of the epochs of a run that did not diverge; one without validation images has only those of training.
 
     Parameters
     ----------
@@ -171,6 +171,9 @@ def history_metrics(history: Mapping[str, Sequence[float]], kept: int, guess: fl
         Accuracy of guessing.
     """
     loss, accuracy = (np.asarray(history[f"validation_{name}"]) for name in ("loss", "accuracy"))
+    if np.isnan(loss).all():
+        found = {name: float(history[name][kept]) for name in ("train_accuracy", "train_loss")}
+        return found | {"seconds_per_epoch": float(np.mean(history["seconds"]))}
     found = {
         name: float(history[name][kept])
         for name in ("train_accuracy", "train_loss", "validation_accuracy", "validation_loss")

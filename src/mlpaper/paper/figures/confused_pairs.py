@@ -69,8 +69,7 @@ def draw(item: ConfusedPairsFigure, job: ItemJob) -> Figure:
             ax.set(xticks=(), yticks=())
             for spine in ax.spines.values():
                 spine.set(visible=True, linewidth=0.4, color=style.FAINT)
-            image = np.asarray(dataset.images[index]).reshape(28, 28)
-            ax.imshow(image, cmap="gray_r", vmin=0, vmax=255, interpolation="none")
+            ax.imshow(dataset.picture(index), cmap="gray_r", vmin=0, vmax=255, interpolation="none")
     return figure
 
 

@@ -100,6 +100,7 @@ class Claim(Model):
 
     rule: str
     id: Name
+    """Its name within the study."""
     statement: Text
     """One sentence, paraphrased."""
     origin: Literal["result", "explanation", "conclusion", "ours"] = "result"

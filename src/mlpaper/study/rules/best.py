@@ -23,8 +23,10 @@ class BestClaim(Claim):
     rule: Literal["best"]
     runs: tuple[RunPattern, ...] = Field(min_length=1)
     best: tuple[RunPattern, ...] = Field(min_length=1)
+    """Those that are claimed to be the best."""
     metric: Metric
     tolerance: NonNegativeReal = 0.0
+    """How far one of them may be behind."""
 
     @property
     def others(self) -> tuple[str, ...]:

@@ -28,8 +28,11 @@ class DifferenceClaim(Claim):
     second: RunName
     metric: Metric
     direction: Literal["above", "below", "equal", "not above", "not below"] = "above"
+    """Where `first` is claimed to lie, against `second`."""
     margin: NonNegativeReal = 0.0
+    """By how much; a fraction for accuracies, so that 0.01 is one point."""
     most: PositiveReal | None = None
+    """With `above`, the largest difference that the claim allows."""
     published: Real | Literal["none"] | None = None
     """The published difference; that of the published values where there are two, unless it says `none`."""
 

@@ -22,6 +22,7 @@ class PlateauClaim(Claim):
     runs: tuple[RunPattern, ...] = Field(min_length=1)
     metric: Metric
     tolerance: PositiveReal
+    """How much better than the first a run may be."""
 
     def evidence(self, measured: Measurements) -> Evidence:
         """No later run gains more than the tolerance over the first."""

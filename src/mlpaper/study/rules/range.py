@@ -24,7 +24,9 @@ class RangeClaim(Claim):
     runs: tuple[RunPattern, ...] = Field(min_length=1)
     metric: Metric
     low: Real | None = None
+    """The least value that the claim allows."""
     high: Real | None = None
+    """The largest."""
 
     @model_validator(mode="after")
     def _a_bound(self) -> RangeClaim:

@@ -28,8 +28,11 @@ class ShareClaim(Claim):
     run: RunName
     metric: Metric
     low: Real | None = None
+    """The least value that the claim allows."""
     high: Real | None = None
+    """The largest."""
     share: Fraction = 0.5
+    """More than this share of the seeds."""
 
     @model_validator(mode="after")
     def _a_bound(self) -> ShareClaim:

@@ -33,7 +33,9 @@ class SpeedClaim(Claim):
     fast: RunName
     slow: RunName
     target: PositiveReal | None = None
+    """The validation accuracy to reach, as a fraction."""
     least: PositiveReal = 1.0
+    """The factor that the claim asks for at least."""
     published: PositiveReal | None = None
     """The published factor, which decides nothing."""
 

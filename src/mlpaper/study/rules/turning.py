@@ -19,8 +19,11 @@ class TurningClaim(Claim):
     rule: Literal["turning"]
     run: RunName
     earliest: Positive
+    """The first epoch at which the loss may be lowest."""
     latest: Positive
+    """The last one."""
     rise: PositiveReal = 0.005
+    """How much it must rise from there to the end, in nats."""
 
     @property
     def metric_names(self) -> tuple[str, ...]:

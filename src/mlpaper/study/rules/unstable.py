@@ -28,7 +28,9 @@ class UnstableClaim(Claim):
     rule: Literal["unstable"]
     run: RunName
     beside: RunName
+    """The run whose changes between epochs it is compared with."""
     factor: PositiveReal = 2.0
+    """How many times as large its own must be."""
 
     @property
     def metric_names(self) -> tuple[str, ...]:

@@ -23,8 +23,10 @@ class ValueClaim(Claim):
     rule: Literal["value"]
     run: RunName
     minus: RunName | None = None
+    """The value is that of `run` minus that of this run."""
     metric: Metric
     tolerance: PositiveReal = 0.005
+    """How far one more run may be from the published value."""
     published: Real | None = None
     """What follows from the study's `published` where none is given."""
 
