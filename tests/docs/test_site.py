@@ -22,8 +22,9 @@ from pages import DOCS, PAGES
 from mlpaper import api
 from mlpaper.cli import cli
 from mlpaper.spec import RunSpec
+from mlpaper.study import rules
 from mlpaper.study.metrics import METRICS
-from mlpaper.study.schema import items, rules
+from mlpaper.study.schema import items
 from mlpaper.study.schema.settings import Scale, Settings
 from mlpaper.study.schema.study import Study
 

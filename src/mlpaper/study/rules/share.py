@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from pydantic import model_validator
 
 from mlpaper.spec import Fraction, Real
 from mlpaper.study.posterior import DRAWS
-from mlpaper.study.rules.base import Claim, Evidence
-from mlpaper.study.rules.difference import within
+from mlpaper.study.rules.base import Claim, Condition, Evidence, above
 from mlpaper.study.schema.names import Metric, RunName
 
 if TYPE_CHECKING:
@@ -41,15 +41,21 @@ class ShareClaim(Claim):
         return self
 
     def evidence(self, measured: Measurements) -> Evidence:
-        """The share has a beta distribution, from Jeffreys' prior: Beta(k + 1/2, n - k + 1/2)."""
+        """The share has a beta distribution: Beta(k, n - k + 1) to support a claim, Beta(k + 1, n - k) to contradict it.
+
+        Their quantiles are the ends of Clopper and Pearson's exact interval.
+        """
         seeds = measured.shared((self.run,))
         values = measured.values(self.run, self.metric, seeds)
         if values is None:
             return Evidence()
         low, high = (-math.inf if self.low is None else self.low), (math.inf if self.high is None else self.high)
         inside = sum(low <= value <= high for value in values)
-        drawn = measured.random(self).beta(inside + 0.5, len(values) - inside + 0.5, DRAWS)
-        return within(drawn, self.share, math.inf, seeds=len(values), value=inside / len(values))
+        outside, random = len(values) - inside, measured.random(self)
+        least = random.beta(inside, outside + 1, DRAWS) if inside else np.zeros(DRAWS)
+        most = random.beta(inside + 1, outside, DRAWS) if outside else np.ones(DRAWS)
+        condition = Condition(above(least, self.share).holds, above(most, self.share).open)
+        return Evidence.of(condition, seeds=len(values), value=inside / len(values))
 
     def asked(self, row: Row) -> str:
         """How many seeds, and where."""
