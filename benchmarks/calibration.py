@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from mlpaper.paper.expand import claims_job
-from mlpaper.study.ledger import DECIDED, judge, readings
+from mlpaper.study.ledger import DECIDED, ClaimsJob, judge, readings
 from mlpaper.study.measurements import Measurements
 from mlpaper.study.plan import load_plan
 from mlpaper.study.results import Results
@@ -60,6 +60,7 @@ CLAIM: TypeAdapter[ClaimSpec] = TypeAdapter(ClaimSpec)
 
 
 def main() -> None:
+    """Simulated studies, or the runs of a configuration."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="of runs that were made")
     parser.add_argument("--workflow", type=Path, default=Path("workflow"))
@@ -92,13 +93,7 @@ def _outcomes(name: str, kind: str, seeds: int) -> Iterator[str]:
         means = random.normal(size=RUNS) * random.choice([0.3, 1.0, 3.0])
         deviations = np.exp(0.7 * random.normal(size=RUNS)) if kind == "unequal" else np.ones(RUNS)
         wild = (random.random(RUNS) < 1 / 7) & (kind == "wild")
-        metrics = (
-            ("best_epoch", "loss_rise")
-            if name == "turning"
-            else ("validation_jitter",)
-            if name == "unstable"
-            else (METRIC,)
-        )
+        metrics = {"turning": ("best_epoch", "loss_rise"), "unstable": ("validation_jitter",)}.get(name, (METRIC,))
         theirs = means[0] + 3 * random.normal()
         entry = RULES[name] | {"id": f"{name.replace(', ', '-')}-{number}", "statement": "A claim.", "origin": "ours"}
         if len(metrics) == 1 and name != "unstable":
@@ -145,50 +140,42 @@ def real(config: dict[str, Any], workflow: Path) -> None:
     """Print, by study and number of seeds, how many decided verdicts all seeds decide otherwise."""
     plan = load_plan(config, workflow)
     for name, study in plan.studies.items():
-        job = claims_job(plan, study)
-        table = pd.read_parquet(job.table)
-        results = Results(job.histories)
-        curves = {
-            run: {
-                folder.seed: folder.history()["validation_accuracy"].tolist() for folder in folders if folder.converged
-            }
-            for run, folders in results.runs.items()
-        }
-        sampling = Sampling.read(Path(job.sampling))
-
-        def measured(
-            seeds: Sequence[int], table: pd.DataFrame = table, job: Any = job, curves: Any = curves
-        ) -> Measurements:
-            of_seeds = table[table["seed"].isin(seeds)]
-            kept = {run: {seed: of[seed] for seed in seeds if seed in of} for run, of in curves.items()}
-            own = (sampling, job.study, job.official, job.not_comparable)  # noqa: B023
-            return Measurements(
-                of_seeds, job.left_out, job.published, lambda run: kept.get(run, {}), 1 / job.classes, *own
-            )
-
-        seeds = sorted(set(table["seed"]))
+        decide, seeds = _decider(claims_job(plan, study))
         claims = [claim for entry in study.claims for _, claim in readings(entry, tuple(study.runs))]
-        everything = measured(seeds)
-        truth = {claim.id: judge(claim, everything).verdict for claim in claims}
+        truth = decide(claims, seeds)
         print(f"{name}: {len(claims)} claims; with {len(seeds)} seeds: {dict(Counter(truth.values()))}")
         for size in (1, 3, 5):
-            counts: Counter[str] = Counter()
+            decided, wrong, tried = 0, [], len(seeds) // size * len(claims)
             for first in range(0, len(seeds) - size + 1, size):
-                some = measured(seeds[first : first + size])
-                for claim in claims:
-                    verdict = judge(claim, some).verdict
-                    counts["tried"] += truth[claim.id] in DECIDED
-                    if verdict in DECIDED:
-                        counts["decided"] += 1
-                        disagrees = truth[claim.id] in DECIDED and truth[claim.id] != verdict
-                        counts["wrong"] += disagrees
-                        if disagrees:
-                            print(
-                                f"  {claim.id}: {verdict} with seeds {first} to {first + size - 1}, {truth[claim.id]} with all"
-                            )
-            print(
-                f"  {size} seeds: {counts['wrong']} of {counts['decided']} decided verdicts are wrong; {counts['tried']} tried"
-            )
+                some = seeds[first : first + size]
+                found = {key: verdict for key, verdict in decide(claims, some).items() if verdict in DECIDED}
+                decided += len(found)
+                wrong += [
+                    f"    {key}: {verdict} with seeds {some}, {truth[key]} with all"
+                    for key, verdict in found.items()
+                    if truth[key] in DECIDED and truth[key] != verdict
+                ]
+            print(f"  {size} seeds: {len(wrong)} of {decided} decided verdicts are wrong, of {tried} tried")
+            print("".join(f"{line}\n" for line in wrong), end="")
+
+
+def _decider(job: ClaimsJob) -> tuple[Callable[[Sequence[ClaimSpec], Sequence[int]], dict[str, str]], list[int]]:
+    """A function from claims and seeds to verdicts by the claims' ids, and all seeds that there are."""
+    table, sampling = pd.read_parquet(job.table), Sampling.read(Path(job.sampling))
+    curves = {
+        run: {folder.seed: folder.history()["validation_accuracy"].tolist() for folder in folders if folder.converged}
+        for run, folders in Results(job.histories).runs.items()
+    }
+
+    def decide(claims: Sequence[ClaimSpec], seeds: Sequence[int]) -> dict[str, str]:
+        def of(run: str) -> dict[int, list[float]]:
+            return {seed: curve for seed, curve in curves.get(run, {}).items() if seed in seeds}
+
+        some, data = table[table["seed"].isin(seeds)], (sampling, job.study, job.official, job.not_comparable)
+        measured = Measurements(some, job.left_out, job.published, of, 1 / job.classes, *data)
+        return {claim.id: judge(claim, measured).verdict for claim in claims}
+
+    return decide, sorted(set(table["seed"]))
 
 
 if __name__ == "__main__":

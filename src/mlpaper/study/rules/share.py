@@ -41,7 +41,7 @@ class ShareClaim(Claim):
         return self
 
     def evidence(self, measured: Measurements) -> Evidence:
-        """The share has a beta distribution: Beta(k, n - k + 1) to support a claim, Beta(k + 1, n - k) to contradict it.
+        """The share is Beta(k, n - k + 1) to support a claim, and Beta(k + 1, n - k) to contradict it.
 
         Their quantiles are the ends of Clopper and Pearson's exact interval.
         """
