@@ -43,7 +43,9 @@ def run(place: Path, trained: Path) -> Path:
 def plan_of(run: Path) -> Any:
     settings = SimpleNamespace(scale="demo", model_dump=lambda **_: {"scale": "demo"})
     study = SimpleNamespace(title="A study of “signs” & <more>")
-    return SimpleNamespace(runs={run.name: read_spec(run)}, settings=settings, studies={"usaaio-classic": study})
+    spec, studies = read_spec(run), {"usaaio-classic": study}
+    datasets = {spec.dataset.name: None}
+    return SimpleNamespace(runs={run.name: spec}, settings=settings, studies=studies, datasets=datasets)
 
 
 @pytest.fixture
@@ -77,6 +79,7 @@ def test_a_crate_says_what_made_each_run_from_what(crate: Path, run: Path) -> No
     graph = {entity["@id"]: entity for entity in json.loads(members[METADATA])["@graph"]}
     files = {name: it for name, it in graph.items() if "File" in it["@type"]}
     assert files.keys() == members.keys() - {METADATA}
+    assert {"workflow/datasets/digits.yaml", "workflow/studies/usaaio-classic.yaml"} <= members.keys()
     assert all(int(it["contentSize"]) == len(members[name]) for name, it in files.items())
     action = graph[f"#train-{run.name}"]
     assert {it["@id"].rpartition("/")[-1] for it in action["result"]} == set(FILES)

@@ -31,9 +31,9 @@ from urllib.parse import unquote
 from mlpaper import __version__, paths
 from mlpaper.digest import RULES, digest
 from mlpaper.errors import CrateError, DamagedError
-from mlpaper.files import atomic, read_npz, sha256
+from mlpaper.files import atomic, sha256
 from mlpaper.machine import commit, versions
-from mlpaper.run_files import COLUMNS, OUTCOME, read_outcome, read_spec, read_table
+from mlpaper.run_files import COLUMNS, OUTCOME, read_outcome, read_spec, read_table, read_weights
 from mlpaper.run_store import FILES, Made, put
 
 if TYPE_CHECKING:
@@ -143,7 +143,10 @@ class _Crate:
                 crate.add(name, project / name)
         for path in sorted((project / "workflow" / "rules").glob("*.smk")):
             crate.add(f"workflow/rules/{path.name}", path)
-        chosen = {f"studies/{study}.yaml" for study in plan.studies} | {f"scales/{plan.settings.scale}.yaml"}
+        chosen = {f"scales/{plan.settings.scale}.yaml"}
+        chosen |= {f"studies/{study}.yaml" for study in plan.studies} | {
+            f"datasets/{name}.yaml" for name in plan.datasets
+        }
         for name in sorted(chosen):
             crate.add(f"workflow/{name}", project / "workflow" / name)
         settings = plan.settings.model_dump(mode="json", include=set(SETTINGS))
@@ -216,7 +219,7 @@ class _Crate:
 
     def _whole_workflow(self) -> Any:
         """The action that made all results from the studies and the configuration."""
-        settings = ("workflow/studies/", "workflow/scales/", "settings.json")
+        settings = ("workflow/studies/", "workflow/scales/", "workflow/datasets/", "settings.json")
         packages = ", ".join(f"{name} {version}" for name, version in versions().items())
         return self.inner.add_action(
             self.inner.mainEntity,
@@ -390,7 +393,7 @@ class _Archive:
         made = Made.told_by(folder)
         if (found := read_spec(folder).id) != run:
             raise self._refuse(f"{paths.run_folder(run)} holds the run {found}")
-        read_outcome(folder), read_npz(folder / "weights.npz")
+        read_outcome(folder), read_weights(folder)
         for table in ("history", "steps"):
             read_table(folder, table, run)
         return made

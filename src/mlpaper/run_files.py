@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlpaper.errors import DamagedError
-from mlpaper.files import read_json, read_parquet, sha256, size_of
+from mlpaper.files import read_json, read_npz, read_parquet, sha256, size_of
 from mlpaper.spec import RunSpec
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 OUTCOME = "run.json"
@@ -77,8 +78,9 @@ class Origin(_Facts):
 
     id: str
     code_digest: str
-    data_sha256: str
-    split_sha256: str
+    data_sha256: str | None
+    """None, like the next, of a run that `mlpaper.train` made on arrays."""
+    split_sha256: str | None
     files: dict[str, FileFacts]
 
 
@@ -145,6 +147,21 @@ def read_outcome(folder: Path) -> dict[str, Any]:
 def read_evaluation(folder: Path) -> dict[str, Any]:
     """`evaluation.json` of the run in `folder`."""
     return _checked(folder / "evaluation.json", Evaluation)
+
+
+def read_weights(folder: Path) -> dict[str, np.ndarray]:
+    """Tensors of the trained network of the run in `folder`, by name.
+
+    Raises
+    ------
+    DamagedError
+        ``weights.npz`` is not such a file, or holds something else than real numbers.
+    """
+    path = folder / "weights.npz"
+    tensors = read_npz(path)
+    if any(tensor.dtype.kind != "f" for tensor in tensors.values()):
+        raise refused(path, "it holds something else than real numbers")
+    return tensors
 
 
 def read_table(folder: Path, name: str, run: str) -> pa.Table:

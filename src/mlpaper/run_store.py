@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from mlpaper.errors import DamagedError, MlpaperError
 from mlpaper.files import atomic, read_json, sha256, size_of, write_json
 from mlpaper.paths import IMPORTED
-from mlpaper.run_files import OUTCOME, TRAINED, FileFacts, origin_of, read_spec
+from mlpaper.run_files import OUTCOME, TRAINED, FileFacts, origin_of, read_spec, refused
 from mlpaper.spec import RunSpec
 
 log = logging.getLogger(__name__)
@@ -47,9 +47,9 @@ class Made:
     """Canonical JSON of the specification."""
     code: str
     """Digest of the code that trains."""
-    data: str
-    """Hash of the dataset's arrays and classes."""
-    split: str
+    data: str | None
+    """Hash of the dataset's arrays and classes; None, like the split, of a run on arrays that no dataset holds."""
+    split: str | None
     """Hash of the split."""
 
     @classmethod
@@ -59,8 +59,16 @@ class Made:
 
     @classmethod
     def told_by(cls, folder: Path) -> Made:
-        """What the run in `folder` was made from; its files are compared with their hashes in ``run.json``."""
+        """What the run in `folder` was made from; its files are compared with their hashes in ``run.json``.
+
+        Raises
+        ------
+        DamagedError
+            A file is not as it was written, or the run was trained on arrays of which nothing is known.
+        """
         origin = origin_of(folder)
+        if origin.data_sha256 is None or origin.split_sha256 is None:
+            raise refused(folder / OUTCOME, "it does not say which dataset and split the run was trained on")
         return cls(read_spec(folder).canonical(), origin.code_digest, origin.data_sha256, origin.split_sha256)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from mlpaper.data.dataset import Dataset
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.executor import EVALUATION_ROWS, Executor, Pool, executor_for
 from mlpaper.evaluate.scores import Calibration, accuracy, calibration, class_scores, confusion_matrix, macro_f1
-from mlpaper.files import read_json, read_npz
-from mlpaper.run_files import OUTCOME, origin_of, read_spec, refused
+from mlpaper.files import read_json
+from mlpaper.run_files import OUTCOME, origin_of, read_spec, read_weights
 from mlpaper.spec import RunSpec
 
 
@@ -39,12 +40,22 @@ def load_executor(
         ``weights.npz`` does not fit the network, or was written by an older version.
     """
     pool = Pool(dataset.images, dataset.labels, len(dataset.classes))
+    where = str(folder / "weights.npz")
+    return trained_executor(spec, read_weights(folder), where, pool, train, backend, batch_size)
+
+
+def trained_executor(
+    spec: RunSpec,
+    weights: Mapping[str, np.ndarray],
+    where: str,
+    pool: Pool,
+    train: np.ndarray,
+    backend: Backend,
+    batch_size: int = 1,
+) -> Executor:
+    """The engine with the weights of a run, on the images of a pool; `where` names the weights in errors."""
     executor = executor_for(spec.model_copy(update={"engine": "mlpaper"}), backend, pool, train, batch_size)
-    weights = folder / "weights.npz"
-    tensors = read_npz(weights)
-    if any(tensor.dtype.kind != "f" for tensor in tensors.values()):
-        raise refused(weights, "it holds something else than real numbers")
-    executor.model.load(tensors, str(weights))
+    executor.model.load(weights, where)
     return executor
 
 
