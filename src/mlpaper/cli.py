@@ -16,7 +16,7 @@ import click
 
 from mlpaper import __version__
 from mlpaper.errors import MlpaperError
-from mlpaper.job_environment import prepare_process
+from mlpaper.job_environment import die_with_snakemake, prepare_process
 from mlpaper.paths import LEDGER
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -41,6 +41,7 @@ def main() -> None:
 def cli(threads: int) -> None:
     """The steps of the pipeline, one by one. `snakemake` runs them all."""
     prepare_process(threads)
+    die_with_snakemake()
     logging.Formatter.converter = time.gmtime
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
     for library in ("fontTools", "httpx"):  # the latter logs addresses whole, with passwords

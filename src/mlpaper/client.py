@@ -18,6 +18,8 @@ ACCEPTED = b"+"
 EXIT_CODE = "!i"
 SERVER = "MLPAPER_SERVER"
 """Names the path of the servers' sockets, without the group."""
+SNAKEMAKE = "MLPAPER_SNAKEMAKE"
+"""Names the process that starts the jobs, and without which none goes on."""
 
 
 def run(arguments: list[str]) -> int | None:
