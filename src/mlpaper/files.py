@@ -48,7 +48,8 @@ def atomic(path: Path) -> Iterator[Path]:
             message = f"the disk of {path.parent} is full: {path.name} was not written. Free some space and run again"
             raise StorageError(message) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise StorageError(f"{path} cannot be written: {error.strerror}") from error
+            message = f"{path} cannot be written: {error.strerror}. Make its folder writable and run again"
+            raise StorageError(message) from error
         raise
     finally:
         if temporary is not None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -24,11 +25,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from mlpaper.errors import StorageError
+
 FOLDER = Path(".snakemake")
 LOCKS = "locks"
 """Snakemake's locks, in `FOLDER`: one file for the inputs and one for the outputs of a call."""
 RECORD = "mlpaper.lock"
 """The file that is locked, in `FOLDER`. It holds the record of who holds it; it is empty where none was killed."""
+
+ROOM = 1 << 20
+"""Bytes that must be free: Snakemake's lock, its notes on files and logs need some."""
 
 LOCAL_FILE_SYSTEMS = frozenset(("bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"))
 """Types of file systems that one machine mounts at a time, so that its own kernel knows of all locks."""
@@ -37,23 +43,37 @@ LOCAL_FILE_SYSTEMS = frozenset(("bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2
 def hold(say: Callable[[str], None], folder: Path = FOLDER) -> None:
     """Hold the folder's lock until this process ends, and remove what a killed Snakemake left.
 
-    Call it before Snakemake takes its own lock, once in a main process, and not in a dry run. It never fails: where
-    the system cannot lock the file, nothing is removed.
+    Call it before Snakemake takes its own lock, once in a main process, and not in a dry run. Where the system cannot
+    lock the file, nothing is removed.
 
     Parameters
     ----------
     say
         Takes a line for the user, if there is something to tell.
+
+    Raises
+    ------
+    StorageError
+        The disk is full, or the folder is read-only: Snakemake could not write its lock either.
     """
-    with contextlib.suppress(OSError):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / RECORD, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             if _alone(descriptor) and _clean(folder, _read(descriptor), say):
+                os.posix_fallocate(descriptor, 0, ROOM)
                 _write(descriptor, _here() | {"elsewhere": False, "locks": sorted(_locks(folder))})
                 atexit.register(_release, descriptor, os.getpid())
         finally:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError(f"the disk of {folder.resolve()} is full. Free some space and run again") from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise StorageError(
+                f"{folder.resolve()} cannot be written to: {error.strerror}. Make it writable, or name another folder for "
+                "all results: snakemake --directory FOLDER"
+            ) from error
 
 
 def jobs_run_elsewhere(folder: Path = FOLDER) -> None:

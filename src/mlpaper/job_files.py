@@ -34,10 +34,13 @@ class JobFiles:
         return path
 
     def write(self) -> None:
-        """Write those that are not there yet, relative to the current folder."""
-        for name, text in self._texts.items():
+        """Write those that are not there yet, relative to the current folder.
+
+        The first is always written: it shows whether the results can be, before any job.
+        """
+        for number, (name, text) in enumerate(self._texts.items()):
             path = Path(name)
-            if not path.exists():
+            if number == 0 or not path.exists():
                 write_text(path, text)
 
 

@@ -122,7 +122,7 @@ class Trials:
     chance: random.Random
     expected: dict[str, str]
     duration: float
-    """Seconds of an undisturbed call, in which there would be two kills on average."""
+    """Seconds of an undisturbed call, in which there would be five kills on average."""
     say: Callable[[str], None] = print
     kills: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
@@ -144,7 +144,7 @@ class Trials:
     def _call(self, history: list[str]) -> bool:
         """One call, with kills at random times until it ends; whether it ended well."""
         call, begun, killed = start(self.folder), time.monotonic(), False
-        while self._wait(call, self.chance.expovariate(2 / self.duration)):
+        while self._wait(call, self.chance.expovariate(5 / self.duration)):
             kind, how = self.chance.choice(VICTIMS), self.chance.choice(SIGNALS)
             if (pid := self._victim(kind, call)) is not None:
                 with contextlib.suppress(ProcessLookupError):

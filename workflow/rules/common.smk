@@ -45,7 +45,10 @@ SOCKET = Path(f".snakemake/mlpaper-{os.getpid()}")
 VARIABLES, NOTICES = caches(Path(".snakemake/caches"))
 shell.prefix(shell_prefix(SOCKET, VARIABLES))
 if workflow.is_main_process and not workflow.output_settings.dryrun:
-    folder_lock.hold(say=lambda line: print(line, file=sys.stderr))
+    try:
+        folder_lock.hold(say=lambda line: print(line, file=sys.stderr))
+    except MlpaperError as error:
+        raise WorkflowError(str(error)) from None
 if workflow.is_main_process:
     for notice in NOTICES:
         print(notice, file=sys.stderr)
