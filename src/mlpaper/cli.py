@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from mlpaper import __version__
+from mlpaper.client import MORE_MEMORY
 from mlpaper.errors import MlpaperError
 from mlpaper.job_environment import die_with_snakemake, prepare_process
 from mlpaper.paths import LEDGER
@@ -32,6 +33,9 @@ def main() -> None:
         cli(prog_name="mlpaper")
     except MlpaperError as error:
         click.echo(f"mlpaper: {error}", err=True)
+        sys.exit(1)
+    except MemoryError as error:
+        click.echo(f"mlpaper: memory ran out ({str(error) or 'no more is told'}): {MORE_MEMORY}", err=True)
         sys.exit(1)
 
 

@@ -1,6 +1,6 @@
 """Kill Snakemake and its jobs at random moments, call it again, and compare the results with an undisturbed call's.
 
-    python tests/faults/kills.py --kills 200 --seed 0
+    python tests/workflow/kills.py --kills 200 --seed 0
 
 Every trial starts from nothing. The same command is called, and killed after a random time, until a call ends by
 itself. All that was made must then be equal, bit for bit, to what an undisturbed call makes; measured times and memory
@@ -31,14 +31,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "workflow"))
-
-from project import Project, copy_project  # noqa: E402
+from project import Project, copy_project
 
 COMMAND = [sys.executable, "-m", "snakemake", "--cores", "2", "--config", "scale=tiny", "studies=[tiny]", "pdf=none"]
-VICTIMS = ("snakemake", "job", "shell", "server")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
+RATE = 10.0
+"""Kills within the time of an undisturbed call, on average."""
 MEASURED = ("seconds", "seconds_per_epoch", "peak_memory", "peak_memory_bytes")
 """What differs from call to call: times and memory, as keys of JSON, columns and metrics."""
 PATIENCE = 120.0
@@ -100,18 +98,17 @@ def processes(folder: Path) -> Iterator[tuple[int, str, str]]:
                 continue
 
 
-def victim(kind: str, call: subprocess.Popen[bytes], folder: Path, chance: random.Random) -> int | None:
-    """A process to kill; None where there is none of this kind at the moment."""
-    if kind == "snakemake":
-        return call.pid
-    found = [(pid, words, state.split()[1]) for pid, words, state in processes(folder)]
-    servers = {str(pid) for pid, words, parent in found if "mlpaper.server" in words and parent == str(call.pid)}
+def victims(call: subprocess.Popen[bytes], folder: Path) -> dict[str, list[int]]:
+    """Processes that may be killed at the moment, by kind."""
+    found = [(pid, words, int(state.split()[1])) for pid, words, state in processes(folder)]
+    servers = [pid for pid, words, parent in found if "mlpaper.server" in words and parent == call.pid]
     of = {
-        "server": [pid for pid, _, _ in found if str(pid) in servers],
+        "snakemake": [call.pid],
+        "server": servers,
         "job": [pid for pid, _, parent in found if parent in servers],
         "shell": [pid for pid, words, _ in found if "set -euo pipefail" in words],
-    }[kind]
-    return chance.choice(sorted(of)) if of else None
+    }
+    return {kind: sorted(pids) for kind, pids in of.items() if pids}
 
 
 @dataclass
@@ -122,7 +119,7 @@ class Trials:
     chance: random.Random
     expected: dict[str, str]
     duration: float
-    """Seconds of an undisturbed call, in which there would be five kills on average."""
+    """Seconds of an undisturbed call."""
     say: Callable[[str], None] = print
     kills: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
@@ -144,14 +141,14 @@ class Trials:
     def _call(self, history: list[str]) -> bool:
         """One call, with kills at random times until it ends; whether it ended well."""
         call, begun, killed = start(self.folder), time.monotonic(), False
-        while self._wait(call, self.chance.expovariate(5 / self.duration)):
-            kind, how = self.chance.choice(VICTIMS), self.chance.choice(SIGNALS)
-            if (pid := self._victim(kind, call)) is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, how)
-                    killed = True
-                    history.append(f"{how.name} of {kind} at {time.monotonic() - begun:.1f} s")
-                    self.kills[f"{how.name} of {kind}"] += 1
+        while self._wait(call, self.chance.expovariate(RATE / self.duration)):
+            of, how = victims(call, self.folder), self.chance.choice(SIGNALS)
+            kind = self.chance.choice(list(of))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.chance.choice(of[kind]), how)
+                killed = True
+                history.append(f"{how.name} of {kind} at {time.monotonic() - begun:.1f} s")
+                self.kills[f"{how.name} of {kind}"] += 1
             if time.monotonic() - begun > PATIENCE:
                 call.kill()
                 self._fault("a call did not end", history)
@@ -166,14 +163,6 @@ class Trials:
         with contextlib.suppress(subprocess.TimeoutExpired):
             call.wait(seconds)
         return call.returncode is None
-
-    def _victim(self, kind: str, call: subprocess.Popen[bytes]) -> int | None:
-        """A process to kill, as soon as there is one of this kind; None if the call ends before."""
-        while call.poll() is None:
-            if (pid := victim(kind, call, self.folder, self.chance)) is not None:
-                return pid
-            time.sleep(0.01)
-        return None
 
     def _compare(self, history: list[str]) -> None:
         end = time.monotonic() + PATIENCE
