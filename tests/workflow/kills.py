@@ -35,8 +35,10 @@ from project import Project, copy_project
 
 COMMAND = [sys.executable, "-m", "snakemake", "--cores", "2", "--config", "scale=tiny", "studies=[tiny]", "pdf=none"]
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
-RATE = 10.0
+RATE = 5.0
 """Kills within the time of an undisturbed call, on average."""
+MOST = 10
+"""Kills of a trial: the next call then comes to its end."""
 MEASURED = ("seconds", "seconds_per_epoch", "peak_memory", "peak_memory_bytes")
 """What differs from call to call: times and memory, as keys of JSON, columns and metrics."""
 PATIENCE = 120.0
@@ -130,18 +132,20 @@ class Trials:
         for name in ("data", "results", ".snakemake"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         history: list[str] = []
-        while not self._call(history):
-            if len(history) > 50:
-                self._fault("no call came to an end", history)
-                break
         self.trials += 1
+        while not self._call(history) and len(self.faults) < MOST:
+            pass
         self._compare(history)
         self.say(f"trial {self.trials}: {', '.join(history) or 'not killed'}; {len(self.faults)} faults")
 
     def _call(self, history: list[str]) -> bool:
         """One call, with kills at random times until it ends; whether it ended well."""
         call, begun, killed = start(self.folder), time.monotonic(), False
-        while self._wait(call, self.chance.expovariate(RATE / self.duration)):
+        while self._wait(call, self.chance.expovariate(RATE / self.duration) if len(history) < MOST else PATIENCE):
+            if time.monotonic() - begun > PATIENCE:
+                call.kill()
+                self._fault("a call did not end", history)
+                continue
             of, how = victims(call, self.folder), self.chance.choice(SIGNALS)
             kind = self.chance.choice(list(of))
             with contextlib.suppress(ProcessLookupError):
@@ -149,9 +153,6 @@ class Trials:
                 killed = True
                 history.append(f"{how.name} of {kind} at {time.monotonic() - begun:.1f} s")
                 self.kills[f"{how.name} of {kind}"] += 1
-            if time.monotonic() - begun > PATIENCE:
-                call.kill()
-                self._fault("a call did not end", history)
         output = (self.folder / "out.log").read_text(errors="replace")
         if "cannot be locked" in output or (call.returncode != 0 and not killed):
             self._fault(f"exit code {call.returncode} without a kill:\n{output[-3000:]}", history)
@@ -178,7 +179,7 @@ class Trials:
 
     def _fault(self, what: str, history: list[str]) -> None:
         self.faults.append(what)
-        self.say(f"FAULT in trial {self.trials + 1} after {', '.join(history)}: {what}")
+        self.say(f"FAULT in trial {self.trials} after {', '.join(history)}: {what}")
 
 
 def undisturbed(folder: Path) -> tuple[dict[str, str], float]:
