@@ -21,11 +21,12 @@ import fcntl
 import json
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mlpaper.errors import StorageError
+from mlpaper.files import abandoned
 
 FOLDER = Path(".snakemake")
 LOCKS = "locks"
@@ -97,9 +98,10 @@ def _alone(descriptor: int) -> bool:
 
 
 def _release(descriptor: int, process: int) -> None:
-    """At an orderly end nothing is left to clean, unless another Snakemake still runs here."""
+    """At an orderly end leave nothing to clean, unless another Snakemake still runs here."""
     with contextlib.suppress(OSError):
         if os.getpid() == process and _alone(descriptor):
+            _remove_unfinished()
             os.ftruncate(descriptor, 0)
 
 
@@ -117,8 +119,9 @@ def _clean(folder: Path, record: dict[str, Any] | None, say: Callable[[str], Non
         return False
     for path in left.values():
         path.unlink(missing_ok=True)
-    for path in (*folder.glob("mlpaper-*.*"), *_unfinished()):  # sockets of its servers, and files of its jobs
+    for path in folder.glob("mlpaper-*.*"):  # where its servers listened
         path.unlink(missing_ok=True)
+    _remove_unfinished()
     if left:
         say(f"{who}: its lock is removed, and the work goes on.")
     return True
@@ -134,11 +137,11 @@ def _locks(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _unfinished() -> Iterator[Path]:
-    """Files that `mlpaper.files.atomic` had not yet renamed. A linked folder may be another project's too."""
+def _remove_unfinished() -> None:
+    """Remove files that killed jobs had begun to write."""
     for folder in map(Path, ("results", "data")):
-        if not folder.is_symlink():
-            yield from folder.rglob(".*.part")
+        for path in abandoned(folder):
+            path.unlink(missing_ok=True)
 
 
 def _here() -> dict[str, Any]:

@@ -43,12 +43,12 @@ def in_mount(script: str, *arguments: str) -> list[str]:
     return [*apart("--mount"), "bash", "-c", script + RUN, "bash", *arguments]
 
 
-def call(project: Project, *arguments: str, before: list[str] | None = None, cores: int = 2) -> tuple[int, str]:
+def call(project: Project, *arguments: str, before: list[str] | None = None) -> tuple[int, str]:
     """Snakemake as users call it; its exit code, and what it says in one line."""
-    command = [*(before or []), sys.executable, "-m", "snakemake", "--cores", str(cores), *arguments]
+    command = [*(before or []), sys.executable, "-m", "snakemake", "--cores", "2", "--config", *project.config]
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "300"}
     done = subprocess.run(
-        [*command, "--config", *project.config],
+        [*command, *arguments],
         cwd=project.folder,
         env=environment,
         stdout=subprocess.PIPE,
@@ -126,7 +126,7 @@ def test_a_full_disk_is_told_and_with_room_the_same_call_goes_on(
     shutil.rmtree(built.folder / folder)
     code, said = call(built, "--", target, before=in_mount(TMPFS, folder, size))
     assert code != 0
-    assert missing in said
+    assert missing in said, said
     assert "Free some space and run again" in said
     assert not any(name in said.rpartition("left:")[2] for name in (".part", "meta.json", "run.json", "confusion.json"))
     completes(built, expected)
@@ -134,7 +134,7 @@ def test_a_full_disk_is_told_and_with_room_the_same_call_goes_on(
 
 def test_a_disk_that_fills_at_the_split_is_told(built: Project) -> None:
     (split,) = (built.folder / "data" / "digits").glob("split-*.npz")
-    job = next(path for path in (built.folder / "results" / "jobs").iterdir() if '"fractions"' in path.read_text())
+    job = next(path for path in (built.folder / "results" / "jobs").iterdir() if '"scheme"' in path.read_text())
     arguments = ["split", "--spec", str(job), "--pool", str(split.parent), "--output", "small/split.npz"]
     code, said = command(built.folder, in_mount(TMPFS, "small", "8k"), *arguments)
     assert code == 1
@@ -185,7 +185,7 @@ def command(folder: Path, before: list[str], *arguments: str) -> tuple[int, str]
     [
         (".snakemake", "/.snakemake cannot be written to: Read-only file system. Make it writable"),
         ("results", "results/jobs/"),
-        ("results/figures", f"results/figures"),
+        ("results/figures", "results/figures"),
         ("data/digits", "data/digits"),
     ],
 )
@@ -195,7 +195,7 @@ def test_a_read_only_folder_is_told_and_changes_nothing(
     rule = "prepare" if folder == "data/digits" else "figure"
     code, said = call(built, "--forcerun", rule, "--", f"{FIGURE}.svg", before=in_mount(READ_ONLY, folder))
     assert code != 0
-    assert told in said
+    assert told in said, said
     assert "Read-only file system" in said
     found = kills.fingerprint(built.folder)
     assert [name for name in found if found[name] != expected[name]] == []
@@ -213,6 +213,7 @@ def test_where_memory_runs_out_a_job_tells_and_leaves_nothing(built: Project) ->
     code = (
         "import resource, sys; from mlpaper.server import PRELOADED; from mlpaper.cli import main; import importlib\n"
         "[importlib.import_module(name) for name in PRELOADED['runs']]\n"
+        "import mlpaper.engine.compiled; mlpaper.engine.compiled.compile_ahead()\n"
         "loaded = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (loaded + (64 << 20),) * 2)\n"
         f"sys.argv = ['mlpaper', *{[*arguments, '--checkpoint', 'saved.npz', '--device', 'cpu']!r}]; main()"
