@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +56,10 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.fixture
-def killed() -> Iterator[dict[str, Any]]:
+def killed() -> dict[str, Any]:
     """What a killed process left: its record."""
     kill(holder())
-    yield json.loads((PLACE / "mlpaper.lock").read_text())
+    return json.loads((PLACE / "mlpaper.lock").read_text())
 
 
 def rewrite(record: dict[str, Any], **changes: object) -> None:

@@ -72,8 +72,8 @@ def hold(say: Callable[[str], None], folder: Path = FOLDER) -> None:
             raise StorageError(f"the disk of {folder.resolve()} is full. Free some space and run again") from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise StorageError(
-                f"{folder.resolve()} cannot be written to: {error.strerror}. Make it writable, or name another folder for "
-                "all results: snakemake --directory FOLDER"
+                f"{folder.resolve()} cannot be written to: {error.strerror}. Make it writable, or name another folder "
+                "for all results: snakemake --directory FOLDER"
             ) from error
 
 

@@ -4,7 +4,7 @@
 
 Every trial starts from nothing. The same command is called, and killed after a random time, until a call ends by
 itself. All that was made must then be equal, bit for bit, to what an undisturbed call makes; measured times and memory
-are left out. The exit code is 1 if anything differs, if a call is refused, or if a process or a half-written file stays.
+are left out. The exit code is 1 if anything differs, if a call is refused, or if a process or half a file stays.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-
 from project import Project, copy_project
 
 COMMAND = [sys.executable, "-m", "snakemake", "--cores", "2", "--config", "scale=tiny", "studies=[tiny]", "pdf=none"]
@@ -208,7 +207,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="which kills, and when")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:
-        trials = run(Path(folder).resolve() / "project", options.kills, options.seed, lambda line: print(line, flush=True))
+        trials = run(
+            Path(folder).resolve() / "project", options.kills, options.seed, lambda line: print(line, flush=True)
+        )
     print(f"{trials.trials} trials, {trials.kills.total()} kills: {dict(sorted(trials.kills.items()))}")
     print(f"{len(trials.faults)} faults")
     sys.exit(bool(trials.faults))
