@@ -252,9 +252,18 @@ def test_a_job_that_the_system_kills_for_memory_is_told_and_the_same_call_goes_o
     completes(built, expected)
 
 
-def test_results_without_the_notes_of_snakemake_are_kept_as_they_are(built: Project, expected: dict[str, str]) -> None:
-    """As they come from another machine, with their times."""
-    shutil.rmtree(built.folder / ".snakemake")
+@pytest.mark.parametrize("torn", [False, True])
+def test_results_without_the_notes_of_snakemake_are_kept_as_they_are(
+    torn: bool, built: Project, expected: dict[str, str]
+) -> None:
+    """As they come from another machine, with their times; or after a power cut, which tore what Snakemake noted."""
+    if torn:
+        for note in sorted(path for path in (built.folder / ".snakemake" / "metadata").rglob("*") if path.is_file())[
+            ::2
+        ]:
+            note.write_bytes(note.read_bytes()[:100])
+    else:
+        shutil.rmtree(built.folder / ".snakemake")
     code, said = call(built)
     assert (code, "Nothing to be done" in said) == (0, True), said
     completes(built, expected)
