@@ -62,7 +62,7 @@ def hold(say: Callable[[str], None], folder: Path = FOLDER) -> None:
         descriptor = os.open(folder / RECORD, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             if _alone(descriptor) and _clean(folder, _read(descriptor), say):
-                os.posix_fallocate(descriptor, 0, ROOM)
+                _check_room(descriptor)
                 _write(descriptor, _here() | {"elsewhere": False, "locks": sorted(_locks(folder))})
                 atexit.register(_release, descriptor, os.getpid())
         finally:
@@ -86,6 +86,12 @@ def jobs_run_elsewhere(folder: Path = FOLDER) -> None:
                 _write(descriptor, record | {"elsewhere": True})
         finally:
             os.close(descriptor)
+
+
+def _check_room(descriptor: int) -> None:
+    """Fill the file for a moment: unlike a question for free space, this meets a quota too."""
+    if os.pwrite(descriptor, bytes(ROOM), 0) < ROOM:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _alone(descriptor: int) -> bool:

@@ -89,7 +89,7 @@ def die_with_snakemake() -> None:
     """Kill this job when the process ends that started it, even by `kill -9`.
 
     Else it would write over the files of the job that the next call of Snakemake starts in its place. A job that was
-    started by hand, or on a system without process descriptors, goes on.
+    started by hand, or on a system without descriptors of processes, goes on.
     """
     process = os.environ.get(SNAKEMAKE)
     if process is None or not hasattr(os, "pidfd_open"):
@@ -98,6 +98,8 @@ def die_with_snakemake() -> None:
         descriptor = os.pidfd_open(int(process))
     except ProcessLookupError:
         _kill_job()
+    except OSError:  # an old kernel, or a sandbox
+        return
     else:
         threading.Thread(target=_kill_after, args=(descriptor,), daemon=True).start()
 

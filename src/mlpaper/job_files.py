@@ -36,11 +36,14 @@ class JobFiles:
     def write(self) -> None:
         """Write those that are not there yet, relative to the current folder.
 
-        The first is always written: it shows whether the results can be, before any job.
+        A file is written and removed first: it shows whether results can be written, before any job.
         """
-        for number, (name, text) in enumerate(self._texts.items()):
+        probe = Path(FOLDER) / ".writable"
+        write_text(probe, "")
+        probe.unlink()
+        for name, text in self._texts.items():
             path = Path(name)
-            if number == 0 or not path.exists():
+            if not path.exists():
                 write_text(path, text)
 
 
