@@ -31,6 +31,8 @@ rule all:
 
 
 onstart:
+    if not workflow.local_exec:
+        folder_lock.jobs_run_elsewhere()
     try:
         JOBS.write()
         SERVERS.append(open_servers(SOCKET, VARIABLES))

@@ -107,7 +107,32 @@ def test_a_job_that_is_killed_fails(servers: Servers, digits: Path) -> None:
     job = shell(train(digits))
     _, child = running(servers)
     os.kill(child, signal.SIGKILL)
-    assert outcome(job)[0] == 128 + signal.SIGKILL
+    code, _, errors = outcome(job)
+    assert code == 128 + signal.SIGKILL
+    assert "this job was killed (signal 9); most often memory ran out" in errors
+
+
+@pytest.mark.parametrize("place", [PLACE, Path("nowhere")])
+def test_a_job_dies_with_the_process_that_started_it(place: Path, servers: Servers, digits: Path) -> None:
+    """As Snakemake by `kill -9`, while its servers and shells live: else it would write over the next one's files."""
+    opener = (
+        "import subprocess, sys; from pathlib import Path; from mlpaper.job_environment import shell_prefix\n"
+        f"text = shell_prefix(Path({str(place)!r}), {{}}).replace('{{{{', '{{').replace('}}}}', '}}')\n"
+        f"subprocess.run(['bash', '-c', text + {train(digits) + ' > log'!r}])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", opener])
+    until(lambda: Path("log").exists() and "epoch" in Path("log").read_text())
+    process.kill()
+    process.wait()
+    until(lambda: not any(_works_here(pid) for pid in Path("/proc").iterdir() if pid.name.isdecimal()))
+
+
+def _works_here(process: Path) -> bool:
+    """Whether a process trains in this folder."""
+    try:
+        return (process / "cwd").readlink() == Path.cwd() and b"saved.npz" in (process / "cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def test_where_the_server_is_killed_its_job_fails_and_the_next_starts_by_itself(servers: Servers, digits: Path) -> None:

@@ -98,7 +98,7 @@ def load_study(study: Where, project: Where | None = None) -> Study:
     --------
     >>> study = load_study("residual-depth")
     >>> study.runs["plain-30"].gradients, study.claims[0].rule, study.claims[0].named_runs
-    (True, 'value', ('plain-30',))
+    (True, 'share', ('plain-30',))
     """
     return read_study(_study_file(study, project))
 

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import click
 
 from mlpaper import __version__
+from mlpaper.client import MORE_MEMORY
 from mlpaper.errors import MlpaperError
-from mlpaper.job_environment import prepare_process
+from mlpaper.job_environment import die_with_snakemake, prepare_process
 from mlpaper.paths import IMPORTED, LEDGER
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -33,6 +34,9 @@ def main() -> None:
     except MlpaperError as error:
         click.echo(f"mlpaper: {error}", err=True)
         sys.exit(1)
+    except MemoryError as error:
+        click.echo(f"mlpaper: memory ran out ({str(error) or 'no more is told'}): {MORE_MEMORY}", err=True)
+        sys.exit(1)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -41,6 +45,7 @@ def main() -> None:
 def cli(threads: int) -> None:
     """The steps of the pipeline, one by one. `snakemake` runs them all."""
     prepare_process(threads)
+    die_with_snakemake()
     logging.Formatter.converter = time.gmtime
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
     for library in ("fontTools", "httpx"):  # the latter logs addresses whole, with passwords

@@ -16,8 +16,12 @@ HEADER = "!II"
 """Length of what follows; number of arguments. Then, with a zero byte between: folder, arguments, environment."""
 ACCEPTED = b"+"
 EXIT_CODE = "!i"
+KILLED = 128 + 9
+MORE_MEMORY = "run fewer jobs at a time (--cores), or on a machine that has more"
 SERVER = "MLPAPER_SERVER"
 """Names the path of the servers' sockets, without the group."""
+SNAKEMAKE = "MLPAPER_SNAKEMAKE"
+"""Names the process that starts the jobs, and without which none goes on."""
 
 
 def run(arguments: list[str]) -> int | None:
@@ -44,7 +48,10 @@ def run(arguments: list[str]) -> int | None:
     if len(answer) < struct.calcsize(EXIT_CODE):
         sys.stderr.write("mlpaper: the server of this job was killed\n")
         return 1
-    return int(struct.unpack(EXIT_CODE, answer)[0])
+    code = int(struct.unpack(EXIT_CODE, answer)[0])
+    if code == KILLED:
+        sys.stderr.write(f"mlpaper: this job was killed (signal 9); most often memory ran out: {MORE_MEMORY}\n")
+    return code
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ to hold is compared with its size, or with a limit, before memory is taken for i
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import math
@@ -16,7 +17,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,12 +44,13 @@ def atomic(path: Path) -> Iterator[Path]:
         The disk is full, the quota is spent, or the folder cannot be written to.
     """
     path = Path(path)
-    temporary = None
+    temporary, descriptor = None, -1
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(descriptor)
         temporary = Path(name)
+        with suppress(OSError):  # not on every file system
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
@@ -59,11 +61,21 @@ def atomic(path: Path) -> Iterator[Path]:
             message = f"the disk of {path.parent} is full: {path.name} was not written. Free some space and run again"
             raise StorageError(message) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise StorageError(f"{path} cannot be written: {error.strerror}") from error
+            message = f"{path} cannot be written: {error.strerror}. Make its folder writable and run again"
+            raise StorageError(message) from error
         raise
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def abandoned(folder: Path) -> Iterator[Path]:
+    """Temporary files of `atomic` in a folder and below it, whose writers were killed: nobody locks them."""
+    for path in folder.rglob(".*.part"):
+        with suppress(OSError), path.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield path
 
 
 def _umask() -> int:

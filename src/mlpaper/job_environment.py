@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import shlex
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 import platformdirs
 
-from mlpaper.client import SERVER
+from mlpaper.client import SERVER, SNAKEMAKE
 
 IGNORED = frozenset(("MPLBACKEND", "MATPLOTLIBRC", "PYTHONSTARTUP", "PYTHONINSPECT"))
 """Variables that a command of `mlpaper` does not inherit, besides all of numba's (`NUMBA_*`) but `NUMBA_CACHE_DIR`."""
@@ -78,8 +81,38 @@ def _writable(folder: Path) -> bool:
 
 
 def client_variables(place: Path) -> dict[str, str]:
-    """Variables of `CLIENT`: this code, and where servers listen."""
-    return {"PYTHONPATH": str(SOURCE), SERVER: str(place)}
+    """Variables of `CLIENT`: this code, where servers listen, and that its jobs end with this process."""
+    return {"PYTHONPATH": str(SOURCE), SERVER: str(place), SNAKEMAKE: str(os.getpid())}
+
+
+def die_with_snakemake() -> None:
+    """Kill this job when the process ends that started it, even by `kill -9`.
+
+    Else it would write over the files of the job that the next call of Snakemake starts in its place. A job that was
+    started by hand, or on a system without descriptors of processes, goes on.
+    """
+    process = os.environ.get(SNAKEMAKE)
+    if process is None or not hasattr(os, "pidfd_open"):
+        return
+    try:
+        descriptor = os.pidfd_open(int(process))
+    except ProcessLookupError:
+        _kill_job()
+    except OSError:  # an old kernel, or a sandbox
+        return
+    else:
+        threading.Thread(target=_kill_after, args=(descriptor,), daemon=True).start()
+
+
+def _kill_after(descriptor: int) -> None:
+    select.select([descriptor], [], [])
+    _kill_job()
+
+
+def _kill_job() -> None:
+    """This process, and those that it started where they are a group of their own."""
+    kill = os.killpg if os.getpgrp() == os.getpid() else os.kill
+    kill(os.getpid(), signal.SIGKILL)
 
 
 def shell_prefix(place: Path, variables: Mapping[str, str]) -> str:

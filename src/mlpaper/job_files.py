@@ -34,7 +34,13 @@ class JobFiles:
         return path
 
     def write(self) -> None:
-        """Write those that are not there yet, relative to the current folder."""
+        """Write those that are not there yet, relative to the current folder.
+
+        A file is written and removed first: it shows whether results can be written, before any job.
+        """
+        probe = Path(FOLDER) / ".writable"
+        write_text(probe, "")
+        probe.unlink()
         for name, text in self._texts.items():
             path = Path(name)
             if not path.exists():

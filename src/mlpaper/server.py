@@ -75,11 +75,14 @@ class Servers:
     """The servers of one run of Snakemake."""
 
     processes: list[subprocess.Popen[bytes]]
+    sockets: list[Path]
 
     def close(self) -> None:
         """End them; they wait for their last jobs."""
         for process in self.processes:
             process.communicate()
+        for path in self.sockets:
+            path.unlink(missing_ok=True)  # that of a server that was killed is still there
 
 
 def open_servers(place: Path, variables: Mapping[str, str]) -> Servers:
@@ -93,9 +96,9 @@ def open_servers(place: Path, variables: Mapping[str, str]) -> Servers:
     variables
         Variables that jobs have besides those of this process, as `job_environment.shell_prefix` takes them.
     """
-    processes: list[subprocess.Popen[bytes]] = []
+    servers = Servers([], [])
     if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
-        return Servers(processes)
+        return servers
     place.parent.mkdir(parents=True, exist_ok=True)
     for group in sorted(set(GROUP_OF.values())):
         path = Path(f"{place}.{group}")
@@ -115,8 +118,9 @@ def open_servers(place: Path, variables: Mapping[str, str]) -> Servers:
                 start_new_session=True,  # Ctrl-C in the terminal ends clients, and they their jobs
                 env=os.environ | {"PYTHONPATH": str(SOURCE)} | ONE_THREAD | dict(variables),
             )
-        processes.append(process)
-    return Servers(processes)
+        servers.processes.append(process)
+        servers.sockets.append(path)
+    return servers
 
 
 class Server:

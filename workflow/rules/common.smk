@@ -15,7 +15,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-from mlpaper import paths
+from mlpaper import folder_lock, paths
 from mlpaper.digest import RULES, digest, item_modules
 from mlpaper.devices import visible_devices, why_no_gpu
 from mlpaper.errors import MlpaperError
@@ -43,6 +43,11 @@ min_version("9.10")
 SOCKET = Path(f".snakemake/mlpaper-{os.getpid()}")
 VARIABLES, NOTICES = caches(Path(".snakemake/caches"))
 shell.prefix(shell_prefix(SOCKET, VARIABLES))
+if workflow.is_main_process and not workflow.output_settings.dryrun:
+    try:
+        folder_lock.hold(say=lambda line: print(line, file=sys.stderr))
+    except MlpaperError as error:
+        raise WorkflowError(str(error)) from None
 if workflow.is_main_process:
     for notice in NOTICES:
         print(notice, file=sys.stderr)
