@@ -1,8 +1,8 @@
 """Digests of code: what a rule's `params` carry so that Snakemake sees changes in imported modules.
 
 The digest of a module covers its own code, the kernels of the same name beside it (`.cu`), and the code of every module
-of this package that it imports, directly or not, read from the syntax trees without importing anything. Comments,
-docstrings and formatting do not count, nor do the modules in `NEUTRAL`.
+of this package that it imports, directly or not, read from the syntax trees without importing anything. One that is
+missing is an error. Comments, docstrings and formatting do not count, nor do the modules in `NEUTRAL`.
 """
 
 from __future__ import annotations
@@ -81,6 +81,8 @@ def _imports(tree: ast.AST) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             if node.level or node.module is None:
                 raise ValueError("relative imports are not followed: write the full name of the module")
+            if node.module.split(".")[0] == PACKAGE and _path(node.module) is None:  # half an installation
+                raise ModuleNotFoundError(f"No module named {node.module!r}", name=node.module)
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
     return {name for name in names if name.split(".")[0] == PACKAGE and _path(name) is not None}

@@ -18,6 +18,10 @@ import kills
 import pytest
 from project import ROOT, Project
 
+from mlpaper.data.catalog import load
+from mlpaper.data.sources import Sources
+from mlpaper.spec import canonical_json
+
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 FIGURE = "results/figures/tiny-a-confusion"
@@ -160,18 +164,17 @@ def served(mirror: Path) -> Iterator[str]:
 def test_a_disk_that_fills_while_downloading_is_told(by: str, mirror: Path, served: str, tmp_path: Path) -> None:
     """What has arrived over the network stays, to be resumed, in a folder that is not taken for the data."""
     source = served if by == "http" else str(mirror)
-    arguments = ["fetch", "--dataset", "mnist", "--part", "test", "--folder", "raw", "--mirror", source]
+    sources = Sources(datasets={"mnist": load(ROOT / "workflow" / "datasets" / "mnist.yaml", ROOT)})
+    (tmp_path / "sources.json").write_text(canonical_json(sources))
+    arguments = ["fetch", "--job", "sources.json", "--dataset", "mnist", "--file", "test-images.gz"]
+    arguments += ["--folder", "raw", "--mirror", source]
     code, said = command(tmp_path, in_mount(TMPFS, "raw", "512k"), *arguments)
     assert code == 1
     assert "is full: test-images.gz was not written. Free some space and run again" in said
     left = said.rpartition("left:")[2].split()
     assert all(path.startswith("./.partial/t10k-images") for path in left)
     assert command(tmp_path, [], *arguments)[0] == 0
-    assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == [
-        "test-images.gz",
-        "test-labels.gz",
-        "test.json",
-    ]
+    assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == ["test-images.gz", "test-images.gz.json"]
 
 
 def command(folder: Path, before: list[str], *arguments: str) -> tuple[int, str]:
