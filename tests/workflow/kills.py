@@ -80,9 +80,13 @@ def _content(path: Path) -> bytes:
 
 
 def _unmeasured(value: object) -> object:
-    """A JSON value without what was measured; numbers of the paper are called `<study>.<run>.<metric>`."""
+    """A JSON value without what was measured; numbers of the paper are called `<study>.<run>.<metric>`.
+
+    A run's `run.json` has the hash of `history.parquet`, which holds times, and is compared by itself.
+    """
     if isinstance(value, dict):
-        return {key: _unmeasured(it) for key, it in value.items() if key.rpartition(".")[2] not in MEASURED}
+        kept = (key for key in value if key.rpartition(".")[2] not in MEASURED and key != "history.parquet")
+        return {key: _unmeasured(value[key]) for key in kept}
     return [_unmeasured(it) for it in value] if isinstance(value, list) else value
 
 
