@@ -552,8 +552,8 @@ def claims(study: str | None = None, verdict: str | None = None, *, project: Whe
     -------
     DataFrame
         One row per claim and reading: study, id, statement, place, origin, kind, tested_by, reading, rule, metric,
-        runs, claim (the entry of the study file, as JSON), verdict, value, half_width (of the 95 % interval over
-        seeds), seeds, published, means (run to mean, as JSON), remark.
+        runs, claim (the entry of the study file, as JSON), verdict, probability, value, half_width (of the 95 %
+        interval), seeds, published, means (run to mean, as JSON), remark.
 
     Raises
     ------
@@ -590,8 +590,8 @@ def judge(claim: Mapping[str, Any], tables: ResultTables, study: str | None = No
     Returns
     -------
     Verdict
-        The word (`verdict`), our number with the half-width of its 95 % interval over seeds (`value`, `half_width`),
-        the seeds that it rests on, the mean of every run (`means`), and a remark.
+        The word (`verdict`), the probability that the claim holds, our number with the half-width of its 95 % interval
+        (`value`, `half_width`), the seeds that it rests on, the mean of every run (`means`), and a remark.
 
     Raises
     ------

@@ -325,7 +325,7 @@ def _other_code(path: Path, others: Mapping[str, int], here: set[str]) -> str:
 
 @dataclass
 class _Archive:
-    """An archive of which nothing is believed."""
+    """An archive that is not trusted."""
 
     path: Path
     archive: zipfile.ZipFile

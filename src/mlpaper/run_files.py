@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -113,11 +113,9 @@ def refused(path: Path, why: object) -> DamagedError:
     return DamagedError(f"{path}: {why}. Remove the folder {path.parent}{linked} and run again: the run is made again")
 
 
-def facts_of(folder: Path) -> dict[str, dict[str, object]]:
-    """Sizes and hashes of the files that training wrote."""
-    return {
-        name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)} for name in sorted(TRAINED)
-    }
+def facts_of(folder: Path, names: Iterable[str] = TRAINED) -> dict[str, dict[str, object]]:
+    """Sizes and hashes of files; by default of those that training wrote."""
+    return {name: {"bytes": size_of(folder / name), "sha256": sha256(folder / name)} for name in sorted(names)}
 
 
 def read_spec(folder: Path) -> RunSpec:

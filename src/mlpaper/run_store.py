@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from mlpaper.errors import DamagedError, MlpaperError
 from mlpaper.files import atomic, read_json, sha256, size_of, write_json
 from mlpaper.paths import IMPORTED
-from mlpaper.run_files import OUTCOME, TRAINED, FileFacts, origin_of, read_spec, refused
+from mlpaper.run_files import OUTCOME, TRAINED, FileFacts, facts_of, origin_of, read_spec, refused
 from mlpaper.spec import RunSpec
 
 log = logging.getLogger(__name__)
@@ -100,8 +100,11 @@ def stores() -> list[Path]:
 
 def take(spec: RunSpec, code: str, pool: Path, split_file: Path, folder: Path) -> Path | None:
     """Copy a run from one of the stores into `folder` and return that store; None where no store has it whole."""
-    for store in stores():
-        made = Made.of(spec, code, pool, split_file)
+    found = stores()
+    if not found:
+        return None
+    made = Made.of(spec, code, pool, split_file)
+    for store in found:
         entry = store / made.name
         if not entry.is_dir():
             continue
@@ -132,7 +135,7 @@ def put(made: Made, folder: Path, store: Path) -> bool:
     entry = store / made.name
     with tempfile.TemporaryDirectory(prefix=".new-", dir=store, ignore_cleanup_errors=True) as temporary:
         new = Path(temporary, made.name)
-        facts = {name: {"bytes": size_of(folder / name), "sha256": sha256(folder / name)} for name in FILES}
+        facts = facts_of(folder, FILES)
         _copy(folder, {name: FileFacts.model_validate(it) for name, it in facts.items()}, new)
         write_json(new / ENTRY, {"key": made.key, "made_from": asdict(made), "files": facts})
         try:

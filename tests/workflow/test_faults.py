@@ -48,20 +48,24 @@ def in_mount(script: str, *arguments: str) -> list[str]:
     return [*apart("--mount"), "bash", "-c", script + COMMAND, "bash", *arguments]
 
 
-def call(project: Project, *arguments: str, before: list[str] | None = None) -> tuple[int, str]:
-    """Snakemake as users call it; its exit code, and what it says in one line."""
-    command = [*(before or []), sys.executable, "-m", "snakemake", "--cores", "2", "--config", *project.config]
-    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "300"}
+def ran(command: list[str], folder: Path, **variables: str) -> tuple[int, str]:
+    """The exit code of a command, and what it says in one line."""
     done = subprocess.run(
-        [*command, *arguments],
-        cwd=project.folder,
-        env=environment,
+        command,
+        cwd=folder,
+        env=os.environ | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
     return done.returncode, " ".join(done.stdout.split())
+
+
+def call(project: Project, *arguments: str, before: list[str] | None = None) -> tuple[int, str]:
+    """Snakemake as users call it; its exit code, and what it says in one line."""
+    command = [*(before or []), sys.executable, "-m", "snakemake", "--cores", "2", "--config", *project.config]
+    return ran([*command, *arguments], project.folder, PYTHONDONTWRITEBYTECODE="1", COLUMNS="300")
 
 
 def completes(project: Project, expected: dict[str, str], *targets: str) -> None:
@@ -179,17 +183,7 @@ def test_a_disk_that_fills_while_downloading_is_told(by: str, mirror: Path, serv
 
 def command(folder: Path, before: list[str], *arguments: str) -> tuple[int, str]:
     """`mlpaper` as it is called by hand; its exit code, and what it says in one line."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run(
-        [*before, sys.executable, "-m", "mlpaper", *arguments],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    return done.returncode, " ".join(done.stdout.split())
+    return ran([*before, sys.executable, "-m", "mlpaper", *arguments], folder, PYTHONPATH=str(ROOT / "src"))
 
 
 @pytest.mark.parametrize(

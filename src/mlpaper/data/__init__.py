@@ -5,5 +5,5 @@ BLOCK = 1 << 23
 
 
 def block_rows(size: int) -> int:
-    """Images of so many bytes that are read at a time."""
+    """Bytes of images that are read at a time."""
     return max(1, BLOCK // size)

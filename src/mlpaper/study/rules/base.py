@@ -180,6 +180,12 @@ def listed(runs: Sequence[str]) -> str:
     return ", ".join(runs) if len(runs) <= LISTED else f"{runs[0]} to {runs[-1]} ({len(runs)} runs)"
 
 
+def between(row: Row, low: float | None, high: float | None) -> str:
+    """One or two bounds of a metric in words: `between 95.50 % and 97.50 %`."""
+    least, most = (None if bound is None else row.quantity(bound) for bound in (low, high))
+    return f"between {least} and {most}" if least and most else f"at least {least}" if least else f"at most {most}"
+
+
 def better(metric: str) -> Callable[[Array, Array], Array]:
     """By how much the first of two means is better than the second, by draw."""
     sign = -1.0 if metrics.get(metric).lower_is_better else 1.0

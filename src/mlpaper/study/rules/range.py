@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from mlpaper.spec import Real
-from mlpaper.study.rules.base import Claim, Evidence, at_least, at_most, listed
+from mlpaper.study.rules.base import Claim, Evidence, at_least, at_most, between, listed
 from mlpaper.study.schema.names import Metric, RunPattern
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ class RangeClaim(Claim):
 
     def asked(self, row: Row) -> str:
         """`test accuracy of plain-30 at most 15.00 %`."""
-        low, high = (None if bound is None else row.quantity(bound) for bound in (self.low, self.high))
-        bounds = f"between {low} and {high}" if low and high else f"at least {low}" if low else f"at most {high}"
+        bounds = between(row, self.low, self.high)
         return f"{row.metric} of {listed(self.runs)} {bounds}"
 
     def found(self, row: Row) -> str:

@@ -10,7 +10,7 @@ from pydantic import model_validator
 
 from mlpaper.spec import Fraction, Real
 from mlpaper.study.posterior import DRAWS
-from mlpaper.study.rules.base import Claim, Condition, Evidence, above
+from mlpaper.study.rules.base import Claim, Condition, Evidence, above, between
 from mlpaper.study.schema.names import Metric, RunName
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class ShareClaim(Claim):
     """More than a share of the seeds of `run` end between `low` and `high`, both included.
 
-    For outcomes of two kinds, of which a mean describes neither: networks that learn with some seeds only.
+    It suits outcomes that a mean does not describe, such as those of networks that learn with some seeds only.
     """
 
     rule: Literal["share"]
@@ -59,8 +59,7 @@ class ShareClaim(Claim):
 
     def asked(self, row: Row) -> str:
         """How many seeds, and where."""
-        low, high = (None if bound is None else row.quantity(bound) for bound in (self.low, self.high))
-        bounds = f"between {low} and {high}" if low and high else f"at least {low}" if low else f"at most {high}"
+        bounds = between(row, self.low, self.high)
         return f"{row.metric} of {self.run} {bounds} with more than {100 * self.share:g} % of the seeds"
 
     def found(self, row: Row) -> str:
