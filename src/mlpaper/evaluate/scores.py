@@ -80,6 +80,12 @@ class Calibration:
         return float(np.sum(self.count[filled] * gaps) / self.count.sum())
 
 
+def bins_of(confidence: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """The bin of every confidence, int64 (N,), of so many of equal width over (0, 1]; a bin holds its upper bound."""
+    place: np.ndarray = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    return place
+
+
 def calibration(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Calibration:
     """Bin predictions by their confidence.
 
@@ -94,7 +100,7 @@ def calibration(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -
     array([1. , 0.5])
     """
     confidence = confidence.astype(np.float64)
-    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    place = bins_of(confidence, bins)
     count = np.bincount(place, minlength=bins)
     with np.errstate(invalid="ignore"):
         means = [np.bincount(place, weights=values, minlength=bins) / count for values in (confidence, correct)]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlpaper.evaluate.scores import BINS
+from mlpaper.evaluate.scores import BINS, bins_of
 from mlpaper.files import read_npz, write_npz
 from mlpaper.study.metrics import NOISE_METRIC
 
@@ -135,7 +135,7 @@ def _macro_f1(label: NDArray[np.int64], prediction: NDArray[np.int64], classes: 
 
 def _calibration(confidence: Array, right: Array) -> Array:
     """The error is a sum over bins of |mean of right - confidence|, times the bin's share."""
-    place = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    place = bins_of(confidence)
     side = np.sign(np.bincount(place, weights=right - confidence, minlength=BINS))
     values = side[place] * (right - confidence)
     influence: Array = values - values.mean()
