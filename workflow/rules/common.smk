@@ -9,7 +9,9 @@
 import os
 import shutil
 import sys
+import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -21,7 +23,8 @@ from mlpaper.devices import visible_devices, why_no_gpu
 from mlpaper.errors import MlpaperError
 from mlpaper.job_environment import caches, shell_prefix
 from mlpaper.job_files import JobFiles
-from mlpaper.data.sources import fingerprint
+from mlpaper.data import PIXELS
+from mlpaper.data.sources import fingerprint, get_source
 from mlpaper.markup import prose_rst, report_label
 from mlpaper.paper.expand import (
     claims_job,
@@ -36,12 +39,18 @@ from mlpaper.paper.jobs import arrays, inputs
 from mlpaper.paper.specimen import check_texts
 from mlpaper.spec import PARTS
 from mlpaper.server import open_servers
+from mlpaper.slurm import keep_asking
 from mlpaper.study.plan import left_out_notice, load_plan, noise_levels
+from mlpaper.study.work import JOBS as RUN_GROUPS
+from mlpaper.study.work import Images, minutes, work_of
 
 min_version("9.10")
+keep_asking()
 
 # Rules call `mlpaper`: this project's, in this Python.
-SOCKET = Path(f".snakemake/mlpaper-{os.getpid()}")
+# In a job of a cluster, which may hold many runs, as well: there, on a disk of the node.
+TEMPORARY = tempfile.TemporaryDirectory(prefix="mlpaper-") if workflow.remote_exec else None
+SOCKET = Path(TEMPORARY.name, "job") if TEMPORARY else Path(f".snakemake/mlpaper-{os.getpid()}")
 VARIABLES, NOTICES = caches(Path(".snakemake/caches"))
 shell.prefix(shell_prefix(SOCKET, VARIABLES))
 if workflow.is_main_process:
@@ -160,3 +169,67 @@ def shown(file, kind, jobs):
 def study_files(study, *names):
     """Files of all runs of a study."""
     return [f"{paths.run_folder(run)}/{name}" for runs in PLAN.names[study].values() for run in runs for name in names]
+
+
+# On a cluster: what jobs ask for, and which of them share one. A profile's `group-components` says how many share.
+STUDY_GROUPS = {study: f"study-{study}" for study in PLAN.studies}
+workflow.parent_groupids.update(dict.fromkeys(STUDY_GROUPS.values(), "study"))
+
+
+@cache
+def work(run):
+    """What a run takes."""
+    spec = SPECS[run]
+    return work_of(spec, images_in(spec.dataset))
+
+
+@cache
+def images_in(pool):
+    """The size of a pool."""
+    source = get_source(pool.name)
+    counts = {part: source.parts[part].count for part in pool.parts}
+    return Images(sum(counts.values()), PIXELS, len(source.classes), counts.get("test", 0))
+
+
+def memory_of_run(wildcards, attempt):
+    """Megabytes; more after a failure, which may have been for want of it."""
+    return attempt * work(spec_of(wildcards).id).memory
+
+
+def memory_of_pool(wildcards, attempt):
+    """Megabytes, to read a pool and write its arrays."""
+    size = images_in(POOLS[wildcards.pool])
+    return attempt * (500 + 4 * size.count * size.pixels // 1_000_000)
+
+
+def minutes_to(rule):
+    """The time of a rule's job for a run; more after a failure, which may have been for want of it."""
+
+    def asked(wildcards, attempt):
+        run = spec_of(wildcards).id
+        tests = 1 + len(NOISE.get(run, ())) * PLAN.scale.noise_seeds if rule == "robustness" else 1
+        return attempt * minutes(work(run).train if rule == "train" else tests * work(run).test)
+
+    return asked
+
+
+def grouped(group):
+    """The group of a rule's jobs; none without `group-components`, where groups would only take time."""
+
+    def group_of(wildcards):
+        return group(wildcards) if workflow.group_settings.group_components else None
+
+    return None if workflow.remote_exec else group_of
+
+
+def run_group(wildcards):
+    """Short runs share a job; a long one has its own, and continues from its checkpoint if that is killed."""
+    return work(spec_of(wildcards).id).group
+
+
+TRAIN_GROUP = grouped(run_group)
+MEASURE_GROUP = grouped(lambda wildcards: run_group(wildcards) or "measurements")
+DATA_GROUP = grouped(lambda wildcards: "data")
+STUDY_GROUP = grouped(lambda wildcards: STUDY_GROUPS[wildcards.study])
+ITEM_GROUP = grouped(lambda wildcards: STUDY_GROUPS[item_of(FIGURES | TABLES)(wildcards).study])
+LOCAL = {"all", "fetch", "ledger", "numbers", "paper", "columns", "arxiv"}

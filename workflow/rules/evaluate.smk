@@ -14,8 +14,13 @@ rule evaluate:
         "results/logs/evaluate/{run}.log",
     params:
         pool=pool_of,
-        folder=lambda wildcards: paths.run_folder(wildcards.run),
+        folder=paths.RUN,
         code=CODE["evaluate"],
+    group:
+        MEASURE_GROUP
+    resources:
+        mem_mb=memory_of_run,
+        runtime=minutes_to("evaluate"),
     message:
         "evaluate {wildcards.run}"
     shell:
@@ -33,8 +38,13 @@ rule confusion:
         "results/logs/confusion/{run}.log",
     params:
         pool=pool_of,
-        folder=lambda wildcards: paths.run_folder(wildcards.run),
+        folder=paths.RUN,
         code=CODE["confusion"],
+    group:
+        MEASURE_GROUP
+    resources:
+        mem_mb=memory_of_run,
+        runtime=minutes_to("confusion"),
     message:
         "confusion matrix of {wildcards.run}"
     shell:
@@ -54,11 +64,15 @@ rule robustness:
         "results/logs/robustness/{run}.log",
     params:
         pool=pool_of,
-        folder=lambda wildcards: paths.run_folder(wildcards.run),
+        folder=paths.RUN,
         sigmas=lambda wildcards: ",".join(map(str, NOISE[wildcards.run])),
         seeds=PLAN.scale.noise_seeds,
         code=CODE["robustness"],
+    group:
+        MEASURE_GROUP
     resources:
+        mem_mb=memory_of_run,
+        runtime=minutes_to("robustness"),
         gpu=GPU,
     message:
         "robustness of {wildcards.run}"
@@ -80,8 +94,13 @@ rule gradients:
         "results/logs/gradients/{run}.log",
     params:
         pool=pool_of,
-        folder=lambda wildcards: paths.run_folder(wildcards.run),
+        folder=paths.RUN,
         code=CODE["gradients"],
+    group:
+        MEASURE_GROUP
+    resources:
+        mem_mb=memory_of_run,
+        runtime=minutes_to("gradients"),
     message:
         "gradients of {wildcards.run}"
     shell:
@@ -103,7 +122,11 @@ rule placements:
         spec=lambda wildcards: SPEC_FILES[spec_of(wildcards).id],
         pool=pool_of,
         code=CODE["placements"],
+    group:
+        MEASURE_GROUP
     resources:
+        mem_mb=memory_of_run,
+        runtime=minutes_to("placements"),
         gpu=GPU,
     message:
         "placements of {wildcards.run}"

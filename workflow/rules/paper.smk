@@ -14,6 +14,8 @@ rule figure:
         code=lambda wildcards: digest(*item_modules("figures", item_of(FIGURES)(wildcards).item.kind)),
         stem=paths.FIGURE,
         caption=lambda wildcards: prose_rst(item_of(FIGURES)(wildcards).item.caption),
+    group:
+        ITEM_GROUP
     message:
         "figure {wildcards.item}"
     shell:
@@ -38,6 +40,8 @@ rule table:
         code=lambda wildcards: digest(*item_modules("tables", item_of(TABLES)(wildcards).item.kind)),
         stem=paths.TABLE,
         caption=lambda wildcards: prose_rst(item_of(TABLES)(wildcards).item.caption),
+    group:
+        ITEM_GROUP
     message:
         "table {wildcards.item}"
     shell:

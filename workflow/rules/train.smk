@@ -16,12 +16,14 @@ rule train:
     params:
         spec=lambda wildcards: SPEC_FILES[spec_of(wildcards).id],
         pool=pool_of,
-        folder=lambda wildcards: paths.run_folder(wildcards.run),
+        folder=paths.RUN,
         code=lambda wildcards: CODE["train" if spec_of(wildcards).engine == "mlpaper" else "twin"],
+    group:
+        TRAIN_GROUP
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=120,
+        mem_mb=memory_of_run,
+        runtime=minutes_to("train"),
         gpu=lambda wildcards: GPU if spec_of(wildcards).engine == "mlpaper" else 0,
     message:
         "train {wildcards.run}"
