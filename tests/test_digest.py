@@ -86,3 +86,31 @@ def test_addresses_and_messages_retrain_nothing(package: Path) -> None:
     _edit(package / "data" / "sources.py", "https://", "https://www.")
     _edit(package / "errors.py", "did you mean", "perhaps")
     assert _changed(before) == set()
+
+
+def test_what_is_remembered_is_the_same_and_an_edit_is_seen(package: Path, tmp_path: Path) -> None:
+    """The file is by content: a second call parses nothing, and edited code is another key."""
+    with digests.remembered(tmp_path / "code.json"):
+        before = _all()
+    digests._known.clear()
+    digests._parsed.cache_clear()
+    parse = ast.parse
+    try:
+        ast.parse = None  # type: ignore[assignment]
+        with digests.remembered(tmp_path / "code.json"):
+            assert _all() == before
+    finally:
+        ast.parse = parse
+    _edit(package / "engine" / "optim.py", "import", "import os\nimport")
+    with digests.remembered(tmp_path / "code.json"):
+        assert _all()["train"] != before["train"]
+
+
+def test_a_damaged_memory_is_made_again(package: Path, tmp_path: Path) -> None:
+    before = _all()
+    (tmp_path / "code.json").write_text('{"half')
+    digests._known.clear()
+    digests._parsed.cache_clear()
+    with digests.remembered(tmp_path / "code.json"):
+        assert _all() == before
+    assert digests.read_json(tmp_path / "code.json")

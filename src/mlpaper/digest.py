@@ -8,10 +8,17 @@ docstrings and formatting do not count, nor do the modules in `NEUTRAL`.
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+
+from mlpaper.errors import StorageError
+from mlpaper.files import read_json, write_json
 
 PACKAGE = "mlpaper"
 NEUTRAL = frozenset(
@@ -54,8 +61,33 @@ def _parsed(module: str) -> tuple[str, frozenset[str]]:
     path = _path(module)
     if path is None:
         raise ValueError(f"{module} is not a module of {PACKAGE}")
-    tree = _WithoutDocstrings().visit(ast.parse(path.read_text(encoding="utf-8")))
-    return ast.unparse(tree) + _kernels(path.with_suffix(".cu")), frozenset(_imports(tree))
+    source = path.read_text(encoding="utf-8")
+    key = hashlib.sha256(f"{sys.version}\0{source}".encode()).hexdigest()
+    if key not in _known:
+        tree = _WithoutDocstrings().visit(ast.parse(source))
+        _known[key] = ast.unparse(tree), sorted(_names(tree))
+    code, names = _known[key]
+    return code + _kernels(path.with_suffix(".cu")), frozenset(name for name in names if _path(name) is not None)
+
+
+_known: dict[str, tuple[str, list[str]]] = {}
+"""By the hash of a module's source: what follows from it. To parse all modules takes half a second."""
+
+
+@contextmanager
+def remembered(file: Path) -> Iterator[None]:
+    """Within, modules that `file` knows are not parsed again; at the end it knows the others as well.
+
+    Snakemake plans in every job of a cluster, too. A file that cannot be read, or be written, costs only time.
+    """
+    kept: dict[str, tuple[str, list[str]]] = {}
+    with contextlib.suppress(OSError, ValueError):
+        kept = read_json(file)
+    _known.update(kept)
+    yield
+    if not _known.keys() <= kept.keys():
+        with contextlib.suppress(OSError, StorageError):
+            write_json(file, _known)
 
 
 def _kernels(path: Path) -> str:
@@ -73,6 +105,12 @@ def _path(module: str) -> Path | None:
 
 
 def _imports(tree: ast.AST) -> set[str]:
+    """Modules of this package that a syntax tree imports."""
+    return {name for name in _names(tree) if _path(name) is not None}
+
+
+def _names(tree: ast.AST) -> set[str]:
+    """What a syntax tree imports of this package, modules or not."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -82,7 +120,7 @@ def _imports(tree: ast.AST) -> set[str]:
                 raise ValueError("relative imports are not followed: write the full name of the module")
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return {name for name in names if name.split(".")[0] == PACKAGE and _path(name) is not None}
+    return {name for name in names if name.split(".")[0] == PACKAGE}
 
 
 class _WithoutDocstrings(ast.NodeTransformer):

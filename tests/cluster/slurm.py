@@ -162,7 +162,9 @@ class Slurm:
     def submissions(self) -> list[dict[str, str]]:
         """All jobs that were ever submitted, as `scontrol` shows them."""
         shown = subprocess.run(["scontrol", "-o", "show", "jobs"], capture_output=True, text=True, check=True).stdout
-        return [dict(it.split("=", 1) for it in line.split() if "=" in it) for line in shown.splitlines() if "JobId" in line]
+        return [
+            dict(it.split("=", 1) for it in line.split() if "=" in it) for line in shown.splitlines() if "JobId" in line
+        ]
 
     def stop(self) -> None:
         """End the daemons and remove the links."""

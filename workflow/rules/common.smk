@@ -18,7 +18,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 from mlpaper import paths
-from mlpaper.digest import RULES, digest, item_modules
+from mlpaper.digest import RULES, digest, item_modules, remembered
 from mlpaper.devices import visible_devices, why_no_gpu
 from mlpaper.errors import MlpaperError
 from mlpaper.job_environment import caches, shell_prefix
@@ -99,7 +99,13 @@ METRICS_FILES = {name: JOBS.add(metrics_job(PLAN, study)) for name, study in PLA
 CLAIMS_FILES = {name: JOBS.add(job) for name, job in CLAIMS.items()}
 FIGURE_FILES = {name: JOBS.add(job) for name, job in FIGURES.items()}
 TABLE_FILES = {name: JOBS.add(job) for name, job in TABLES.items()}
-CODE = {rule: digest(*modules) for rule, modules in RULES.items()}
+with remembered(Path(".snakemake/code.json")):
+    CODE = {rule: digest(*modules) for rule, modules in RULES.items()}
+    ITEM_CODE = {
+        name: digest(*item_modules(kind, job.item.kind))
+        for kind, jobs in (("figures", FIGURES), ("tables", TABLES))
+        for name, job in jobs.items()
+    }
 
 
 wildcard_constraints:

@@ -1,0 +1,199 @@
+"""The pipeline on a real Slurm of two nodes, and what goes wrong on clusters. Every wait has an end."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from project import Project, copy_project
+from slurm import Slurm
+
+from conftest import Call
+
+LONG = """
+  L:
+    description: Long enough to be interrupted
+    changes: {epochs: 250000, early_stopping: null, optimizer: {name: sgd, learning_rate: 0.001}}
+claims:"""
+
+
+def until(condition: Callable[[], object], seconds: float, what: str) -> None:
+    """Wait for a condition."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{what}: not within {seconds} s"
+        time.sleep(0.2)
+
+
+def jobs_since(slurm: Slurm, before: int) -> list[dict[str, str]]:
+    return slurm.submissions()[before:]
+
+
+def made(project: Project) -> dict[str, bytes]:
+    """Tables and figures."""
+    results = project.folder / "results"
+    return {
+        str(path.relative_to(results)): path.read_bytes()
+        for kind in ("tables", "figures")
+        for path in sorted((results / kind).iterdir())
+    }
+
+
+@pytest.mark.workflow
+def test_the_paper_is_the_local_one_in_few_submissions(slurm: Slurm, project: Project, tmp_path: Path) -> None:
+    """Twenty jobs in three submissions of one core; tables and figures equal the local ones byte for byte."""
+    local = copy_project(tmp_path / "local")
+    before, call = len(slurm.submissions()), Call(project, "cluster", "--seconds-between-status-checks", "1")
+    outcome = local.snakemake()
+    assert outcome.code == 0, outcome.output
+    assert call.wait(200) == 0, call.log.read_text()
+    jobs = jobs_since(slurm, before)
+    assert len(jobs) == 3
+    assert {job["JobState"] for job in jobs} == {"COMPLETED"}
+    assert {job["NumCPUs"] for job in jobs} == {"1"}
+    assert made(project) == made(local)
+
+
+def add_long_run(project: Project) -> Path:
+    """A run L that takes half a minute and has a job of its own; the log of its training."""
+    path = project.folder / "workflow" / "studies" / "tiny.yaml"
+    path.write_text(path.read_text().replace("\nclaims:", LONG, 1).replace("runs: [A, B]", "runs: [A, B, L]"))
+    project.edit("src/mlpaper/study/work.py", '"minutes": 300.0', '"minutes": 1.0')
+    project.edit("src/mlpaper/study/work.py", '{"seconds": 20.0, "minute": 80.0', '{"seconds": 4.0, "minute": 4.0')
+    project.edit(
+        "src/mlpaper/engine/train_job.py", "checkpoint_seconds: float = 30.0", "checkpoint_seconds: float = 1.0"
+    )
+    return project.folder / "results" / "logs" / "train"
+
+
+def training(project: Project) -> str | None:
+    """The Slurm job that trains the long run and has saved a checkpoint, or None."""
+    if not list((project.folder / "results" / "checkpoints").glob("*.npz")):
+        return None
+    shown = subprocess.run(
+        ["squeue", "-h", "-t", "R", "-o", "%A %N"], capture_output=True, text=True, check=True
+    ).stdout
+    return shown.split("\n")[0] if shown else None
+
+
+def interrupted(slurm: Slurm, project: Project, profile: str, fault: Callable[[str, str], None]) -> Call:
+    """Build the paper; when the long run has a checkpoint, let something happen to its job and node."""
+    logs = add_long_run(project)
+    call = Call(project, profile, "--seconds-between-status-checks", "1")
+    try:
+        until(lambda: training(project) or call.process.poll() is not None, 120, "a checkpoint")
+        found = training(project)
+        assert found, call.log.read_text()[-3000:]
+        fault(*found.split())
+        assert call.wait(300) == 0, call.log.read_text()[-5000:]
+    finally:
+        call.process.kill()
+    assert (project.folder / "results" / "paper.html").exists()
+    assert any("continuing after epoch" in log.read_text() for log in logs.iterdir()), "it trained from the start"
+    return call
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("profile", ["cluster", "slurm"])
+def test_a_cancelled_training_continues(slurm: Slurm, project: Project, profile: str) -> None:
+    def cancel(job: str, node: str) -> None:
+        subprocess.run(["scancel", job], check=True, timeout=20)
+
+    interrupted(slurm, project, profile, cancel)
+
+
+@pytest.mark.cluster
+def test_a_dead_node_costs_only_time(slurm: Slurm, project: Project) -> None:
+    """SIGKILL to the daemon of the node, and to all processes of the job: it goes on elsewhere."""
+    killed = []
+
+    def crash(job: str, node: str) -> None:
+        slurm.kill_node(node)
+        killed.append(node)
+
+    try:
+        interrupted(slurm, project, "cluster", crash)
+    finally:
+        for node in killed:
+            slurm.start_node(node)
+        slurm.wait_idle()
+
+
+@pytest.mark.cluster
+def test_a_job_over_its_time_gets_more(slurm: Slurm, project: Project) -> None:
+    def shorten(job: str, node: str) -> None:
+        subprocess.run(["scontrol", "update", f"JobId={job}", "TimeLimit=00:00:01"], check=True, timeout=20)
+
+    before = len(slurm.submissions())
+    interrupted(slurm, project, "cluster", shorten)
+    states = [job["JobState"] for job in jobs_since(slurm, before)]
+    assert states.count("TIMEOUT") == 1
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("profile", ["cluster", "slurm"])
+def test_an_outage_of_the_controller(slurm: Slurm, project: Project, profile: str) -> None:
+    """For 30 seconds nothing answers; then the training is cancelled: its job is still known, and is sent again."""
+
+    def outage(job: str, node: str) -> None:
+        slurm.kill_controller()
+        time.sleep(30)
+        slurm.start_controller()
+        slurm.wait_idle(nodes=1)
+        subprocess.run(["scancel", job], check=True, timeout=20)
+
+    interrupted(slurm, project, profile, outage)
+
+
+@pytest.mark.cluster
+def test_a_full_disk_is_named_and_the_next_call_goes_on(slurm: Slurm, tmp_path: Path) -> None:
+    """A file system of 40 MB that something else fills up: the call stops and says why; with space, it completes."""
+    place = tmp_path / "small"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "none", str(place)], check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        project = copy_project(place / "project")
+        (place / "filler").write_bytes(b"")
+        call = Call(project, "cluster", "--seconds-between-status-checks", "1", "--retries", "0")
+        until(lambda: (project.folder / "data").exists() or call.process.poll() is not None, 60, "a first job")
+        with (place / "filler").open("wb") as filler:
+            try:
+                while True:
+                    filler.write(bytes(1 << 16))
+                    filler.flush()
+            except OSError:
+                pass
+        assert call.wait(200) != 0
+        (place / "filler").unlink()
+        assert "No space left" in (log := call.log.read_text()) or "is full" in log, log[-3000:]
+        call = Call(project, "cluster", "--seconds-between-status-checks", "1")
+        assert call.wait(200) == 0, call.log.read_text()[-3000:]
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=False)
+
+
+@pytest.mark.cluster
+def test_files_that_appear_late(slurm: Slurm, project: Project) -> None:
+    """As on NFS: the job has ended, and its files can be seen only seconds later. `latency-wait` covers it."""
+    late = """
+import pathlib, subprocess, sys
+_replace = pathlib.Path.replace
+def replace(path, target):
+    if str(target).endswith("predictions.parquet"):
+        command = "import sys, time, os; time.sleep(6); os.replace(*sys.argv[1:])"
+        kept = str(path) + ".late"
+        os.link(path, kept)
+        path.unlink()
+        subprocess.Popen([sys.executable, "-c", command, kept, str(target)], start_new_session=True, env={})
+        return target
+    return _replace(path, target)
+"""
+    project.edit("src/mlpaper/files.py", "@contextmanager\ndef atomic", "\n" + "@contextmanager\ndef atomic")
+    files = project.folder / "src" / "mlpaper" / "files.py"
+    files.write_text(files.read_text() + late + "\nPath.replace = replace\n")
+    call = Call(project, "cluster", "--seconds-between-status-checks", "1", "--latency-wait", "30")
+    assert call.wait(250) == 0, call.log.read_text()[-3000:]
+    assert sys.executable
