@@ -1,7 +1,7 @@
 """The pipeline on a real Slurm of two nodes, and what goes wrong on clusters. Every wait has an end."""
 
+import contextlib
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +15,28 @@ from conftest import Call
 LONG = """
   L:
     description: Long enough to be interrupted
-    changes: {epochs: 250000, early_stopping: null, optimizer: {name: sgd, learning_rate: 0.001}}
+    changes: {epochs: 40000, early_stopping: null, optimizer: {name: sgd, learning_rate: 0.001}}
 claims:"""
+
+LATE = """
+import subprocess
+import sys
+
+_replace = Path.replace
+
+
+def _later(path, target):
+    if not str(target).endswith("predictions.parquet"):
+        return _replace(path, target)
+    kept = f"{path}.late"
+    os.link(path, kept)
+    code = "import os, sys, time; time.sleep(6); os.replace(*sys.argv[1:])"
+    subprocess.Popen([sys.executable, "-c", code, kept, str(target)], start_new_session=True, env={})
+    return target
+
+
+Path.replace = _later
+"""
 
 
 def until(condition: Callable[[], object], seconds: float, what: str) -> None:
@@ -56,15 +76,14 @@ def test_the_paper_is_the_local_one_in_few_submissions(slurm: Slurm, project: Pr
     assert made(project) == made(local)
 
 
-def add_long_run(project: Project) -> Path:
-    """A run L that takes half a minute and has a job of its own; the log of its training."""
+def add_long_run(project: Project, pause: float) -> Path:
+    """A run L in a job of its own: 1,600 epochs with a pause after each. Returns the folder of the logs of training."""
     path = project.folder / "workflow" / "studies" / "tiny.yaml"
     path.write_text(path.read_text().replace("\nclaims:", LONG, 1).replace("runs: [A, B]", "runs: [A, B, L]"))
-    project.edit("src/mlpaper/study/work.py", '"minutes": 300.0', '"minutes": 1.0')
-    project.edit("src/mlpaper/study/work.py", '{"seconds": 20.0, "minute": 80.0', '{"seconds": 4.0, "minute": 4.0')
-    project.edit(
-        "src/mlpaper/engine/train_job.py", "checkpoint_seconds: float = 30.0", "checkpoint_seconds: float = 1.0"
-    )
+    project.edit("src/mlpaper/study/work.py", '{"seconds": 20.0, "minute": 80.0, "minutes": 300.0}', '{"seconds": 2.5}')
+    training = "src/mlpaper/engine/train_job.py"
+    project.edit(training, "checkpoint_seconds: float = 30.0", "checkpoint_seconds: float = 1.0")
+    project.edit(training, "        saver(trainer)\n", f"        saver(trainer)\n        time.sleep({pause})\n")
     return project.folder / "results" / "logs" / "train"
 
 
@@ -78,9 +97,11 @@ def training(project: Project) -> str | None:
     return shown.split("\n")[0] if shown else None
 
 
-def interrupted(slurm: Slurm, project: Project, profile: str, fault: Callable[[str, str], None]) -> Call:
+def interrupted(
+    slurm: Slurm, project: Project, profile: str, fault: Callable[[str, str], None], pause: float = 0.04
+) -> Call:
     """Build the paper; when the long run has a checkpoint, let something happen to its job and node."""
-    logs = add_long_run(project)
+    logs = add_long_run(project, pause)
     call = Call(project, profile, "--seconds-between-status-checks", "1")
     try:
         until(lambda: training(project) or call.process.poll() is not None, 120, "a checkpoint")
@@ -127,7 +148,7 @@ def test_a_job_over_its_time_gets_more(slurm: Slurm, project: Project) -> None:
         subprocess.run(["scontrol", "update", f"JobId={job}", "TimeLimit=00:00:01"], check=True, timeout=20)
 
     before = len(slurm.submissions())
-    interrupted(slurm, project, "cluster", shorten)
+    interrupted(slurm, project, "cluster", shorten, pause=0.12)  # Slurm rounds up to a minute, and looks every half
     states = [job["JobState"] for job in jobs_since(slurm, before)]
     assert states.count("TIMEOUT") == 1
 
@@ -149,23 +170,19 @@ def test_an_outage_of_the_controller(slurm: Slurm, project: Project, profile: st
 
 @pytest.mark.cluster
 def test_a_full_disk_is_named_and_the_next_call_goes_on(slurm: Slurm, tmp_path: Path) -> None:
-    """A file system of 40 MB that something else fills up: the call stops and says why; with space, it completes."""
+    """A file system of 60 MB that something else fills up: the call stops and says why; with space, it completes."""
     place = tmp_path / "small"
     place.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "none", str(place)], check=False).returncode:
         pytest.skip("no file system can be mounted here")
     try:
         project = copy_project(place / "project")
-        (place / "filler").write_bytes(b"")
         call = Call(project, "cluster", "--seconds-between-status-checks", "1", "--retries", "0")
         until(lambda: (project.folder / "data").exists() or call.process.poll() is not None, 60, "a first job")
-        with (place / "filler").open("wb") as filler:
-            try:
-                while True:
-                    filler.write(bytes(1 << 16))
-                    filler.flush()
-            except OSError:
-                pass
+        with contextlib.suppress(OSError), (place / "filler").open("wb") as filler:
+            while True:  # until there is no space left
+                filler.write(bytes(1 << 16))
+                filler.flush()
         assert call.wait(200) != 0
         (place / "filler").unlink()
         assert "No space left" in (log := call.log.read_text()) or "is full" in log, log[-3000:]
@@ -178,22 +195,7 @@ def test_a_full_disk_is_named_and_the_next_call_goes_on(slurm: Slurm, tmp_path: 
 @pytest.mark.cluster
 def test_files_that_appear_late(slurm: Slurm, project: Project) -> None:
     """As on NFS: the job has ended, and its files can be seen only seconds later. `latency-wait` covers it."""
-    late = """
-import pathlib, subprocess, sys
-_replace = pathlib.Path.replace
-def replace(path, target):
-    if str(target).endswith("predictions.parquet"):
-        command = "import sys, time, os; time.sleep(6); os.replace(*sys.argv[1:])"
-        kept = str(path) + ".late"
-        os.link(path, kept)
-        path.unlink()
-        subprocess.Popen([sys.executable, "-c", command, kept, str(target)], start_new_session=True, env={})
-        return target
-    return _replace(path, target)
-"""
-    project.edit("src/mlpaper/files.py", "@contextmanager\ndef atomic", "\n" + "@contextmanager\ndef atomic")
     files = project.folder / "src" / "mlpaper" / "files.py"
-    files.write_text(files.read_text() + late + "\nPath.replace = replace\n")
+    files.write_text(files.read_text() + LATE)
     call = Call(project, "cluster", "--seconds-between-status-checks", "1", "--latency-wait", "30")
     assert call.wait(250) == 0, call.log.read_text()[-3000:]
-    assert sys.executable

@@ -205,7 +205,7 @@ def memory_of_run(wildcards, attempt):
 def memory_of_pool(wildcards, attempt):
     """Megabytes, to read a pool and write its arrays."""
     size = images_in(POOLS[wildcards.pool])
-    return attempt * (500 + 4 * size.count * size.pixels // 1_000_000)
+    return attempt * (500 + 4 * size.total * size.pixels // 1_000_000)
 
 
 def minutes_to(rule):

@@ -32,7 +32,7 @@ JOBS: Mapping[str, float] = {"seconds": 20.0, "minute": 80.0, "minutes": 300.0}
 class Images(NamedTuple):
     """The images of a pool, as they decide on the work: how many, pixels of each, classes; the official test part."""
 
-    count: int
+    total: int
     pixels: int
     classes: int
     test_part: int
@@ -64,7 +64,7 @@ def work_of(spec: RunSpec, images: Images) -> Work:
     scored = tested * (weights / MULTIPLICATIONS + images.pixels / PIXELS)
     floats = 8 * weights + 4 * max(batch, 4096) * sum(widths)  # optimiser, best weights; values and gradients
     base = 1500 if spec.engine == "torch" else 500
-    memory = base + (4 * floats + images.count * images.pixels) / 1e6
+    memory = base + (4 * floats + images.total * images.pixels) / 1e6
     return Work(START + slower * learned, START + scored, 500 * math.ceil(memory / 500))
 
 
@@ -72,10 +72,10 @@ def _sizes(spec: RunSpec, images: Images) -> tuple[int, int]:
     """Images to train and to test on, to within a few of each class."""
     split = spec.split
     if not isinstance(split, OfficialSplit):
-        count = max(images.count - split.withhold_per_class * images.classes, 2)
+        count = max(images.total - split.withhold_per_class * images.classes, 2)
         train = share(split.train, count)
         return max(train, 1), count - train - share(split.validation, count)
-    available = split.subset or images.count - images.test_part
+    available = split.subset or images.total - images.test_part
     held_out = split.validation if isinstance(split.validation, int) else share(split.validation, available)
     return max(available - held_out, 1), images.test_part
 
