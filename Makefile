@@ -9,7 +9,7 @@ UV := UV_SYSTEM_CERTS=true $(BIN)/python -m uv
 BENCH = $(if $(ISA),--isa $(ISA)) $(if $(MIRROR),--mirror "$(MIRROR)")
 EXPORT := $(UV) export --quiet --frozen --no-annotate --no-header
 
-.PHONY: help setup demo paper columns arxiv report plan estimate verify gpu twin test test-gpu test-cluster bench bench-gpu lint format types lock clean
+.PHONY: help setup demo paper columns arxiv report plan estimate verify docs gpu twin test test-gpu test-cluster bench bench-gpu lint format types lock clean
 .NOTPARALLEL:  # one set-up at a time
 
 help:  ## this list
@@ -51,6 +51,10 @@ estimate:  ## how long what is left of the paper takes on this machine
 verify:  ## train a sample of runs and compare them with those recorded in tests/reference
 	@$(SETUP)
 	$(MLPAPER) verify
+
+docs:  ## the documentation site, docs/_build/html/index.html
+	@$(SETUP) docs
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
 
 gpu:  ## install CuPy for CUDA 12 (any driver from 525 on); device: auto then trains on an NVIDIA device
 	@$(SETUP) gpu
@@ -101,4 +105,4 @@ lock:  ## resolve the requirements again: uv.lock, and what is exported from it
 	$(EXPORT) --only-group uv -o envs/uv.txt
 
 clean:  ## remove everything that was made, downloads included
-	rm -rf results data .snakemake
+	rm -rf results data docs/_build .snakemake

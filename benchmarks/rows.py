@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 import yaml
 
+from mlpaper.data.catalog import Catalog
 from mlpaper.data.dataset import META, Dataset
-from mlpaper.data.fetch import fetch_part
+from mlpaper.data.fetch import fetch_pool
 from mlpaper.data.mirror import check_mirror, parse_mirror
 from mlpaper.data.prepare import prepare
-from mlpaper.data.sources import get_source
 from mlpaper.data.transfer import Policy
 from mlpaper.errors import DataError
 from mlpaper.spec import PoolSpec, RunSpec
 
 CONFIGURATION = Path(__file__).parents[1] / "config.yaml"
+DATASETS = Catalog(CONFIGURATION.parent / "workflow" / "datasets")
 DIGITS = PoolSpec(name="digits")
 ADAM = {"name": "adam", "learning_rate": 1e-3}
 MODERN = {"activation": "silu", "batch_norm": True, "dropout": 0.3}
@@ -59,19 +60,18 @@ def provide(specs: Iterable[RunSpec], pools: Path, mirror: str | None) -> None:
     place, missing = parse_mirror(named), []
     check_mirror(place, where)
     for pool in dict.fromkeys(spec.dataset for spec in specs):
-        source, raw = get_source(pool.name), pools / "raw" / pool.name
+        source, raw = DATASETS[pool.name], pools / "raw" / pool.name
         if (pools / pool.id / META).exists():
             continue
         try:
-            for part in pool.parts if source.downloads else ():
-                fetch_part(source, part, raw, place, Policy(attempts=1, timeout=10))
-            prepare(pool, raw, pools / pool.id)
+            fetch_pool(source, pool, raw, place, Policy(attempts=1, timeout=10))
+            prepare(pool, source.content(), raw, pools / pool.id)
         except DataError:
             missing.append(pool.id)
     if missing:
         print(f"no mirror or official address gave {', '.join(missing)}: digits in their place", file=sys.stderr)
         if not (pools / DIGITS.id / META).exists():
-            prepare(DIGITS, pools, pools / DIGITS.id)
+            prepare(DIGITS, DATASETS[DIGITS.name].content(), pools, pools / DIGITS.id)
 
 
 def data(spec: RunSpec, pools: Path) -> tuple[np.ndarray, np.ndarray, int, str]:

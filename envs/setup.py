@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Set up the environment in `.venv` from uv.lock: `python3 envs/setup.py [dev] [twin] [gpu] [gpu13] [slurm] [cluster]`.
+"""Set up the environment in `.venv` from uv.lock: `python3 envs/setup.py [dev] [docs] [twin] [gpu] ...`.
 
 Returns at once where everything asked for is installed. Needs only Python's standard library, and of pip only what
 every version can do: install one package (uv, by its hash). An environment works only in its own folder: in a moved or
@@ -20,6 +20,7 @@ PYTHON = VENV / "bin" / "python"
 STATE = VENV / "mlpaper.json"
 PARTS = {
     "dev": ["--group", "dev"],
+    "docs": ["--group", "docs"],
     "gpu": ["--extra", "gpu"],
     "gpu13": ["--extra", "gpu13"],
     "slurm": ["--extra", "slurm"],

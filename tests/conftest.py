@@ -43,13 +43,15 @@ def mirror() -> Path:
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The prepared pool of scikit-learn's digits, with `split.npz` beside its arrays."""
+    from mlpaper.data.catalog import Catalog
     from mlpaper.data.dataset import Dataset
     from mlpaper.data.prepare import prepare
     from mlpaper.data.split import make_split
     from mlpaper.spec import PoolSpec, PoolSplit
 
     folder = tmp_path_factory.mktemp("pools") / "digits"
-    prepare(PoolSpec(name="digits"), folder.parent, folder)
+    content = Catalog(ROOT / "workflow" / "datasets")["digits"].content()
+    prepare(PoolSpec(name="digits"), content, folder.parent, folder)
     dataset = Dataset.open(folder)
     make_split(dataset.labels, PoolSplit(), dataset.part_ranges, dataset.classes).write(folder / "split.npz")
     return folder

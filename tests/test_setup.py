@@ -210,7 +210,7 @@ def test_an_environment_that_was_not_made_here_is_used_or_refused_but_never_remo
 
 
 def test_what_cannot_be_asked_for_is_told(machine: Machine, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SystemExit, match="devel, tests: unknown; there are dev, gpu"):
+    with pytest.raises(SystemExit, match="devel, tests: unknown; there are dev, docs, gpu"):
         set_up(project, "dev", "tests", "devel")
     for version in ((3, 10, 4), (3, 15, 0)):
         monkeypatch.setattr(sys, "version_info", version)

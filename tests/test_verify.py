@@ -129,7 +129,7 @@ def test_mnist_from_a_mirror(reference: Path, mirror: Path) -> None:
         (None, r"holds no reference \(\*\.json\): call this in the repository's folder"),
         ("{", r"digits\.json is not a sound reference"),
         ('{"runs": {"a": {"about": ""}}}', r"digits\.json: `runs\.a\.spec`: is missing"),
-        ('{"runs": {"a": {"about": "", "spec": {"dataset": {"name": "digitz"}}}}}', "should be 'mnist'"),
+        ('{"runs": {"a": {"about": "", "spec": {"dataset": {"name": "../mnist"}}}}}', "`runs.a.spec.dataset.name`"),
     ],
 )
 def test_a_reference_that_is_not_sound(tmp_path: Path, content: str | None, message: str) -> None:
@@ -139,6 +139,13 @@ def test_a_reference_that_is_not_sound(tmp_path: Path, content: str | None, mess
         verifying.read(tmp_path)
     failed = _verify(tmp_path)
     assert isinstance(failed.exception, MlpaperError), "main prints it as a message"
+
+
+def test_a_dataset_that_no_file_describes(reference: Path) -> None:
+    file = reference / "digits.json"
+    file.write_text(file.read_text().replace('"name": "digits"', '"name": "digitz"'))
+    failed = _verify(reference, "--only", "descent").exception
+    assert "there is no dataset `digitz` (did you mean `digits`?)" in str(failed)
 
 
 def test_wrong_options(reference: Path) -> None:

@@ -23,7 +23,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 Command = TypeVar("Command", bound=Callable[..., Any])
 DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
-_REPORT = click.option("--report", type=FOLDER, default=Path("report"), show_default=True, help="Templates and styles.")
+_REPORT = click.option("--report", type=FOLDER, default="report", show_default=True, help="Templates and styles.")
 
 
 def main() -> None:
@@ -85,29 +85,32 @@ def _of_run(command: Command) -> Command:
 
 
 @cli.command()
+@_job("Sources")
 @click.option("--dataset", required=True)
-@click.option("--part", type=click.Choice(["train", "test"]), required=True)
-@click.option("--folder", type=FOLDER, required=True, help="Where the verified files go.")
+@click.option("--file", "name", required=True, help="Our name of the file, such as train-images.gz.")
+@click.option("--folder", type=FOLDER, required=True, help="Where the verified file goes.")
 @click.option("--mirror", default="", callback=_mirror, help="A folder or URL laid out <dataset>/<file>, tried first.")
-def fetch(dataset: str, part: Any, folder: Path, mirror: str | None) -> None:
-    """Download one official part of a dataset, or take it from a mirror, and verify it."""
-    from mlpaper.data.fetch import fetch_part
-    from mlpaper.data.sources import get_source
+def fetch(job_file: Path, dataset: str, name: str, folder: Path, mirror: str | None) -> None:
+    """Download one file of a dataset, or take it from a mirror or this machine, and verify it."""
+    from mlpaper.data.fetch import fetch_file
+    from mlpaper.data.sources import Sources
+    from mlpaper.job_files import read
 
-    fetch_part(get_source(dataset), part, folder, mirror)
+    fetch_file(read(job_file, Sources).datasets[dataset], name, folder, mirror)
 
 
 @cli.command()
-@click.option("--spec", "spec_file", type=FILE, required=True, help="File that holds a PoolSpec as JSON.")
+@_job("PoolJob")
 @click.option("--raw", type=FOLDER, required=True, help="Folder of the verified files.")
 @click.option("--folder", type=FOLDER, required=True, help="Where the arrays go.")
-def prepare(spec_file: Path, raw: Path, folder: Path) -> None:
+def prepare(job_file: Path, raw: Path, folder: Path) -> None:
     """Turn verified files into memory-mappable arrays."""
     from mlpaper.data.prepare import prepare as prepare_pool
+    from mlpaper.data.sources import PoolJob
     from mlpaper.job_files import read
-    from mlpaper.spec import PoolSpec
 
-    prepare_pool(read(spec_file, PoolSpec), raw, folder)
+    job = read(job_file, PoolJob)
+    prepare_pool(job.pool, job.content, raw, folder)
 
 
 @cli.command()
@@ -232,7 +235,8 @@ def placements(spec_file: Path, pool: Path, split_file: Path, output: Path, devi
 @cli.command()
 @_job("MetricsJob")
 @click.option("--output", type=FILE, required=True)
-def study(job_file: Path, output: Path) -> None:
+@click.option("--sampling", type=FILE, required=True, help="Covariances of scores by the choice of test images.")
+def study(job_file: Path, output: Path, sampling: Path) -> None:
     """Collect the metrics of a study's runs into one tidy table."""
     import pyarrow as pa
 
@@ -240,10 +244,12 @@ def study(job_file: Path, output: Path) -> None:
     from mlpaper.job_files import read
     from mlpaper.paper.jobs import MetricsJob
     from mlpaper.study.results import Results
+    from mlpaper.study.sampling import sampling_of
 
     job = read(job_file, MetricsJob)
-    metrics = Results(job.runs).metrics(job.measured)
-    write_parquet(output, pa.Table.from_pandas(metrics, preserve_index=False))
+    results = Results(job.runs)
+    sampling_of(results).write(sampling)
+    write_parquet(output, pa.Table.from_pandas(results.metrics(job.measured), preserve_index=False))
 
 
 @cli.command()
@@ -276,12 +282,10 @@ def ledger(output: Path, studies: tuple[Path, ...]) -> None:
 @click.argument("file", type=FILE, default=Path(LEDGER))
 def claims(file: Path, only: tuple[str, ...], verdicts: tuple[str, ...]) -> None:
     """Print the claims of the sources with their verdicts."""
-    from mlpaper.files import read_parquet
     from mlpaper.paper.claim_text import show
+    from mlpaper.study.ledger import read_ledger
 
-    if not file.exists():
-        raise MlpaperError(f"{file} is missing: snakemake --cores 4 {LEDGER} makes it, and the runs behind it")
-    show(read_parquet(file).to_pylist(), only, verdicts)
+    show(read_ledger(file), only, verdicts)
 
 
 @cli.command()
@@ -331,7 +335,7 @@ def _of_paper(command: Command) -> Command:
     """Options of the commands that render the paper."""
     for option in (
         click.option("--columns", type=click.IntRange(1, 2), default=1, show_default=True, help="2 needs LaTeX."),
-        click.option("--results", type=FOLDER, default=Path("results"), show_default=True),
+        click.option("--results", type=FOLDER, default="results", show_default=True),
         _REPORT,
     ):
         command = option(command)
@@ -364,11 +368,9 @@ def arxiv(report: Path, results: Path, columns: Any, output: Path) -> None:
 
 @cli.command()
 @click.option("--cores", type=click.IntRange(min=1), help="Jobs at a time.  [default: the cores of this machine]")
-@click.option(
-    "--config", "changes", multiple=True, metavar="KEY=VALUE...", help="As for snakemake: scale=demo seeds=[0]"
-)
-@click.option("--configfile", type=FILE, default=Path("config.yaml"), show_default=True)
-@click.argument("more", nargs=-1, metavar="")
+@click.option("--config", "changes", multiple=True, metavar="KEY=VALUE", help="As for snakemake: scale=demo seeds=[0]")
+@click.option("--configfile", type=FILE, default="config.yaml", show_default=True)
+@click.argument("more", nargs=-1, metavar="KEY=VALUE...")
 def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more: tuple[str, ...]) -> None:
     """Tell how long what is left of the plan takes; every kind of training step is timed for a moment."""
     from rich.console import Console
@@ -392,8 +394,57 @@ def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more
         click.echo(line)
 
 
+@cli.group()
+def new() -> None:
+    """Write a file to start from: a study, or a dataset of your own."""
+
+
+@new.command("study")
+@click.option("--dataset", default="mnist", show_default=True, help="What its runs are trained on.")
+@click.argument("name")
+def new_study(name: str, dataset: str) -> None:
+    """Write workflow/studies/NAME.yaml: a whole study, with comments, that builds at once."""
+    from mlpaper.study.new_study import new_study as write
+
+    path = write(name, dataset, Path("workflow"))
+    click.echo(f"{path} is a study that builds: snakemake --cores 4 --config scale=demo studies='[{name}]'")
+
+
+@new.command("dataset")
+@click.option("--from", "file", type=FILE, required=True, help="An .npz, a table (.csv), or training images in IDX.")
+@click.option("--shape", metavar="HEIGHTxWIDTH[x3]", help="Of an image, where the file has vectors.")
+@click.argument("name")
+def new_dataset(name: str, file: Path, shape: str | None) -> None:
+    """Describe the dataset NAME in workflow/datasets/NAME.yaml, by what a file holds."""
+    from mlpaper.data.new_dataset import new_dataset as write
+    from mlpaper.data.new_dataset import told
+
+    for line in told(write(name, file, Path(), shape)):
+        click.echo(line)
+
+
 @cli.command()
-@click.option("--reference", type=FOLDER, default=Path("tests/reference"), show_default=True, help="Recorded results.")
+def datasets() -> None:
+    """List the datasets of this project: images, shape, classes, and where their files are."""
+    from mlpaper.data.catalog import FOLDER, Catalog
+    from mlpaper.data.listing import table_of
+
+    for line in table_of(Catalog(Path("workflow") / FOLDER)):
+        click.echo(line)
+
+
+@cli.command()
+@click.option("--folder", type=FOLDER, default=Path("docs/schema"), show_default=True)
+def schema(folder: Path) -> None:
+    """Write the JSON Schemas of config.yaml, studies and scales, which editors complete and check them with."""
+    from mlpaper.study.json_schema import write_schemas
+
+    for path in write_schemas(folder):
+        click.echo(path)
+
+
+@cli.command()
+@click.option("--reference", type=FOLDER, default="tests/reference", show_default=True, help="Recorded results.")
 @click.option("--only", multiple=True, metavar="NAME", help="Only this run; may be given again.")
 @click.option(
     "--mirror",

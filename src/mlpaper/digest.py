@@ -25,8 +25,8 @@ NEUTRAL = frozenset(
     f"{PACKAGE}.{name}" for name in ("data.sources", "devices", "errors", "files", "job_files", "machine")
 )
 """Modules that decide no result: messages, how files are written, what is recorded of the machine, which of several
-devices works, and addresses. What of the registry matters to a pool is a parameter of its own
-(`mlpaper.data.sources.fingerprint`)."""
+devices works, and addresses. What of a dataset file matters to a pool is told by the job's file, a parameter of its own
+(`mlpaper.data.sources.Content`)."""
 
 ROOT = Path(__file__).parent
 
@@ -142,7 +142,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "robustness": ("mlpaper.evaluate.measure",),
     "gradients": ("mlpaper.evaluate.gradients",),
     "placements": ("mlpaper.evaluate.placements",),
-    "study": ("mlpaper.study.results",),
+    "study": ("mlpaper.study.results", "mlpaper.study.sampling"),
     "judge": ("mlpaper.study.ledger",),
     "numbers": ("mlpaper.paper.numbers",),
     "paper": ("mlpaper.paper.render",),

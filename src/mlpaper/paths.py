@@ -42,6 +42,11 @@ def study_table(study: str) -> str:
     return f"results/studies/{study}/runs.parquet"
 
 
+def study_sampling(study: str) -> str:
+    """Covariances of the scores of all runs of a study, by the choice of test images."""
+    return f"results/studies/{study}/sampling.npz"
+
+
 def study_claims(study: str) -> str:
     """The claims of a study with their verdicts."""
     return f"results/studies/{study}/claims.parquet"

@@ -13,9 +13,23 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
 
-DatasetName = Literal["mnist", "fashion_mnist", "emnist_bymerge", "emnist_balanced", "digits"]
+_DATASET = r"^[a-z][a-z0-9_]{0,39}$"
+
+
+def _plain_name(name: str) -> str:
+    if not re.fullmatch(_DATASET.strip("^$"), name):
+        like = re.sub("[^a-z0-9]+", "_", name.lower()).strip("_")
+        hint = f" (did you mean `{like}`?)" if re.fullmatch(_DATASET.strip("^$"), like) else ""
+        raise ValueError(f"must be a-z, 0-9 and _, no more than 40 and first a letter{hint}")
+    if name == "raw":
+        raise ValueError("must not be `raw`: data/raw/ holds what is fetched")
+    return name
+
+
+DatasetName = Annotated[str, AfterValidator(_plain_name), Field(json_schema_extra={"pattern": _DATASET})]
+"""Name of a file in `workflow/datasets/`. That there is one is checked where the plan is made."""
 Part = Literal["train", "test"]
 
 # Strict: "64" is not a number, 1.0 is not a whole number, 1 is not a truth value. A whole number is a real number.
@@ -44,7 +58,7 @@ class PoolSpec(Model):
 
     name: DatasetName
     parts: tuple[Part, ...] = PARTS
-    """Official parts that form the pool, in this order."""
+    """Official parts that form the pool, in this order: those of them that the dataset has."""
 
     @model_validator(mode="after")
     def _parts_are_distinct(self) -> PoolSpec:

@@ -23,11 +23,11 @@ from typing import Literal
 
 import numpy as np
 
+from mlpaper.data.catalog import FOLDER, Catalog
 from mlpaper.data.dataset import IMAGES, META, Dataset
-from mlpaper.data.fetch import fetch_part
+from mlpaper.data.fetch import fetch_pool
 from mlpaper.data.mirror import check_mirror
 from mlpaper.data.prepare import prepare
-from mlpaper.data.sources import get_source
 from mlpaper.data.split import Split, make_split
 from mlpaper.digest import RULES, digest
 from mlpaper.engine.model import flat_state
@@ -35,6 +35,7 @@ from mlpaper.engine.train_job import train_run
 from mlpaper.errors import ConfigurationError, DataError, nearest
 from mlpaper.evaluate.measure import evaluate_run
 from mlpaper.files import read_json, read_npz, read_parquet, write_json
+from mlpaper.job_environment import SOURCE
 from mlpaper.machine import commit, machine, versions
 from mlpaper.paths import pool_folder, raw_folder
 from mlpaper.spec import Model, PoolSpec, RunSpec
@@ -285,6 +286,8 @@ class Data:
     def __init__(self, scratch: Path, working: Path, mirror: str | None = None) -> None:
         check_mirror(mirror, "--mirror")
         self.scratch, self.working, self.mirror = scratch, working, mirror
+        own = working / "workflow" / FOLDER
+        self.datasets = Catalog(own if own.is_dir() else SOURCE.parent / "workflow" / FOLDER)
         self._pools: dict[str, Path | Unavailable] = {}
 
     def pool(self, spec: PoolSpec) -> Path:
@@ -306,16 +309,15 @@ class Data:
         return found
 
     def _find(self, spec: PoolSpec) -> Path:
-        source, ready = get_source(spec.name), self.working / pool_folder(spec)
+        source, ready = self.datasets[spec.name], self.working / pool_folder(spec)
         if source.downloads and (ready / META).exists():
             return ready
         raw, folder = self.scratch / raw_folder(spec.name), self.scratch / pool_folder(spec)
         if source.downloads and self.mirror is None:
             raise Unavailable(f"{source.title} is not in {ready}: name a folder or URL that has it by --mirror")
         try:
-            for part in spec.parts if source.downloads else ():
-                fetch_part(source, part, raw, self.mirror)
-            prepare(spec, raw, folder)
+            fetch_pool(source, spec, raw, self.mirror)
+            prepare(spec, source.content(), raw, folder)
         except DataError as error:
             raise Unavailable(str(error).splitlines()[0]) from error
         return folder

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import shutil
@@ -10,29 +9,29 @@ import numpy as np
 import pytest
 from toy_data import Toy, need
 
+from mlpaper.data.catalog import Catalog
 from mlpaper.data.dataset import Dataset
-from mlpaper.data.fetch import fetch_part
+from mlpaper.data.fetch import fetch_pool
 from mlpaper.data.prepare import enlarge, prepare
-from mlpaper.data.sources import get_source, raw_name
 from mlpaper.errors import DataError, StorageError
 from mlpaper.files import sha256, write_json
 from mlpaper.spec import PoolSpec
 
 MNIST = PoolSpec(name="mnist")
+CATALOG = Catalog(Path(__file__).parents[2] / "workflow" / "datasets")
 
 
 @pytest.fixture
 def raw(toy: Toy, tmp_path: Path) -> Path:
     mirror = toy.put(tmp_path / "mirror" / "toys").parent
-    for part in ("train", "test"):
-        fetch_part(toy.source(), part, tmp_path / "raw", str(mirror))
+    fetch_pool(toy.source(), MNIST, tmp_path / "raw", str(mirror))
     return tmp_path / "raw"
 
 
 @pytest.mark.parametrize("transposed", [False, True])
 def test_prepare_and_open(toy: Toy, raw: Path, tmp_path: Path, transposed: bool) -> None:
-    source = toy.source(transposed=transposed)
-    prepare(MNIST, raw, tmp_path / "out", source=source)
+    content = toy.source(transposed=transposed).content()
+    prepare(MNIST, content, raw, tmp_path / "out")
     data = Dataset.open(tmp_path / "out")
     stored = np.concatenate([toy.images["train"], toy.images["test"]]).reshape(-1, 28, 28)
     upright = np.stack([image.T for image in stored]) if transposed else stored
@@ -49,19 +48,19 @@ def test_prepare_and_open(toy: Toy, raw: Path, tmp_path: Path, transposed: bool)
     assert data.meta["counts"] == counts.tolist()
     assert data.meta["imbalance"] == counts.max() / counts.min()
     assert data.meta["arrays"]["images.npy"]["sha256"] == sha256(tmp_path / "out" / "images.npy")
-    assert {(entry["part"], entry["role"]) for entry in data.meta["sources"]} == {
-        (part, role) for part in ("train", "test") for role in ("images", "labels")
+    assert {entry["file"] for entry in data.meta["sources"]} == {
+        f"{part}-{role}.gz" for part in ("train", "test") for role in ("images", "labels")
     }
     # Again, elsewhere: the same bytes.
-    prepare(MNIST, raw, tmp_path / "again", source=source)
+    prepare(MNIST, content, raw, tmp_path / "again")
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["images.npy", "labels.npy", "meta.json"]
     assert all((tmp_path / "out" / n).read_bytes() == (tmp_path / "again" / n).read_bytes() for n in names)
 
 
 def test_one_part_alone(toy: Toy, raw: Path, tmp_path: Path) -> None:
-    (raw / raw_name("train", "images")).unlink()
-    prepare(PoolSpec(name="mnist", parts=("test",)), raw, tmp_path / "out", source=toy.source())
+    (raw / "train-images.gz").unlink()
+    prepare(PoolSpec(name="mnist", parts=("test",)), toy.source().content(), raw, tmp_path / "out")
     data = Dataset.open(tmp_path / "out")
     assert data.part_ranges == {"test": (0, 60)}
     np.testing.assert_array_equal(data.images, toy.images["test"])
@@ -70,31 +69,31 @@ def test_one_part_alone(toy: Toy, raw: Path, tmp_path: Path) -> None:
 
 
 def test_changed_raw_files_are_noticed(toy: Toy, raw: Path, tmp_path: Path) -> None:
-    path = raw / raw_name("test", "images")
-    shutil.copy(raw / raw_name("train", "images"), path)
+    path = raw / "test-images.gz"
+    shutil.copy(raw / "train-images.gz", path)
     with pytest.raises(DataError, match="not the content of test-images"):
-        prepare(MNIST, raw, tmp_path / "out", source=toy.source())
+        prepare(MNIST, toy.source().content(), raw, tmp_path / "out")
     path.unlink()
     with pytest.raises(DataError, match="cannot be read"):
-        prepare(MNIST, raw, tmp_path / "out", source=toy.source())
+        prepare(MNIST, toy.source().content(), raw, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_labels_must_be_the_classes(toy: Toy, raw: Path, tmp_path: Path) -> None:
     for classes, words in [(("a", "b"), "a label is 2"), (("a", "b", "c", "d"), "no image of class `d`")]:
         with pytest.raises(DataError, match=words):
-            prepare(MNIST, raw, tmp_path / "out", source=dataclasses.replace(toy.source(), classes=classes))
+            prepare(MNIST, toy.source(classes=classes).content(), raw, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_full_disk(toy: Toy, raw: Path, tiny_disk: Path) -> None:
     with pytest.raises(StorageError, match="full"):
-        prepare(MNIST, raw, tiny_disk / "out", source=toy.source())
+        prepare(MNIST, toy.source().content(), raw, tiny_disk / "out")
     assert list((tiny_disk / "out").iterdir()) == []
 
 
 def test_damaged_folders_are_refused(toy: Toy, raw: Path, tmp_path: Path) -> None:
-    prepare(MNIST, raw, tmp_path / "sound", source=toy.source())
+    prepare(MNIST, toy.source().content(), raw, tmp_path / "sound")
     meta = json.loads((tmp_path / "sound" / "meta.json").read_text())
 
     def truncated(folder: Path) -> None:
@@ -124,8 +123,9 @@ def test_damaged_folders_are_refused(toy: Toy, raw: Path, tmp_path: Path) -> Non
 
 
 def test_digits(tmp_path: Path) -> None:
-    prepare(PoolSpec(name="digits"), tmp_path, tmp_path / "all")
-    prepare(PoolSpec(name="digits", parts=("test",)), tmp_path, tmp_path / "test")
+    content = CATALOG["digits"].content()
+    prepare(PoolSpec(name="digits"), content, tmp_path, tmp_path / "all")
+    prepare(PoolSpec(name="digits", parts=("test",)), content, tmp_path, tmp_path / "test")
     data, test = Dataset.open(tmp_path / "all"), Dataset.open(tmp_path / "test")
     assert data.part_ranges == {"train": (0, 1437), "test": (1437, 1797)}
     assert data.images.max() == 255
@@ -133,6 +133,16 @@ def test_digits(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.labels[1437:], test.labels)
     # The bytes are the same everywhere.
     assert hashlib.sha256(np.ascontiguousarray(data.images)).hexdigest().startswith("28e94d53a2698536df9e8e4e8d9be89f")
+
+
+def test_digits_that_are_not_the_known_ones_are_refused(tmp_path: Path) -> None:
+    content, pool = CATALOG["digits"].content(), PoolSpec(name="digits")
+    with pytest.raises(DataError, match=r"digits are not the known ones .* that the lock file names"):
+        prepare(pool, content.model_copy(update={"content_sha256": "0" * 64}), tmp_path, tmp_path)
+    train = content.parts.train.model_copy(update={"count": 1436})
+    parts = content.parts.model_copy(update={"train": train})
+    with pytest.raises(DataError, match=r"its parts have 1,796 images, but scikit-learn has 1,797 digits"):
+        prepare(pool, content.model_copy(update={"parts": parts}), tmp_path, tmp_path)
 
 
 def test_enlarging_is_bilinear() -> None:
@@ -147,10 +157,10 @@ def test_enlarging_is_bilinear() -> None:
 
 
 def test_real_emnist_part(mirror: Path, tmp_path: Path) -> None:
-    source = get_source("emnist_bymerge")
-    need(mirror, f"emnist/{source.parts['test'].images.name}")
-    fetch_part(source, "test", tmp_path / "raw", str(mirror))
-    prepare(PoolSpec(name="emnist_bymerge", parts=("test",)), tmp_path / "raw", tmp_path / "out")
+    source, pool = CATALOG["emnist_bymerge"], PoolSpec(name="emnist_bymerge", parts=("test",))
+    need(mirror, f"emnist/{source.official['test'].images.name}")
+    fetch_pool(source, pool, tmp_path / "raw", str(mirror))
+    prepare(pool, source.content(), tmp_path / "raw", tmp_path / "out")
     data = Dataset.open(tmp_path / "out")
     assert len(data) == 116_323
     assert data.classes[int(np.argmax(data.meta["counts"]))] == "1"

@@ -20,38 +20,46 @@ from toy_data import Site, Toy, answering, archive_of
 
 from mlpaper import cli
 from mlpaper.data import fetch, transfer
-from mlpaper.data.fetch import PARTIAL, fetch_part
-from mlpaper.data.sources import SOURCES, Source, get_source
+from mlpaper.data.catalog import Catalog
+from mlpaper.data.fetch import PARTIAL, fetch_pool
+from mlpaper.data.sources import Parts, Source, Sources
 from mlpaper.data.transfer import Policy
-from mlpaper.errors import ConfigurationError, DataError, StorageError
+from mlpaper.errors import DataError, StorageError
+from mlpaper.spec import PoolSpec, canonical_json
 
+CATALOG = Catalog(Path(__file__).parents[2] / "workflow" / "datasets")
 QUICK = Policy(attempts=3, wait=0.0, timeout=5.0)
 IMAGES, LABELS = "train-images-idx.gz", "train-labels-idx.gz"
 
 
 def get(source: Source, folder: Path, mirror: object = None, part: str = "train", policy: Policy = QUICK) -> None:
-    fetch_part(source, part, folder, None if mirror is None else str(mirror), policy=policy)
+    pool = PoolSpec(name="mnist", parts=(part,))
+    fetch_pool(source, pool, folder, None if mirror is None else str(mirror), policy=policy)
 
 
 def check(toy: Toy, folder: Path, origin: str) -> None:
-    """The train part is there, verified, alone, and its receipt says whence."""
-    assert sorted(path.name for path in folder.iterdir()) == ["train-images.gz", "train-labels.gz", "train.json"]
+    """The train part is there, verified, alone, and its receipts say whence."""
+    names = ["train-images.gz", "train-labels.gz"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*names, *(f"{name}.json" for name in names)])
     assert (folder / "train-images.gz").read_bytes() == toy.files[IMAGES]
     assert (folder / "train-labels.gz").read_bytes() == toy.files[LABELS]
-    receipt = json.loads((folder / "train.json").read_text())
     for role, file in toy.parts["train"].files.items():
-        entry = receipt["files"][role]
+        entry = json.loads((folder / f"train-{role}.gz.json").read_text())
         assert origin in entry["from"]
         assert (entry["name"], entry["bytes"], entry["sha256"]) == (file.name, file.bytes, file.sha256)
 
 
-def refused(source: Source, folder: Path, mirror: object = None, **more: object) -> str:
-    """Fetching fails, leaves nothing (besides downloads to go on with), and says how to mend it."""
+def refused(source: Source, folder: Path, mirror: object = None, labels: bool = False, **more: object) -> str:
+    """Fetching fails, leaves nothing of the file that failed, nor of those after it, and says how to mend it.
+
+    What remains are downloads to go on with, and the labels, which come first, where they were right (`labels`).
+    """
     with pytest.raises(DataError) as caught:
         get(source, folder, mirror, **more)
-    assert [path.name for path in folder.iterdir() if path.name != PARTIAL] == []
+    left = {path.name for path in folder.iterdir() if path.name != PARTIAL}
+    assert left == {f"train-labels.gz{ending}" for ending in ("", ".json") if labels}
     text = str(caught.value)
-    for file in source.parts["train"].files.values():
+    for file in source.official["train"].files.values():
         assert f"<mirror>/toys/{file.name}  {file.bytes} bytes  sha256 {file.sha256}" in text
     assert "config.yaml" in text
     assert "--config mirror=" in text
@@ -93,7 +101,8 @@ def test_mirror_url_keeps_its_secrets(toy: Toy, tmp_path: Path, site: Site) -> N
     served(site, toy, "/data/toys")
     get(toy.source(), tmp_path / "raw", site.url.replace("//", "//me:secret@") + "/data?token=secret")
     check(toy, tmp_path / "raw", f"mirror {site.url}/data/toys/")
-    assert "secret" not in (tmp_path / "raw" / "train.json").read_text()
+    for receipt in (tmp_path / "raw").glob("*.json"):
+        assert "secret" not in receipt.read_text()
     assert all(agent.startswith("mlpaper/") for agent in site.agents)
 
 
@@ -102,9 +111,9 @@ def test_system_package_is_accepted_by_raw_hash(toy: Toy, tmp_path: Path) -> Non
     for name, data in toy.files.items():
         (system / name).write_bytes(gzip.compress(gzip.decompress(data), 1, mtime=99))
     get(toy.source(system_folder=str(system)), tmp_path / "raw")
-    receipt = json.loads((tmp_path / "raw" / "train.json").read_text())
-    assert receipt["files"]["images"]["from"].startswith("system package")
-    assert receipt["files"]["images"]["sha256"] != toy.parts["train"].images.sha256
+    receipt = json.loads((tmp_path / "raw" / "train-images.gz.json").read_text())
+    assert receipt["from"].startswith("system package")
+    assert receipt["sha256"] != toy.parts["train"].images.sha256
     assert (tmp_path / "raw" / "train-images.gz").read_bytes() == (system / IMAGES).read_bytes()
     # The same files in a *mirror* are not the official ones; and other content is refused in either place.
     (system / LABELS).write_bytes(gzip.compress(b"x" * 308))
@@ -117,9 +126,9 @@ def test_official_urls_in_order_and_receipts_repeat(toy: Toy, tmp_path: Path, si
     source = toy.source(f"{site.url}/missing/", good)
     get(source, tmp_path / "raw")
     check(toy, tmp_path / "raw", good)
-    first = (tmp_path / "raw" / "train.json").read_bytes()
+    first = (tmp_path / "raw" / "train-images.gz.json").read_bytes()
     get(source, tmp_path / "raw")  # over what is there
-    assert (tmp_path / "raw" / "train.json").read_bytes() == first
+    assert (tmp_path / "raw" / "train-images.gz.json").read_bytes() == first
     assert [path for path, _ in site.log[:2]] == [f"/missing/{LABELS}", f"/good/{LABELS}"]
 
 
@@ -138,11 +147,12 @@ def test_bad_local_files(toy: Toy, tmp_path: Path) -> None:
     (folder / LABELS).unlink()
     (folder / LABELS).mkdir()
     assert "no such file" in refused(toy.source(), tmp_path / "raw", tmp_path / "mirror")
-    # The labels were right and the images are not: neither appears.
+    # The labels were right and the images are not: these do not appear.
     (folder / LABELS).rmdir()
     (folder / LABELS).write_bytes(data)
     (folder / IMAGES).write_bytes(toy.files[IMAGES][::-1])
-    assert f"no source gave {IMAGES}" in refused(toy.source(), tmp_path / "raw", tmp_path / "mirror")
+    text = refused(toy.source(), tmp_path / "raw", tmp_path / "mirror", labels=True)
+    assert f"no source gave {IMAGES}" in text
 
 
 def test_bad_servers_are_passed_over_and_listed(toy: Toy, tmp_path: Path, site: Site) -> None:
@@ -276,7 +286,7 @@ def test_dropped_connection_resumes(toy: Toy, tmp_path: Path, site: Site, ranges
 def test_next_run_resumes_and_mistrusts(toy: Toy, tmp_path: Path, site: Site) -> None:
     url, source = served(site, toy), toy.source(f"{site.url}/")
     site.cut = {f"/{IMAGES}"}
-    text = refused(source, tmp_path / "raw", policy=dataclasses.replace(QUICK, attempts=1))
+    text = refused(source, tmp_path / "raw", labels=True, policy=dataclasses.replace(QUICK, attempts=1))
     assert "peer closed connection" in text
     (left,) = (tmp_path / "raw" / PARTIAL).iterdir()
     assert left.stat().st_size == len(toy.files[IMAGES]) // 2
@@ -299,7 +309,7 @@ def test_attempts_count_from_the_last_progress(toy: Toy, tmp_path: Path, site: S
     assert len(site.log) >= 10
     # Where each attempt begins again, there is none.
     site.ranges = False
-    assert "peer closed connection" in refused(toy.source(url), tmp_path / "raw2")
+    assert "peer closed connection" in refused(toy.source(url), tmp_path / "raw2", labels=True)
 
 
 def test_wrong_content_in_pieces_is_refused_once(toy: Toy, tmp_path: Path, site: Site) -> None:
@@ -307,6 +317,24 @@ def test_wrong_content_in_pieces_is_refused_once(toy: Toy, tmp_path: Path, site:
     site.most = len(toy.files[LABELS]) // 2 + 1
     assert "wrong content" in refused(toy.source(f"{site.url}/"), tmp_path / "raw")
     assert len(site.log) == 2
+
+
+def test_another_job_may_remove_the_folder_of_downloads(
+    toy: Toy, tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of a dataset are fetched side by side, and each job ends by removing that folder where it is empty."""
+    touch, removed = Path.touch, []
+
+    def removing(path: Path) -> None:
+        if not removed:
+            removed.append(path.parent.rmdir())
+        touch(path)
+
+    monkeypatch.setattr(Path, "touch", removing)
+    url = served(site, toy)
+    get(toy.source(url), tmp_path / "raw")
+    check(toy, tmp_path / "raw", url)
+    assert removed
 
 
 # The archive.
@@ -359,7 +387,7 @@ def test_archives_that_lie(toy: Toy, tmp_path: Path, site: Site) -> None:
 
     def tried(body: bytes, **parts: object) -> str:
         site.files["/gzip.zip"] = body
-        return refused(dataclasses.replace(toy.source(archive=archive_of(body, url)), **parts), tmp_path / "raw")
+        return refused(toy.source(archive=archive_of(body, url), **parts), tmp_path / "raw")
 
     member = toy.files[LABELS]
     at = whole.index(member)
@@ -367,10 +395,14 @@ def test_archives_that_lie(toy: Toy, tmp_path: Path, site: Site) -> None:
     assert "no member" in tried(whole.replace(LABELS.encode(), LABELS.upper().encode()))
     assert "not a sound zip" in tried(whole[:-30])
     part = toy.parts["train"]
-    longer = dataclasses.replace(part, labels=dataclasses.replace(part.labels, bytes=part.labels.bytes + 1))
-    assert f"has {len(member)} bytes instead of {len(member) + 1}" in tried(whole, parts={"train": longer})
-    other = dataclasses.replace(part, labels=dataclasses.replace(part.labels, sha256="0" * 64))
-    assert "wrong content" in tried(whole, parts={"train": other})
+
+    def with_labels(**update: object) -> Parts:
+        labels = part.labels.model_copy(update=update)
+        return Parts(train=part.model_copy(update={"labels": labels}), test=toy.parts["test"])
+
+    longer = with_labels(bytes=part.labels.bytes + 1)
+    assert f"has {len(member)} bytes instead of {len(member) + 1}" in tried(whole, parts=longer)
+    assert "wrong content" in tried(whole, parts=with_labels(sha256="0" * 64))
     # What `zipfile` does not expect, or would decompress without bounds.
     end = whole.rindex(LABELS.encode())
     entry = end - len("gzip/") - 46  # in the table of contents
@@ -411,7 +443,8 @@ def test_full_disk(toy: Toy, tiny_disk: Path, tmp_path: Path, site: Site) -> Non
     ]:
         with pytest.raises(StorageError, match="full"):
             get(source, tiny_disk / "raw", mirror)
-        assert {path.name for path in (tiny_disk / "raw").iterdir()} <= {PARTIAL}
+        left = {path.name for path in (tiny_disk / "raw").iterdir()}
+        assert left <= {PARTIAL, "train-labels.gz", "train-labels.gz.json"}, "the images do not fit"
 
 
 def test_full_disk_simulated(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -433,21 +466,14 @@ def test_the_log_names_each_source_that_is_tried_and_no_secret(
 ) -> None:
     logging.getLogger("httpx").setLevel(logging.NOTSET)
     caplog.set_level(logging.INFO)
-    monkeypatch.setitem(SOURCES, "mnist", toy.source(served(site, toy, "/good")))
+    sources = tmp_path / "sources.json"
+    sources.write_text(canonical_json(Sources(datasets={"toy": toy.source(served(site, toy, "/good"))})))
     mirror = site.url.replace("//", "//me:secret@") + "/none?token=secret"
-    arguments = [
-        "fetch",
-        "--dataset",
-        "mnist",
-        "--part",
-        "train",
-        "--folder",
-        str(tmp_path / "raw"),
-        "--mirror",
-        mirror,
-    ]
-    done = CliRunner().invoke(cli.cli, arguments, catch_exceptions=False)
-    assert done.exit_code == 0, done.output
+    for name in ("train-labels.gz", "train-images.gz"):
+        arguments = ["fetch", "--job", str(sources), "--dataset", "toy", "--file", name, "--mirror", mirror]
+        arguments += ["--folder", str(tmp_path / "raw")]
+        done = CliRunner().invoke(cli.cli, arguments, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
     check(toy, tmp_path / "raw", f"{site.url}/good/")
     for name in toy.parts["train"].files.values():
         assert f"{name.name} from mirror {site.url}/none/toys/{name.name}" in caplog.text
@@ -476,28 +502,11 @@ def test_the_log_tells_how_far_a_large_transfer_is(
     assert (tmp_path / "large").read_bytes() == content
 
 
-def test_registry() -> None:
-    assert get_source("emnist_bymerge").classes[46] == "t"
-    assert sum(part.count for part in get_source("emnist_bymerge").parts.values()) == 814_255
-    files = [file for source in SOURCES.values() for part in source.parts.values() for file in part.files.values()]
-    assert len(files) == 16
-    assert len({file.sha256 for file in files}) == 16, "no hash stands in two places"
-    for name, source in SOURCES.items():
-        assert source.name == name
-        assert source.downloads == bool(source.bases or source.archive)
-    with pytest.raises(ConfigurationError, match="did you mean `fashion_mnist`"):
-        get_source("fashion-mnist")
-
-
-def test_digits_need_no_download(tmp_path: Path) -> None:
-    get(get_source("digits"), tmp_path)
-    assert json.loads((tmp_path / "train.json").read_text())["files"] == {}
-
-
 @pytest.mark.parametrize(("name", "part"), [("mnist", "train"), ("emnist_bymerge", "test")])
 def test_real_files(mirror: Path, tmp_path: Path, name: str, part: str) -> None:
-    source = get_source(name)
-    if not (mirror / source.folder / source.parts[part].images.name).is_file():
+    source = CATALOG[name]
+    images = source.official[part].images
+    if not (mirror / source.places[-1] / images.name).is_file():
         pytest.skip(f"the mirror has no {name} {part}")
     get(source, tmp_path, mirror, part)
-    assert (tmp_path / f"{part}-images.gz").stat().st_size == source.parts[part].images.bytes
+    assert (tmp_path / f"{part}-images.gz").stat().st_size == images.bytes

@@ -9,11 +9,13 @@ from snakemake.cli import parse_config
 from toy_data import Toy
 
 from mlpaper import cli
+from mlpaper.data.catalog import Catalog
 from mlpaper.data.mirror import check_mirror, parse_mirror
-from mlpaper.data.sources import SOURCES
 from mlpaper.errors import ConfigurationError
 from mlpaper.spec import PoolSpec
 from mlpaper.study.schema.settings import Settings
+
+CATALOG = Catalog(Path(__file__).parents[2] / "workflow" / "datasets")
 
 
 @pytest.mark.parametrize(
@@ -57,21 +59,33 @@ def test_what_a_mirror_may_be(text: str, parsed: str | None, monkeypatch: pytest
 def test_what_it_may_not_be(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         parse_mirror(text)
-    arguments = ["fetch", "--dataset", "mnist", "--part", "test", "--folder", str(tmp_path), "--mirror", text]
+    arguments = [
+        "fetch",
+        "--job",
+        "j",
+        "--dataset",
+        "mnist",
+        "--file",
+        "f",
+        "--folder",
+        str(tmp_path),
+        "--mirror",
+        text,
+    ]
     done = CliRunner().invoke(cli.cli, arguments)
     assert done.exit_code == 2
     assert f"not '{text}'" in done.output
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_is_checked_before_any_job(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SOURCES, "mnist", toy.source())
-    pools, mirror = [PoolSpec(name="digits"), PoolSpec(name="mnist", parts=("test",))], str(tmp_path)
+def test_a_folder_is_checked_before_any_job(toy: Toy, tmp_path: Path) -> None:
+    digits, mirror = (PoolSpec(name="digits"), CATALOG["digits"]), str(tmp_path)
+    pools = [digits, (PoolSpec(name="mnist", parts=("test",)), toy.source())]
     check_mirror(None, "here", pools)
     check_mirror("https://nowhere.invalid/", "here", pools)
-    check_mirror(mirror, "here", [PoolSpec(name="digits")])  # needs no files
+    check_mirror(mirror, "here", [digits])  # needs no files
     with pytest.raises(ConfigurationError, match="here: there is no folder /no/such; it must hold <dataset>/<file>"):
-        check_mirror("/no/such", "here", [PoolSpec(name="digits")])
+        check_mirror("/no/such", "here", [digits])
     toy.put(tmp_path / "train only")
     with pytest.raises(ConfigurationError) as caught:
         check_mirror(mirror, "here", pools)
@@ -84,7 +98,7 @@ def test_a_folder_is_checked_before_any_job(toy: Toy, tmp_path: Path, monkeypatc
 
 
 def test_an_archive_is_enough(tmp_path: Path) -> None:
-    pools = [PoolSpec(name="emnist_balanced"), PoolSpec(name="mnist")]
+    pools = [(PoolSpec(name=name), CATALOG[name]) for name in ("emnist_balanced", "mnist")]
     with pytest.raises(ConfigurationError, match=r"emnist_balanced/emnist-balanced-train-labels.* and \d+ more"):
         check_mirror(str(tmp_path), "here", pools)
     (tmp_path / "emnist").mkdir()

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_data import need
 
+from mlpaper.data.catalog import Catalog
 from mlpaper.data.idx import read_labels
-from mlpaper.data.sources import get_source
 from mlpaper.data.split import Split, make_split
 from mlpaper.errors import ConfigurationError, DataError
 from mlpaper.files import sha256, write_npz
@@ -177,11 +177,12 @@ def test_impossible_splits() -> None:
 
 def test_real_emnist_part(mirror: Path) -> None:
     """Per class the study's floors, on the official test part as the pool."""
-    part = get_source("emnist_bymerge").parts["test"]
+    source = Catalog(Path(__file__).parents[2] / "workflow" / "datasets")["emnist_bymerge"]
+    part = source.official["test"]
     need(mirror, f"emnist/{part.labels.name}")
     labels = read_labels(mirror / "emnist" / part.labels.name, part.count)
     counts = np.bincount(labels)
-    split = make_split(labels, PoolSplit(), {"test": (0, part.count)}, get_source("emnist_bymerge").classes)
+    split = make_split(labels, PoolSplit(), {"test": (0, part.count)}, source.classes)
     assert len(check(split, part.count)) == 116_323
     np.testing.assert_array_equal(np.bincount(labels[split.train]), 7 * counts // 10)
     np.testing.assert_array_equal(np.bincount(labels[split.validation]), counts // 10)

@@ -20,7 +20,7 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 import numpy as np
 import pytest
 
-from mlpaper.data.sources import Archive, OfficialPart, RemoteFile, Source
+from mlpaper.data.sources import Archive, OfficialPart, Parts, RemoteFile, Source
 
 COUNTS = {"train": 300, "test": 60}
 
@@ -56,12 +56,14 @@ class Toy:
             for role, raw in raws.items():
                 name, data = f"{part}-{role}-idx.gz", gzip.compress(raw, mtime=1)
                 self.files[name] = data
-                remote[role] = RemoteFile(name, len(data), digest(data), digest(raw))
-            self.parts[part] = OfficialPart(count, **remote)
+                remote[role] = RemoteFile(name=name, bytes=len(data), sha256=digest(data), raw_sha256=digest(raw))
+            self.parts[part] = OfficialPart(count=count, **remote)
 
     def source(self, *bases: str, **more: object) -> Source:
-        fixed = {"name": "toy", "title": "Toy", "folder": "toys", "classes": ("a", "b", "c"), "parts": self.parts}
-        return Source(**fixed, licence="none", homepage="", citation="", bases=bases, **more)
+        """The dataset; what `bases` and `more` say is not checked, so that it may be hostile."""
+        fixed = {"name": "toy", "title": "Toy", "folder": "toys", "format": "idx", "shape": (28, 28)}
+        source = Source(**fixed, classes=("a", "b", "c"), parts=Parts(**self.parts))
+        return source.model_copy(update={"bases": bases} | more)
 
     def zip(self, filler: int = 2_000_000) -> bytes:
         stream = io.BytesIO()
@@ -81,7 +83,8 @@ class Toy:
 
 
 def archive_of(data: bytes, url: str) -> Archive:
-    return Archive(url, len(data), digest(data), "gzip/", "toys-gzip.zip")
+    size = max(len(data), 1)
+    return Archive(url=url, bytes=size, sha256=digest(data), prefix="gzip/", cache="toys-gzip.zip")
 
 
 @dataclass

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from small_runs import make_trainer
 
+from mlpaper.data.catalog import Catalog
 from mlpaper.data.dataset import Dataset
-from mlpaper.data.fetch import fetch_part
+from mlpaper.data.fetch import fetch_pool
 from mlpaper.data.prepare import prepare
-from mlpaper.data.sources import get_source
 from mlpaper.data.split import make_split
 from mlpaper.engine import backend
 from mlpaper.spec import OfficialSplit, PoolSpec, RunSpec
@@ -25,12 +25,13 @@ POOL = PoolSpec(name="mnist")
 
 @pytest.fixture(scope="module")
 def mnist(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    source, folder = get_source("mnist"), tmp_path_factory.mktemp("mnist")
-    for part in POOL.parts:
-        if not (mirror / source.folder / source.parts[part].images.name).is_file():
+    source = Catalog(Path(__file__).parents[2] / "workflow" / "datasets")["mnist"]
+    folder = tmp_path_factory.mktemp("mnist")
+    for part, official in source.official.items():
+        if not (mirror / "mnist" / official.images.name).is_file():
             pytest.skip(f"the mirror has no mnist {part}")
-        fetch_part(source, part, folder / "raw", str(mirror))
-    prepare(POOL, folder / "raw", folder)
+    fetch_pool(source, POOL, folder / "raw", str(mirror))
+    prepare(POOL, source.content(), folder / "raw", folder)
     return Dataset.open(folder)
 
 

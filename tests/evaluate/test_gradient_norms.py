@@ -95,7 +95,7 @@ def test_norms_are_those_of_automatic_differentiation(
     }
     assert list(table["moment"].unique()) == list(states)
     readable = backend.select("reference", np.float64)
-    executor = load_executor(tmp_path, gradients._measured(spec), dataset, split.train, readable, 100)
+    executor = load_executor(tmp_path, gradients.measured(spec), dataset, split.train, readable, 100)
     for moment, state in states.items():
         rows = table[table["moment"] == moment]
         expected = _expected(spec, state, *data)

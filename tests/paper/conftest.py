@@ -69,6 +69,7 @@ def make_job(runs: dict[str, tuple[str, ...]], monkeypatch: pytest.MonkeyPatch) 
             published=PUBLISHED | more_published,
             entries=entries,
             watermark=watermark,
+            datasets={"digits": "digits", "emnist_bymerge": "EMNIST ByMerge", "mnist": "MNIST"},
             **about_data,
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mlpaper.evaluate.demonstrations import demonstrations
-from mlpaper.paper.expand import figure_jobs, table_jobs
+from mlpaper.paper.expand import figure_jobs, numbers_job, table_jobs
 from mlpaper.study.ledger import ledger
 from mlpaper.study.measurements import Measurements
 from mlpaper.study.metrics import ALWAYS_KNOWN, METRICS
@@ -36,7 +36,7 @@ def plan_of(studies: Sequence[str] = (STUDY,), scale: str = "paper") -> Plan:
 def items(kind: str, study: str = STUDY) -> list[str]:
     """Names of the figures or tables of a study, without the study's."""
     found = plan_of((study,)).studies[study]
-    return [item.name for item in (found.figures if kind == "figure" else found.tables)]
+    return [item.name for item in (found.figures if kind == "figure" else found.all_tables)]
 
 
 def entry(metric: str, values: list[float], runs: list[str], published: float | None = None) -> dict[str, Any]:
@@ -68,6 +68,7 @@ def document(
     """
     plan = plan_of(studies, scale)
     facts: dict[str, Any] = {"studies": list(studies), "numbers": {}, "settings": {}, "pools": {}, "study": {}}
+    facts["datasets"] = dict(numbers_job(plan).datasets)
     facts |= {"claims": [], "diverged": {}, "demonstrations": demonstrations()}
     generator = np.random.default_rng(random)
     for name, study in plan.studies.items():
@@ -128,7 +129,7 @@ def _pool(study: str) -> dict[str, Any]:
     sizes = {"count": 116323, "classes": 47, "imbalance": 15.42, "train": 81407, "validation": 11611, "test": 23305}
     ends = {"largest_class": "1", "largest_count": 6400, "smallest_class": "Q", "smallest_count": 415}
     names = {STUDY: "emnist_bymerge.test", "fashion-hyperparameters": "fashion_mnist"}
-    return {"id": names.get(study, "mnist"), **sizes, **ends}
+    return {"id": names.get(study, "mnist"), "shape": [28, 28], **sizes, **ends}
 
 
 def _about(plan: Plan, name: str) -> dict[str, Any]:

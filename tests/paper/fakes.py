@@ -215,4 +215,6 @@ def dataset(classes: tuple[str, ...]) -> tuple[SimpleNamespace, SimpleNamespace]
         glyphs.append(np.clip(255 * np.maximum(1.6 - np.abs(ring), (2.2 - bar) * inside), 0, 255))
     noise = random.integers(0, 30, (len(labels), 784))
     images = np.clip(np.reshape(glyphs, (len(classes), 784))[labels] - noise, 0, 255).astype(np.uint8)
-    return SimpleNamespace(images=images, labels=labels, classes=classes, meta={}), SimpleNamespace(**_split(classes))
+    data = SimpleNamespace(images=images, labels=labels, classes=classes, meta={})
+    data.picture = lambda row: data.images[row].reshape(28, 28)
+    return data, SimpleNamespace(**_split(classes))

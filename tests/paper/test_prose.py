@@ -25,6 +25,7 @@ from mlpaper.paper.floats import Item, Items
 from mlpaper.paper.render import Paper
 
 REPORT = Path(__file__).parents[2] / "report"
+EXTRAS = ("batch-norm-sigmoid", "dropout-mnist", "glorot-initialisation")
 BECOMING: tuple[Outcome, ...] = ("held", "failed", "open", "not run")
 LISTS = {"Held": "held", "Did not hold": "failed", "Undecided": "open", "Not run": "not run"}
 DATASETS = re.compile(r"\b(?:Fashion-MNIST|EMNIST(?: ByMerge)?|(?<!-)MNIST|scikit-learn's handwritten digits)\b")
@@ -280,6 +281,29 @@ def test_no_section_branches_on_results_itself() -> None:
         calls = [call.node for call in nodes.List(conditions).find_all(nodes.Call)]
         asked = {call.name for call in calls if isinstance(call, nodes.Name)}
         assert not asked & {"claim", "each", "finding", "num", "outcome", "relation", "value"}, path
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_the_extra_studies_read_well_by_themselves(world: str) -> None:
+    """Title, abstract and methods are those of what is there: no second readings, no activation that nobody uses."""
+    facts = document(EXTRAS, **WORLDS[world])
+    text = filled(facts)
+    assert faults(facts, text) == []
+    assert "We repeat three published studies" in text
+    assert "Two conventions hold throughout. A value written" in text
+    assert not re.search("as-coded|as coded|authors' (own )?code (differ|disagree)|GELU|Sum or mean of gradients", text)
+    assert "the logistic function $1 / (1 + e^{-z})$; or the hyperbolic tangent $\\tanh z$." in text
+    decided = any(row["verdict"] in ("supported", "contradicted") for row in facts["claims"])
+    assert ("These are examples of what" in text) == decided
+
+
+def test_one_study_reads_well_by_itself() -> None:
+    facts = document(EXTRAS[:1], **WORLDS["three seeds"])
+    text = filled(facts)
+    assert faults(facts, text) == []
+    assert "We repeat one published study of" in text
+    assert "This paper takes a published study of" in text
+    assert "hyperbolic tangent" not in text
 
 
 @pytest.mark.parametrize(

@@ -269,7 +269,12 @@ def test_five_studies_read_well_whatever_came_out(make: Callable[..., Path], wor
     assert not re.search(r"\{\{|\{%|\( *\)| ,|\.\.(?!\.)", re.sub(r"(?s)`[^`]*`|\$[^$]*\$|^\|.*?$", "X", text))
     assert ("**not run**" in text) == bool(WORLDS[world].get("left_out"))
     assert ("single seed" in text) == (facts["provenance"]["seeds"] == [0])
-    assert text.count("**supported**") + text.count("**contradicted**") > 10
+    lone = facts["provenance"]["seeds"] == [0]
+    found = {
+        word: text.count(f"**{word}**") for word in ("supported", "contradicted", "leaning for", "leaning against")
+    }
+    decided, leaning = found["supported"] + found["contradicted"], found["leaning for"] + found["leaning against"]
+    assert (decided, leaning > 10) == (0, True) if lone else decided > 10 and not leaning
 
 
 # --- macros
@@ -294,6 +299,12 @@ def test_differences_are_paired_by_seed(numbers: Numbers) -> None:
     assert numbers.relation(STUDY, "M1a", "M1b", "validation_accuracy") == "below"
     assert numbers.relation(STUDY, "M1a", "M1a-as-coded", "validation_accuracy") == "level"
     assert numbers.relation(STUDY, "M1d", "M1a", "validation_accuracy") == "diverged"
+
+
+def test_values_that_a_setting_has_in_any_run(numbers: Numbers) -> None:
+    assert numbers.used("network.activation") == ["relu", "gelu", "silu"]
+    assert numbers.used("optimizer.nesterov") == [False], "of gradient descent; Adam has none"
+    assert numbers.used("optimizer.nesterof") == []
 
 
 def test_settings_pools_and_datasets(numbers: Numbers) -> None:

@@ -31,6 +31,7 @@ NOWHERE = "\u0378"
 def check(folder: Path, pdf: str, **changes: Any) -> None:
     for name in ("studies", "scales"):
         (folder / "workflow" / name).mkdir(parents=True)
+    shutil.copytree(ROOT / "workflow" / "datasets", folder / "workflow" / "datasets")
     (folder / "report").mkdir()
     (folder / "report" / "references.bib").write_text((ROOT / "report" / "references.bib").read_text())
     shutil.copytree(ROOT / "report" / "style", folder / "report" / "style")
@@ -39,6 +40,20 @@ def check(folder: Path, pdf: str, **changes: Any) -> None:
     (folder / "workflow" / "studies" / "s.yaml").write_text(yaml.safe_dump(STUDY | changes, sort_keys=False))
     plan = load_plan({"studies": ["s"], "pdf": pdf}, folder / "workflow")
     specimen.check_texts(plan, folder / "workflow")
+
+
+def test_names_of_classes_that_figures_cannot_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "workflow" / "datasets" / "digits.yaml").read_text().replace('"9"]', f'"{NOWHERE}"]')
+    copytree = shutil.copytree
+
+    def copied(source: Path, target: Path) -> None:
+        copytree(source, target)
+        if target.name == "datasets":
+            (target / "digits.yaml").write_text(text)
+
+    monkeypatch.setattr(shutil, "copytree", copied)
+    with pytest.raises(ConfigurationError, match=r"digits\.yaml:\d+: `classes\.9`: no font .* for figures"):
+        check(tmp_path, "none")
 
 
 @pytest.mark.parametrize("pdf", ["typst", "none"])

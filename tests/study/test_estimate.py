@@ -8,7 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from mlpaper import cli
+from mlpaper.data.catalog import Catalog
 from mlpaper.data.dataset import Dataset
+from mlpaper.data.sources import Source
 from mlpaper.data.split import make_split
 from mlpaper.digest import RULES, digest
 from mlpaper.errors import ConfigurationError
@@ -21,6 +23,7 @@ from mlpaper.study.estimate import Estimate, configuration, estimate, lines, run
 from mlpaper.study.plan import Plan, load_plan
 from mlpaper.study.timing import Cost, kind
 
+DATASETS = Catalog(Path(__file__).parents[2] / "workflow" / "datasets")
 JOBS = {"train": 1.0, "train-torch": 8.0, "figure": 4.0, "other": 2.0}
 
 
@@ -32,7 +35,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[RunSpec]:
     """
     kinds: list[RunSpec] = []
 
-    def cost(spec: RunSpec, batch: int) -> Cost:
+    def cost(spec: RunSpec, batch: int, source: Source) -> Cost:
         kinds.extend({kind(spec, batch)} - {*kinds})
         return Cost(batch * 1e-3, 1e-4, 1e-5)
 
@@ -46,12 +49,16 @@ def _spec(dataset: str = "digits", **fields: object) -> RunSpec:
     return RunSpec.model_validate({"dataset": {"name": dataset}} | fields)
 
 
+def seconds_of(spec: RunSpec, noisy: int, measured: int, share: float) -> tuple[float, float, float]:
+    return run_seconds(spec, DATASETS[spec.dataset.name], noisy, measured, share)
+
+
 # What a run does.
 
 
 def test_sizes_are_those_of_the_split(digits: Path) -> None:
     def of(spec: RunSpec) -> tuple[int, int, int]:
-        return sizes(spec.dataset, spec.split)
+        return sizes(DATASETS[spec.dataset.name], spec.dataset, spec.split)
 
     assert of(_spec("mnist", split={"scheme": "official", "validation": 5000})) == (55_000, 5_000, 10_000)
     assert of(_spec("fashion_mnist", split={"scheme": "official", "validation": 0.2})) == (48_000, 12_000, 10_000)
@@ -63,7 +70,7 @@ def test_sizes_are_those_of_the_split(digits: Path) -> None:
     assert of(spec) == pytest.approx((len(split.train), len(split.validation), len(split.test)), abs=10)
 
 
-DIGITS = sizes(_spec().dataset, _spec().split)
+DIGITS = sizes(DATASETS["digits"], _spec().dataset, _spec().split)
 
 
 @pytest.mark.parametrize(
@@ -80,16 +87,16 @@ def test_what_a_run_does(fields: dict, images: int, epochs: float) -> None:
     _, validation, test = DIGITS
     training = images * 1e-3 + epochs * validation * 1e-4
     expected = JOBS["train"] + training + JOBS["other"] + test * 1e-5
-    assert run_seconds(_spec(**fields), 0, 0, 0.5) == pytest.approx((expected,) * 3)
+    assert seconds_of(_spec(**fields), 0, 0, 0.5) == pytest.approx((expected,) * 3)
     more = 2 * JOBS["other"] + 12 * test * 1e-5
-    assert run_seconds(_spec(**fields), 12, 2, 0.5) == pytest.approx((expected + more,) * 3)
+    assert seconds_of(_spec(**fields), 12, 2, 0.5) == pytest.approx((expected + more,) * 3)
 
 
 def test_early_stopping_shortens_training_alone() -> None:
     def early(epochs: int) -> tuple[float, float, float]:
-        return run_seconds(_spec(epochs=epochs, early_stopping={"patience": 5}), 0, 0, 0.5)
+        return seconds_of(_spec(epochs=epochs, early_stopping={"patience": 5}), 0, 0, 0.5)
 
-    most = run_seconds(_spec(epochs=60), 0, 0, 1.0)[-1]
+    most = seconds_of(_spec(epochs=60), 0, 0, 1.0)[-1]
     rest = JOBS["train"] + JOBS["other"] + DIGITS[2] * 1e-5
     assert early(60) == pytest.approx((rest + 0.1 * (most - rest), rest + 0.5 * (most - rest), most))
     assert early(6)[0] == early(6)[2], "it cannot stop before its sixth epoch"
@@ -182,7 +189,7 @@ def test_equal_updates_are_timed_once_and_all_runs_are_counted(
     assert found.runs[first] == pytest.approx((1.0 + training + 2.0 + 10_000 * 1e-5,) * 3)
     study = plan.studies["usaaio-classic"]
     assert found.items == {
-        "usaaio-classic": 4.0 * len(study.figures) + 2.0 * (2 + len(study.tables)),
+        "usaaio-classic": 4.0 * len(study.figures) + 2.0 * (2 + len(study.all_tables)),
         "paper": 12.0,
     }
 
@@ -192,10 +199,10 @@ def test_noise_and_gradients_are_counted_where_a_study_asks_for_them(config: dic
     found = estimate(plan, Path("nowhere"))
     (noisy,), (quiet,) = (plan.names["emnist-bymerge"][run] for run in ("M0", "M1a"))
     for run, levels, jobs in ((noisy, 6, 1), (quiet, 0, 0)):
-        assert found.runs[run] == pytest.approx(run_seconds(plan.runs[run], levels * plan.scale.noise_seeds, jobs, 1.0))
+        assert found.runs[run] == pytest.approx(seconds_of(plan.runs[run], levels * plan.scale.noise_seeds, jobs, 1.0))
     plan = load_plan(config | {"studies": ["residual-depth"], "scale": "demo", "seeds": [0]}, workflow)
     (run,) = plan.names["residual-depth"]["plain-10"]
-    assert estimate(plan, Path("nowhere")).runs[run] == pytest.approx(run_seconds(plan.runs[run], 0, 1, 1.0))
+    assert estimate(plan, Path("nowhere")).runs[run] == pytest.approx(seconds_of(plan.runs[run], 0, 1, 1.0))
 
 
 def test_runs_that_are_done_are_not_counted(plan: Plan, make: Make, tmp_path: Path) -> None:
@@ -229,7 +236,7 @@ def test_finished_runs_say_when_others_stop(plan: Plan, make: Make, tmp_path: Pa
     make(first, share=0.25)
     found = estimate(plan, tmp_path)
     for run in others:
-        assert found.runs[run] == pytest.approx(run_seconds(plan.runs[run], 0, 0, 0.25))
+        assert found.runs[run] == pytest.approx(seconds_of(plan.runs[run], 0, 0, 0.25))
         assert found.runs[run][1] < found.runs[run][2] == most
 
 
@@ -252,7 +259,7 @@ def test_runs_of_pytorch_without_pytorch_are_named_not_timed(
     (run, *_) = (run for run, spec in plan.runs.items() if spec.engine == "torch")
     with_torch = plan.runs[run].model_copy(update={"engine": "mlpaper"})
     monkeypatch.setattr(estimating, "find_spec", lambda name: object())
-    same = run_seconds(with_torch, 0, 0, 1.0)[0] - JOBS["train"] + JOBS["train-torch"]
+    same = seconds_of(with_torch, 0, 0, 1.0)[0] - JOBS["train"] + JOBS["train-torch"]
     assert estimate(plan, tmp_path).runs[run][0] == pytest.approx(same)
     timed.clear()
     monkeypatch.setattr(estimating, "find_spec", lambda name: None)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mlpaper.data.fetch import fetch_file
 from mlpaper.errors import ConfigurationError
-from mlpaper.paper.expand import config_arguments, figure_jobs, numbers_job, table_jobs
+from mlpaper.paper.expand import config_arguments, figure_jobs, metrics_job, numbers_job, table_jobs
 from mlpaper.paper.jobs import inputs
 from mlpaper.spec import PoolSpec, RunSpec, canonical_json, hash8
 from mlpaper.study.expansion import merge
@@ -263,11 +264,37 @@ def test_the_five_studies_are_whole(config: dict, workflow: Path) -> None:
     }
 
 
-def test_runs_keep_their_names(config: dict, workflow: Path) -> None:
-    """A run's name is the hash of its specification: where this changes, all that is kept of it is trained again."""
+def test_the_plan_is_as_it_was_recorded(config: dict, workflow: Path) -> None:
+    """Whichever way the five studies are written. Record a change here on purpose, or mend it.
+
+    A run's name is the hash of its specification: where `names` changes, all that is kept of it is trained again.
+    """
     plans = [load_plan(config | {"studies": "all", "scale": scale, "twin": "always"}, workflow) for scale in SCALES]
-    names = [(study, run, ids) for plan in plans for study, runs in plan.names.items() for run, ids in runs.items()]
-    assert hash8(repr(names)) == "6b69bbb0"
+    studies = list(plans[0].studies.values())
+    tables = [
+        (id, canonical_json(job.item), list(job.runs), job.entries, job.published)
+        for id, job in table_jobs(plans[0]).items()
+    ]
+    recorded = {
+        "names": [
+            (study, run, ids) for plan in plans for study, runs in plan.names.items() for run, ids in runs.items()
+        ],
+        "descriptions": [
+            (name, entry.description, entry.heavy) for study in studies for name, entry in study.runs.items()
+        ],
+        "measured": [metrics_job(plan, study).measured for plan in plans for study in plan.studies.values()],
+        "figures": [(id, job.item.kind, list(job.runs)) for id, job in figure_jobs(plans[0]).items()],
+        "tables": tables,
+        "claims": [canonical_json(claim) for study in studies for claim in study.claims],
+    }
+    assert {what: (len(entries), hash8(repr(entries))) for what, entries in recorded.items()} == {
+        "names": (262, "e33f2bc4"),
+        "descriptions": (131, "998835f9"),
+        "measured": (10, "9e8510d7"),
+        "figures": (43, "01245baf"),
+        "tables": (37, "dd85f86c"),
+        "claims": (136, "e3be6afd"),
+    }
 
 
 def test_the_command_that_makes_a_paper_again_is_quoted() -> None:
@@ -320,7 +347,7 @@ def test_a_wrong_setting_is_explained(config: dict, workflow: Path, wrong: dict,
         ("epochs: 50", "epochs: 0", r"`defaults\.epochs`: should be greater than or equal to 1, not 0"),
         ("kind: samples", "kind: sample", r"`figures\.0`: 'kind' should be one of .*did you mean `samples`"),
         ("run: M0-as-coded\n    caption", "run: M9\n    caption", "figures: `m0-confusion`: there is no run `M9`"),
-        ("based_on: M0\n", "based_on: M0-as-coded\n", "is a circle"),
+        ("based_on: M3b\n", "based_on: M3b-no-norm-as-coded\n", "is a circle"),
         ("    columns: [train_accuracy", "    colums: [train_accuracy", r"`tables\.2\.colums`: unknown .*`columns`"),
         ("columns: [train_accuracy", "columns: [tran_accuracy", r"unknown metric \(did you mean `train_accuracy`"),
         ("title: Opt", "tilte: Opt", r"`title`: is missing\n.*`tilte`: unknown key \(did you mean `title`"),
@@ -350,3 +377,137 @@ def test_a_wrong_study_file_is_explained(
     edit(old, new)
     with pytest.raises(ConfigurationError, match=rf"(?s)emnist-bymerge\.yaml.*{message}"):
         load_plan(config, workflow)
+
+
+# Datasets.
+
+OWN = """
+name: own
+title: Our images
+format: npz
+shape: [12, 12]
+classes: [a, b, c]
+file: {path: own.npz}
+parts: {train: {count: 300}}
+"""
+
+
+@pytest.fixture
+def own(workflow: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study on the dataset file `own`, whose images lie in the project."""
+    monkeypatch.chdir(workflow.parent)
+    (workflow / "datasets" / "own.yaml").write_text(OWN)
+    (workflow.parent / "own.npz").touch()
+    path = workflow / "studies" / "residual-depth.yaml"
+    text = path.read_text()
+    assert text.count("dataset: {name: mnist}") == 1
+    assert text.count("  split: {scheme: official, validation: 5000, seed: 0}") == 1
+    text = text.replace("dataset: {name: mnist}", "dataset: {name: own}")
+    path.write_text(text.replace("scheme: official, validation: 5000", "scheme: pool"))
+    return path
+
+
+RESIDUAL = {"studies": ["residual-depth"], "seeds": [0]}
+
+
+@pytest.mark.parametrize(("more", "dataset"), [("", "own"), ("instruction: Ask us.\n", "digits")])
+def test_a_scale_replaces_datasets_that_need_a_download(own: Path, workflow: Path, more: str, dataset: str) -> None:
+    (workflow / "datasets" / "own.yaml").write_text(OWN + more)
+    demo = load_plan(RESIDUAL | {"scale": "demo"}, workflow)
+    assert {spec.dataset.name for spec in demo.runs.values()} == {dataset}
+    assert [*demo.datasets] == [dataset]
+    paper = load_plan(RESIDUAL, workflow)
+    assert {spec.dataset.name for spec in paper.runs.values()} == {"own"}
+
+
+def test_runs_are_left_out_until_their_user_brings_the_file(own: Path, workflow: Path) -> None:
+    (workflow / "datasets" / "own.yaml").write_text(OWN + "instruction: Ask us for it.\n")
+    (workflow.parent / "own.npz").unlink()
+    config = {"studies": ["residual-depth", "usaaio-classic"], "seeds": [0], "twin": "always"}
+    plan = load_plan(config, workflow)
+    assert {spec.dataset.name for spec in plan.left_out.values()} == {"own"}
+    assert set(plan.names["residual-depth"].values()) == {()}
+    assert all(plan.names["usaaio-classic"].values())
+    run, *_ = plan.names["residual-depth"]
+    assert plan.absent("residual-depth", [run])[run].because == "data not provided"
+    notice = left_out_notice(plan)
+    assert f"runs are left out: data not provided ({run}" in notice
+    assert notice.endswith("own.npz. Ask us for it.")
+    job = next(it for it in numbers_job(plan).studies if it.name == "residual-depth")
+    assert (job.pool, job.split) == (None, None)
+    (workflow.parent / "own.npz").touch()
+    assert load_plan(config, workflow).left_out == {}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "name: own",
+            "name: Fashion-MNIST",
+            r"`defaults\.dataset\.name`: must be .* \(did you mean `fashion_mnist`\?\)",
+        ),
+        (
+            "name: own",
+            "name: owl",
+            r"residual-depth\.yaml:\d+: `defaults\.dataset\.name`: there is no dataset `owl` \(did ",
+        ),
+        (
+            "scheme: pool",
+            "scheme: official",
+            r"yaml:\d+: `defaults\.split\.scheme`: the official split needs an official",
+        ),
+        (
+            "{name: own}",
+            "{name: own, parts: [test]}",
+            r"`defaults\.dataset\.parts`: Our images has no official test part",
+        ),
+        (
+            "{name: own}",
+            "{name: colours}\n  augmentation: {rotation: 5.0}",
+            r"`defaults\.augmentation\.rotation`: is for square grey images; those of Our images are 12 x 12 x 3",
+        ),
+        (
+            "{name: own}",
+            "{name: wide}\n  augmentation: {shift: 1}",
+            r"`defaults\.augmentation\.shift`: is for square grey images; those of Our images are 4 x 36: leave",
+        ),
+        (
+            "{name: own}",
+            "{name: own}\n  augmentation: {shift: 12}",
+            r"`defaults\.augmentation\.shift`: .*; images have 12 a side, so take 11 or less",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_dataset_is_told_before_any_job(
+    own: Path, workflow: Path, old: str, new: str, message: str
+) -> None:
+    for name, shape in (("colours", "[12, 12, 3]"), ("wide", "[4, 36]")):
+        text = OWN.replace("name: own", f"name: {name}").replace("[12, 12]", shape)
+        (workflow / "datasets" / f"{name}.yaml").write_text(text)
+    load_plan(RESIDUAL, workflow)
+    text = own.read_text()
+    assert old in text
+    own.write_text(text.replace(old, new, 1))
+    with pytest.raises(ConfigurationError, match=message):
+        load_plan(RESIDUAL, workflow)
+
+
+def test_a_dataset_file_is_checked_where_it_is_used_alone(own: Path, workflow: Path) -> None:
+    path = workflow / "datasets" / "mnist.yaml"
+    path.write_text(path.read_text().replace("shape:", "shap:"))
+    load_plan(RESIDUAL, workflow)
+    with pytest.raises(ConfigurationError, match=r"mnist\.yaml:\d+: `shap`: unknown key \(did you mean `shape`\?\)"):
+        load_plan({"studies": ["usaaio-classic"]}, workflow)
+    (workflow / "scales" / "own.yaml").write_text("description: X\nseeds: [0]\nnoise_seeds: 1\ndataset: digit\n")
+    with pytest.raises(ConfigurationError, match=r"own\.yaml:4: `dataset`: there is no dataset `digit` \(did you mean"):
+        load_plan(RESIDUAL | {"scale": "own"}, workflow)
+
+
+def test_a_local_file_that_changed_stops_before_any_job(own: Path, workflow: Path) -> None:
+    source = load_plan(RESIDUAL, workflow).datasets["own"]
+    fetch_file(source, "data.npz", Path("data/raw/own"))
+    load_plan(RESIDUAL, workflow)
+    (workflow.parent / "own.npz").write_text("other")
+    with pytest.raises(ConfigurationError, match=r"own\.npz changed since Our images was first used"):
+        load_plan(RESIDUAL, workflow)

@@ -102,7 +102,7 @@ def test_a_figure_of_a_fresh_project_needs_the_runs_that_it_shows_alone(project:
 
 def test_the_full_plan_is_shown_before_anything_is_downloaded(project: Project) -> None:
     plan = project.plan(config=("studies=[emnist-bymerge]",))
-    assert plan["fetch"] == 2
+    assert plan["fetch"] == 4
     assert plan["train"] == plan["evaluate"] == 28 * 3
     assert not (project.folder / "data").exists()
 
@@ -121,11 +121,13 @@ def test_values_are_quoted(project: Project, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")  # nothing answers there: no network, on any machine
     project.edit("src/mlpaper/data/transfer.py", "attempts: int = 4", "attempts: int = 1")
     mirror = project.folder / "it's $(touch hacked) a; touch hacked"
-    mirror.mkdir()
-    outcome = project.snakemake("data/raw/mnist/test.json", config=("scale=tiny", "studies=[tiny]", f"mirror={mirror}"))
+    (mirror / "mnist").mkdir(parents=True)
+    (mirror / "mnist" / "t10k-images-idx3-ubyte.gz").touch()
+    target = "data/raw/mnist/test-images.gz"
+    outcome = project.snakemake(target, config=("studies=[usaaio-classic]", f"mirror={mirror}"))
     assert outcome.code != 0
     assert not list(Path(project.folder).rglob("hacked"))
-    log = (project.folder / "results" / "logs" / "fetch" / "mnist-test.log").read_text()
+    log = (project.folder / "results" / "logs" / "fetch" / "mnist-test-images.gz.log").read_text()
     assert str(mirror) in " ".join(log.split())
 
 

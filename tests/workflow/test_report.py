@@ -16,7 +16,11 @@ FIGURES = {
     "Noise": ("Noise.", "A"),
     "Gradients": ("Gradients of A.", "A"),
 }
-TABLES = {"Test": ("Test accuracies.", "A, B"), "Claims": ("What is claimed.", "none")}
+TABLES = {
+    "Test": ("Test accuracies.", "A, B"),
+    "Claims": ("What is claimed.", "none"),
+    "Settings of every run": ("Settings of every run.", "A, B"),  # which every study has
+}
 
 
 def test_the_report_shows_every_figure_and_table_with_title_runs_and_caption(built: Project) -> None:

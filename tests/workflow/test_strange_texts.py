@@ -35,7 +35,7 @@ def nasty_study() -> dict:
     sweep = {"label": f"L {NASTY}", "description": f"{{}} {NASTY}", "vary": "optimizer.learning_rate"}
     study["sweeps"] = {"rate": sweep | {"points": {"a": 0.001, "b": 0.002}, "heavy": {"b": f"H {NASTY}"}}}
     study["figures"].append({"kind": "sweep", "name": "rate", "sweeps": ["rate"]})
-    study["tables"] += [{"kind": kind, "name": kind} for kind in ("open-choices", "differences")]
+    study["tables"] += [{"kind": kind, "name": kind} for kind in ("settings", "open-choices", "differences")]
     for number, item in enumerate(study["figures"] + study["tables"]):
         item |= {"title": f"I{number} {NASTY}", "caption": f"P{number} {PROSE}"}
     return study
@@ -99,7 +99,7 @@ def test_every_text_is_in_the_report_as_it_was_written(nasty: Project) -> None:
     assert "<b>e</script" not in page, "no text ends a script of the page"
     shown = results_of(page)
     items = [entry for entry in shown if {"figure", "table"} & entry["labels"].keys()]
-    assert len(items) == 9
+    assert len(items) == 10
     for entry in items:
         label = next(text for kind, text in entry["labels"].items() if kind != "runs").replace("\u2060", "")
         assert re.fullmatch(rf"I\d {re.escape(NASTY)}", label)

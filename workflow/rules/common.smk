@@ -3,7 +3,7 @@
 # `snakemake --lint` has two kinds of remarks here, both on purpose:
 # - No conda environment per rule: all rules call the same package, whose environment is locked and set up once
 #   (uv.lock).
-# - MIRROR, DEVICE, PLACEMENT and CONFIG in the shell commands of fetch, train, robustness, placements, figure and table: they
+# - SOURCES, MIRROR, DEVICE, PLACEMENT and CONFIG in the shell commands of fetch, train, robustness, placements, figure and table: they
 #   do not change what is made (a download is fixed by its hash, devices agree up to rounding and are recorded with the run,
 #   CONFIG only tells how to make it again), so they must not be parameters, whose change would make everything again.
 import os
@@ -23,8 +23,7 @@ from mlpaper.devices import visible_devices, why_no_gpu
 from mlpaper.errors import MlpaperError
 from mlpaper.job_environment import caches, shell_prefix
 from mlpaper.job_files import JobFiles
-from mlpaper.data import PIXELS
-from mlpaper.data.sources import fingerprint, get_source
+from mlpaper.data.sources import PoolJob, Sources, fingerprint
 from mlpaper.markup import prose_rst, report_label
 from mlpaper.paper.expand import (
     claims_job,
@@ -37,11 +36,9 @@ from mlpaper.paper.expand import (
 )
 from mlpaper.paper.jobs import arrays, inputs
 from mlpaper.paper.specimen import check_texts
-from mlpaper.spec import PARTS
 from mlpaper.server import open_servers
 from mlpaper.slurm import keep_asking
 from mlpaper.study.plan import left_out_notice, load_plan, noise_levels
-from mlpaper.study.work import JOBS as RUN_GROUPS
 from mlpaper.study.work import Images, minutes, work_of
 
 min_version("9.10")
@@ -92,7 +89,8 @@ SPLITS = {paths.split_file(spec): spec.split for spec in SPECS.values()}
 NOISE = noise_levels(PLAN)
 # What jobs are told, by files; `onstart` writes them.
 JOBS = JobFiles()
-POOL_FILES = {pool: JOBS.add(spec) for pool, spec in POOLS.items()}
+SOURCES = JOBS.add(Sources(datasets=PLAN.datasets))
+POOL_FILES = {pool: JOBS.add(PoolJob(pool=spec, content=PLAN.datasets[spec.name].content())) for pool, spec in POOLS.items()}
 SPLIT_FILES = {split: JOBS.add(spec) for split, spec in SPLITS.items()}
 SPEC_FILES = {run: JOBS.add(spec) for run, spec in SPECS.items()}
 METRICS_FILES = {name: JOBS.add(metrics_job(PLAN, study)) for name, study in PLAN.studies.items()}
@@ -111,8 +109,8 @@ with remembered(Path(".snakemake/code.json")):
 wildcard_constraints:
     pool="|".join(POOLS),
     split="split-[0-9a-f]{8}",
-    dataset="[a-z_]+",
-    part="|".join(PARTS),
+    dataset="[a-z][a-z0-9_]*",
+    file=r"[a-z-]+\.(gz|npz|csv)",
     run="[a-z0-9_.]+-[a-z0-9_.-]+-[0-9a-f]{8}",
     item="[a-z0-9-]+",
     study="|".join(PLAN.studies),
@@ -136,11 +134,18 @@ def images_of(wildcards):
     return [ancient(file) for file in paths.pool_arrays(pool_of(wildcards))]
 
 
-def raw_files(wildcards, *patterns):
-    """Downloads that a pool is made of; scikit-learn brings its digits along."""
+def raw_files(wildcards, ending=""):
+    """The verified files that a pool is made of; none where a package brings the images along."""
     pool = POOLS[wildcards.pool]
-    parts = [] if pool.name == "digits" else pool.parts
-    return [f"{paths.raw_folder(pool.name)}/{pattern.format(part=part)}" for part in parts for pattern in patterns]
+    return [f"{paths.raw_folder(pool.name)}/{name}{ending}" for name in PLAN.datasets[pool.name].files(pool.parts)]
+
+
+def fingerprint_of(wildcards):
+    """What decides the bytes of a file to fetch."""
+    files = PLAN.datasets[wildcards.dataset].files() if wildcards.dataset in PLAN.datasets else {}
+    if wildcards.file not in files:
+        raise WorkflowError(f"no dataset of this configuration has data/raw/{wildcards.dataset}/{wildcards.file}")
+    return fingerprint(files[wildcards.file])
 
 
 def item_of(jobs):
@@ -192,9 +197,9 @@ def work(run):
 @cache
 def images_in(pool):
     """The size of a pool."""
-    source = get_source(pool.name)
-    counts = {part: source.parts[part].count for part in pool.parts}
-    return Images(sum(counts.values()), PIXELS, len(source.classes), counts.get("test", 0))
+    source = PLAN.datasets[pool.name]
+    counts = source.counts(pool.parts)
+    return Images(sum(counts.values()), source.pixels, len(source.classes), counts.get("test", 0))
 
 
 def memory_of_run(wildcards, attempt):

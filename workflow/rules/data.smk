@@ -1,27 +1,28 @@
 # sources --> raw files --> arrays and split
 rule fetch:
     output:
-        images="data/raw/{dataset}/{part}-images.gz",
-        labels="data/raw/{dataset}/{part}-labels.gz",
-        receipt="data/raw/{dataset}/{part}.json",
+        file="data/raw/{dataset}/{file}",
+        receipt="data/raw/{dataset}/{file}.json",
     log:
-        "results/logs/fetch/{dataset}-{part}.log",
+        "results/logs/fetch/{dataset}-{file}.log",
     params:
+        bytes=fingerprint_of,
         folder=lambda wildcards: paths.raw_folder(wildcards.dataset),
     resources:
         downloads=1,
     message:
-        "fetch {wildcards.dataset}, official {wildcards.part} part"
-    # The mirror is no parameter: where a file came from does not change its bytes, which its hash fixes.
+        "fetch {wildcards.dataset}, {wildcards.file}"
+    # Mirror and addresses are no parameters: where a file came from does not change its bytes, which its hash fixes.
+    # `--mirror=`: Snakemake quotes an empty value as nothing at all.
     shell:
-        "mlpaper fetch --dataset {wildcards.dataset} --part {wildcards.part} --folder {params.folder:q}"
-        " --mirror {MIRROR:q} > {log:q} 2>&1"
+        "mlpaper fetch --job {SOURCES:q} --dataset {wildcards.dataset} --file {wildcards.file} --folder {params.folder:q}"
+        " --mirror={MIRROR:q} > {log:q} 2>&1"
 
 
 rule prepare:
     input:
-        receipts=lambda wildcards: raw_files(wildcards, "{part}.json"),
-        files=lambda wildcards: [ancient(f) for f in raw_files(wildcards, "{part}-images.gz", "{part}-labels.gz")],
+        receipts=lambda wildcards: raw_files(wildcards, ".json"),
+        files=lambda wildcards: [ancient(file) for file in raw_files(wildcards)],
     output:
         images="data/{pool}/images.npy",
         labels="data/{pool}/labels.npy",
@@ -29,10 +30,9 @@ rule prepare:
     log:
         "results/logs/prepare/{pool}.log",
     params:
-        spec=lambda wildcards: POOL_FILES[wildcards.pool],
+        job=lambda wildcards: POOL_FILES[wildcards.pool],
         raw=lambda wildcards: paths.raw_folder(POOLS[wildcards.pool].name),
         folder=lambda wildcards: paths.pool_folder(POOLS[wildcards.pool]),
-        source=lambda wildcards: fingerprint(POOLS[wildcards.pool].name),
         code=CODE["prepare"],
     group:
         DATA_GROUP
@@ -42,7 +42,7 @@ rule prepare:
     message:
         "prepare {wildcards.pool}"
     shell:
-        "mlpaper prepare --spec {params.spec:q} --raw {params.raw:q} --folder {params.folder:q} > {log:q} 2>&1"
+        "mlpaper prepare --job {params.job:q} --raw {params.raw:q} --folder {params.folder:q} > {log:q} 2>&1"
 
 
 rule split:

@@ -19,7 +19,7 @@ rule figure:
     message:
         "figure {wildcards.item}"
     shell:
-        "mlpaper figure --job {params.job:q} --stem {params.stem:q} --code {params.code} --config {CONFIG:q}"
+        "mlpaper figure --job {params.job:q} --stem {params.stem:q} --code {params.code} --config={CONFIG:q}"
         " > {log:q} 2>&1"
 
 
@@ -45,7 +45,7 @@ rule table:
     message:
         "table {wildcards.item}"
     shell:
-        "mlpaper table --job {params.job:q} --stem {params.stem:q} --code {params.code} --config {CONFIG:q}"
+        "mlpaper table --job {params.job:q} --stem {params.stem:q} --code {params.code} --config={CONFIG:q}"
         " > {log:q} 2>&1"
 
 
@@ -53,9 +53,8 @@ rule numbers:
     input:
         [path(study) for study in PLAN.studies for path in (paths.study_table, paths.study_claims)],
         [file for study in PLAN.studies for file in study_files(study, "spec.json", "run.json")],
-        [f"{study.pool}/meta.json" for study in NUMBERS.studies],
-        [study.split for study in NUMBERS.studies],
-        [ancient(file) for study in NUMBERS.studies for file in paths.pool_arrays(study.pool)],
+        [file for study in NUMBERS.studies if study.pool for file in (f"{study.pool}/meta.json", study.split)],
+        [ancient(file) for study in NUMBERS.studies if study.pool for file in paths.pool_arrays(study.pool)],
     output:
         "results/numbers.json",
     log:

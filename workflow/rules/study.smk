@@ -1,7 +1,7 @@
 # evaluations --> one tidy table per study --> claims with their verdicts
 rule study:
     input:
-        lambda wildcards: study_files(wildcards.study, "spec.json", "run.json", "history.parquet", "evaluation.json"),
+        lambda wildcards: study_files(wildcards.study, "spec.json", "run.json", "history.parquet", "evaluation.json", "predictions.parquet"),
         lambda wildcards: [
             f"{paths.run_folder(run)}/{file}.parquet"
             for name, files in measured_runs(PLAN.studies[wildcards.study]).items()
@@ -9,7 +9,8 @@ rule study:
             for file in files
         ],
     output:
-        paths.study_table("{study}"),
+        table=paths.study_table("{study}"),
+        sampling=paths.study_sampling("{study}"),
     log:
         "results/logs/study/{study}.log",
     params:
@@ -20,12 +21,13 @@ rule study:
     message:
         "collect {wildcards.study}"
     shell:
-        "mlpaper study --job {params.job:q} --output {output:q} > {log:q} 2>&1"
+        "mlpaper study --job {params.job:q} --output {output.table:q} --sampling {output.sampling:q} > {log:q} 2>&1"
 
 
 rule claims:
     input:
         paths.study_table("{study}"),
+        paths.study_sampling("{study}"),
         lambda wildcards: [
             f"{folder}/{name}"
             for folders in CLAIMS[wildcards.study].histories.values()

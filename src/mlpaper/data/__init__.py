@@ -1,6 +1,9 @@
-"""From official files to arrays: where the images come from, how they are fetched, checked, prepared and split."""
+"""From files to arrays: where the images come from, how they are fetched, checked, prepared and split."""
 
-SIDE = 28
-"""All images are SIDE x SIDE, one byte per pixel."""
+BLOCK = 1 << 23
+"""Bytes of images that are held at a time while a dataset is read."""
 
-PIXELS = SIDE * SIDE
+
+def block_rows(size: int) -> int:
+    """Images of so many bytes that are read at a time."""
+    return max(1, BLOCK // size)

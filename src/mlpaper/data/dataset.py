@@ -1,6 +1,6 @@
 """Opening a prepared pool.
 
-A prepared pool is a folder with ``images.npy`` (``uint8``, (N, 784), upright, row-major), ``labels.npy`` (``int64``,
+A prepared pool is a folder with ``images.npy`` (``uint8``, (N, D), upright, row-major), ``labels.npy`` (``int64``,
 (N,)) and ``meta.json``, which is written last: a folder that has it is complete. The images are memory-mapped, so
 parallel jobs share one copy. `mlpaper.data.prepare` makes such folders.
 """
@@ -28,7 +28,7 @@ class Dataset:
 
     folder: Path
     images: NDArray[np.uint8] = field(repr=False)
-    """(N, 784), memory-mapped and read-only."""
+    """(N, D), memory-mapped and read-only."""
     labels: NDArray[np.int64] = field(repr=False)
     """(N,)."""
     meta: dict[str, Any] = field(repr=False)
@@ -73,6 +73,15 @@ class Dataset:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an image: (height, width), or (height, width, 3) in colour."""
+        return tuple(self.meta["shape"])
+
+    def picture(self, row: int) -> NDArray[np.uint8]:
+        """The image in a row, as matplotlib shows it."""
+        return np.asarray(self.images[row]).reshape(self.shape)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
-"""Fetching the official files of a dataset, from whichever source has exactly the right bytes.
+"""Fetching the files of a dataset, from whichever source has exactly the right bytes.
 
-The sources are tried in order: the configured mirror, an installed system package, the official URLs, and for EMNIST
-the official zip archive. A wrong length, a wrong hash, an HTML page, a dropped connection: all the same, on to the next
-source. Only when none is left is it an error, and then it lists what was tried.
+The sources of a file to download are tried in order: the configured mirror, an installed system package, the official
+URLs, and for EMNIST the official zip archive. A wrong length, a wrong hash, an HTML page, a dropped connection: all the
+same, on to the next source. Only when none is left is it an error, and then it lists what was tried.
 """
 
 from __future__ import annotations
@@ -23,36 +23,38 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 from filelock import FileLock
 
 from mlpaper.data.idx import raw_sha256
+from mlpaper.data.local import take_in
 from mlpaper.data.mirror import is_url, joined, places, shown
-from mlpaper.data.sources import Archive, OfficialPart, RemoteFile, Role, Source, raw_name, receipt_name
+from mlpaper.data.sources import Archive, LocalFile, RemoteFile, Source, receipt_name
 from mlpaper.data.transfer import NoRangesError, Policy, RejectedError, Transfer, TransientError
 from mlpaper.errors import DataError
 from mlpaper.files import atomic, sha256, write_json
-from mlpaper.spec import Part, hash8
+from mlpaper.spec import PoolSpec, hash8
 
 log = logging.getLogger(__name__)
 
 PARTIAL = ".partial"
 """Folder, beside the files, of interrupted downloads: the next run resumes them."""
 
-_MAGIC = {".gz": b"\x1f\x8b", ".zip": b"PK\x03\x04"}
+_MAGIC = {".gz": b"\x1f\x8b", ".zip": b"PK\x03\x04", ".npz": b"PK\x03\x04"}
 _CONTENTS = 1 << 14
 """Bytes at an archive's end that hold its table of contents: EMNIST's archive has about 30 members."""
 _HEADER = 1 << 10
 """Bytes that suffice for what precedes a member's data: 30, its name and extra fields."""
 
 
-def fetch_part(
-    source: Source, part: Part, folder: Path, mirror: str | None = None, policy: Policy | None = None
+def fetch_file(
+    source: Source, name: str, folder: Path, mirror: str | None = None, policy: Policy | None = None
 ) -> None:
-    """Put the verified files of one official part into ``folder``.
+    """Put one verified file of a dataset into ``folder``, and then its receipt, which says where it came from.
 
-    The results are ``<part>-images.gz``, ``<part>-labels.gz`` and the receipt ``<part>.json``, which says where each
-    came from. They appear one after the other, the receipt last, and only if all bytes are right. A dataset that a
-    package brings along has no files: its receipt says so.
+    They appear only if all bytes are right. A local file without a published hash is taken as it is: its receipt fixes
+    the hash, and `mlpaper.data.local` notices when the file changes.
 
     Parameters
     ----------
+    name
+        Our name of the file, such as ``train-images.gz``, as `Content.files` lists them.
     folder
         Folder of this dataset. A whole EMNIST archive, where one has to be downloaded, lies beside it, for both EMNIST
         sets to share.
@@ -66,34 +68,40 @@ def fetch_part(
     StorageError
         The disk is full, or the folder cannot be written to.
     """
-    official, folder = source.parts[part], Path(folder)
-    fetcher = _Fetcher(source, official, folder, mirror, policy or Policy())
-    receipts: dict[Role, dict[str, object]] = {}
+    file, folder = source.files()[name], Path(folder)
     with ExitStack() as stack:
         stack.callback(_remove_if_empty, folder / PARTIAL)
-        for role, file in official.files.items():
-            target = stack.enter_context(atomic(folder / raw_name(part, role)))
-            origin = fetcher.obtain(role, file, target)
-            size = target.stat().st_size
-            receipts[role] = {"name": file.name, "from": origin, "bytes": size, "sha256": sha256(target)}
-    receipt = {"dataset": source.name, "part": part, "count": official.count, "files": receipts}
-    write_json(folder / receipt_name(part), receipt)
+        target = stack.enter_context(atomic(folder / name))
+        receipt: dict[str, object] = {"dataset": source.name, "name": file.name}
+        if isinstance(file, LocalFile):
+            receipt |= {"from": file.path, "modified": take_in(file, source, target)}
+        else:
+            receipt["from"] = _Fetcher(source, folder, mirror, policy or Policy()).obtain(name, file, target)
+        receipt |= {"bytes": target.stat().st_size, "sha256": sha256(target)}
+    write_json(folder / receipt_name(name), receipt)
+
+
+def fetch_pool(
+    source: Source, pool: PoolSpec, folder: Path, mirror: str | None = None, policy: Policy | None = None
+) -> None:
+    """Fetch every file of a pool, one after the other: see `fetch_file`. Small files come first."""
+    for name in source.files(pool.parts):
+        fetch_file(source, name, folder, mirror, policy)
 
 
 @dataclass(frozen=True)
 class _Fetcher:
-    """The fetching of one part: what its sources share."""
+    """The fetching of a file: what its sources share."""
 
     source: Source
-    official: OfficialPart
     folder: Path
     mirror: str | None
     policy: Policy
 
-    def obtain(self, role: Role, file: RemoteFile, target: Path) -> str:
+    def obtain(self, name: str, file: RemoteFile, target: Path) -> str:
         """Put the right bytes at ``target`` and return where they came from."""
         reasons = []
-        for label, take in self._candidates(role, file, target):
+        for label, take in self._candidates(name, file, target):
             log.info("%s from %s", file.name, label)
             try:
                 take()
@@ -113,13 +121,14 @@ class _Fetcher:
             *reasons,
             "To mend it, put the files into a folder (or on a web server) laid out as",
         ]
-        for wanted in self.official.files.values():
-            place = f"<mirror>/{self.source.folder}/{wanted.name}"
-            lines.append(f"  {place}  {wanted.bytes} bytes  sha256 {wanted.sha256}")
+        for wanted in self.source.files().values():
+            if isinstance(wanted, RemoteFile):
+                place = f"<mirror>/{self.source.places[-1]}/{wanted.name}"
+                lines.append(f"  {place}  {wanted.bytes} bytes  sha256 {wanted.sha256}")
         lines.append("and name it: `mirror` in config.yaml, or `--config mirror=FOLDER_OR_URL`.")
         raise DataError("\n".join(lines))
 
-    def _candidates(self, role: Role, file: RemoteFile, target: Path) -> Iterator[tuple[str, Callable[[], None]]]:
+    def _candidates(self, name: str, file: RemoteFile, target: Path) -> Iterator[tuple[str, Callable[[], None]]]:
         """The places to take a file from, in order."""
         source, archive, mirror = self.source, self.source.archive, self.mirror
         if mirror and is_url(mirror):
@@ -130,11 +139,11 @@ class _Fetcher:
             for place in places(source, file):
                 yield f"mirror {Path(mirror, place)}", partial(_from_file, Path(mirror, place), file, target)
             if archive:
-                path = Path(mirror, source.folder, archive.name)
+                path = Path(mirror, source.places[-1], archive.name)
                 yield f"mirror {path}", partial(_extract, path, archive, file, target)
         if source.system_folder:
             path = Path(source.system_folder, file.name)
-            yield f"system package {path}", partial(_from_package, path, file, self.official.raw_bytes(role), target)
+            yield f"system package {path}", partial(_from_package, path, file, source.raw_bytes(name), target)
         for url in (base + file.name for base in source.bases):
             yield url, partial(self._download, url, file, target)
         if archive:
@@ -145,9 +154,8 @@ class _Fetcher:
         """Download ``url``, resuming what an earlier run left, and move it to ``target`` once its hash is right."""
         # One partial file per URL: a bad server's bytes never become the beginning of a good one's.
         path = self.folder / PARTIAL / f"{file.name}.{hash8(url)}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        done, magic = path.stat().st_size, _MAGIC[Path(file.name).suffix]
+        _touch(path)
+        done, magic = path.stat().st_size, _MAGIC.get(Path(file.name).suffix, b"")
         try:
             with path.open("r+b") as stream:
                 Transfer(url, file.bytes, stream, self.policy, 0, file.bytes, done, magic, file.name).run()
@@ -190,6 +198,14 @@ class _Fetcher:
 def _verify(found: str, expected: str | None) -> None:
     if found != expected:
         raise RejectedError(f"wrong content: sha256 {found[:16]}... instead of {str(expected)[:16]}...")
+
+
+def _touch(path: Path) -> None:
+    """Make sure that a file exists, though the job of another file may remove its folder where that is empty."""
+    while not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            path.touch()
 
 
 def _remove_if_empty(folder: Path) -> None:

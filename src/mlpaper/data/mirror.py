@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from mlpaper.data.sources import RemoteFile, Source, get_source
+from mlpaper.data.sources import RemoteFile, Source
 from mlpaper.errors import ConfigurationError, nearest
 from mlpaper.spec import PoolSpec
 
@@ -78,10 +78,10 @@ def shown(url: str) -> str:
 
 def places(source: Source, file: RemoteFile) -> list[str]:
     """Where a mirror may have a file, in the order to try; two sets may share a folder."""
-    return [f"{folder}/{file.name}" for folder in dict.fromkeys((source.name, source.folder))]
+    return [f"{folder}/{file.name}" for folder in source.places]
 
 
-def check_mirror(mirror: str | None, where: str, pools: Iterable[PoolSpec] = ()) -> None:
+def check_mirror(mirror: str | None, where: str, pools: Iterable[tuple[PoolSpec, Source]] = ()) -> None:
     """Refuse a folder that does not exist, or that has no file of any of the pools.
 
     Parameters
@@ -90,6 +90,8 @@ def check_mirror(mirror: str | None, where: str, pools: Iterable[PoolSpec] = ())
         As `parse_mirror` returns it. What a URL has is seen when it is used.
     where
         What the user would call the setting.
+    pools
+        What is needed, each with its dataset.
 
     Raises
     ------
@@ -101,7 +103,7 @@ def check_mirror(mirror: str | None, where: str, pools: Iterable[PoolSpec] = ())
     folder = Path(mirror)
     if not folder.is_dir():
         raise ConfigurationError(f"{where}: there is no folder {mirror}; it must hold <dataset>/<file>, or be a URL")
-    wanted = list(dict.fromkeys(place for pool in pools for place in _of_pool(pool)))
+    wanted = list(dict.fromkeys(place for pool, source in pools for place in _of_pool(pool, source)))
     if wanted and not any((folder / place).is_file() for place in wanted):
         more = f" and {len(wanted) - _SHOWN} more" if len(wanted) > _SHOWN else ""
         raise ConfigurationError(
@@ -110,10 +112,9 @@ def check_mirror(mirror: str | None, where: str, pools: Iterable[PoolSpec] = ())
         )
 
 
-def _of_pool(pool: PoolSpec) -> Iterable[str]:
-    source = get_source(pool.name)
-    for part in pool.parts:
-        for file in source.parts[part].files.values():
+def _of_pool(pool: PoolSpec, source: Source) -> Iterable[str]:
+    for file in source.files(pool.parts).values():
+        if isinstance(file, RemoteFile):
             yield from places(source, file)
     if source.archive:
-        yield f"{source.folder}/{source.archive.name}"
+        yield f"{source.places[-1]}/{source.archive.name}"

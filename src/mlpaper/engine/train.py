@@ -55,7 +55,7 @@ class Trainer:
     Parameters
     ----------
     train, validation
-        Indices into the executor's pool.
+        Indices into the executor's pool. Without validation images, validation loss and accuracy are NaN.
 
     Attributes
     ----------
@@ -89,10 +89,12 @@ class Trainer:
         if updates.finite < len(rates):
             self._diverge(first_step + updates.finite + 1)
             return
-        validation_loss, validation_accuracy = self.executor.evaluate(self.validation_index)
-        if not math.isfinite(validation_loss):
-            self._diverge(progress.step)
-            return
+        validation_loss, validation_accuracy = math.nan, math.nan
+        if len(self.validation_index):
+            validation_loss, validation_accuracy = self.executor.evaluate(self.validation_index)
+            if not math.isfinite(validation_loss):
+                self._diverge(progress.step)
+                return
         if self.spec.record_steps:
             numbers = range(first_step + 1, progress.step + 1)
             progress.steps += zip(numbers, updates.losses.tolist(), rates.tolist(), strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mlpaper.engine import checkpoint
 from mlpaper.engine.backend import Backend
 from mlpaper.engine.executor import Pool, executor_for
 from mlpaper.engine.train import EpochRecord, Progress, Trainer
+from mlpaper.errors import ConfigurationError
 from mlpaper.files import sha256, write_json, write_npz, write_parquet
 from mlpaper.machine import machine, peak_memory, versions
 from mlpaper.spec import RunSpec
@@ -43,37 +45,65 @@ def train_run(
     history ends before the epoch in which it did.
     """
     dataset, split = Dataset.open(pool), Split.read(split_file)
+    if spec.augmentation.any and not (len(dataset.shape) == 2 and dataset.shape[0] == dataset.shape[1]):
+        raise ConfigurationError(f"augmentation: is for square grey images; those of {pool} are {dataset.shape}")
     backend = backend or backends.select("cpu")
-    pool_of_images = Pool(dataset.images, dataset.labels, len(dataset.classes))
-    executor = executor_for(spec, backend, pool_of_images, split.train, placement=placement)
-    trainer = Trainer(spec, executor, split.train, split.validation)
+    images = Pool(dataset.images, dataset.labels, len(dataset.classes))
+    trainer = prepare_trainer(spec, images, split.train, split.validation, backend, placement)
     identity = " ".join((spec.id, backend.name, code_digest, sha256(pool / "meta.json"), sha256(split_file)))
     if checkpoint.resume(checkpoint_file, trainer, identity):
         log.info("continuing after epoch %d", len(trainer.progress.history))
-    reporter = _Reporter(spec.epochs)
-    saver = _Saver(checkpoint_file, identity, checkpoint_seconds)
+    train_to_the_end(trainer, _Saver(checkpoint_file, identity, checkpoint_seconds))
+    write_run(folder, trainer, code_digest)
+    checkpoint_file.unlink(missing_ok=True)
 
-    def after_epoch(trainer: Trainer) -> None:
+
+def prepare_trainer(
+    spec: RunSpec,
+    pool: Pool,
+    train: np.ndarray,
+    validation: np.ndarray,
+    backend: Backend,
+    placement: str = "auto",
+) -> Trainer:
+    """A run before its first epoch; `train` and `validation` are indices into the pool."""
+    executor = executor_for(spec, backend, pool, train, placement=placement)
+    return Trainer(spec, executor, train, validation)
+
+
+def train_to_the_end(trainer: Trainer, after_epoch: Callable[[Trainer], None] = lambda trainer: None) -> None:
+    """Train a run until it ends, and log a line per epoch."""
+    reporter = _Reporter(trainer.spec.epochs)
+
+    def after(trainer: Trainer) -> None:
         reporter(trainer.progress)
-        saver(trainer)
+        after_epoch(trainer)
 
-    progress = trainer.run(after_epoch)
-    write_npz(folder / "weights.npz", executor.model.tensors())
-    names = list(EpochRecord.__dataclass_fields__)
-    write_parquet(
-        folder / "history.parquet", {name: [getattr(row, name) for row in progress.history] for name in names}
-    )
+    trainer.run(after)
+
+
+def write_run(folder: Path, trainer: Trainer, code_digest: str) -> None:
+    """Write the files of a run that has ended: weights, history, steps, specification and outcome."""
+    progress = trainer.progress
+    write_npz(folder / "weights.npz", trainer.executor.model.tensors())
+    write_parquet(folder / "history.parquet", history_columns(progress))
     steps = zip(*progress.steps, strict=True) if progress.steps else ((), (), ())
     types = {"step": np.int64, "loss": np.float64, "lr": np.float64}
     columns = {name: np.asarray(column, dtype) for (name, dtype), column in zip(types.items(), steps, strict=True)}
     write_parquet(folder / "steps.parquet", columns)
-    write_json(folder / "spec.json", spec.model_dump(mode="json"))
-    write_json(folder / "run.json", _outcome(spec, trainer, code_digest))
-    checkpoint_file.unlink(missing_ok=True)
+    write_json(folder / "spec.json", trainer.spec.model_dump(mode="json"))
+    write_json(folder / "run.json", outcome_of(trainer, code_digest))
 
 
-def _outcome(spec: RunSpec, trainer: Trainer, code_digest: str) -> dict[str, object]:
-    progress, executor = trainer.progress, trainer.executor
+def history_columns(progress: Progress) -> dict[str, list[float]]:
+    """Columns of `history.parquet`: the fields of `EpochRecord`, a row per epoch."""
+    names = list(EpochRecord.__dataclass_fields__)
+    return {name: [getattr(row, name) for row in progress.history] for name in names}
+
+
+def outcome_of(trainer: Trainer, code_digest: str) -> dict[str, object]:
+    """Content of `run.json`: how training ended, what it took, and what it was made with."""
+    spec, progress, executor = trainer.spec, trainer.progress, trainer.executor
     cuda = executor.backend.cuda
     return {
         "id": spec.id,

@@ -45,14 +45,22 @@ def gradients_of_run(run: Path, pool: Path, split_file: Path) -> None:
     spec, outcome = load_run(run)
     backend = backends.select("cpu")
     sample = split.train[backend.to_host(permutation(backend, len(split.train), spec.seed, 0))[:IMAGES]]
-    executor = load_executor(run, _measured(spec), dataset, split.train, backend, len(sample))
+    executor = load_executor(run, measured(spec), dataset, split.train, backend, len(sample))
+    diverged = outcome["outcome"] == "diverged"
+    write_parquet(run / "gradients.parquet", norms_at_both_moments(spec, executor, sample, diverged))
+
+
+def norms_at_both_moments(
+    spec: RunSpec, executor: Executor, sample: np.ndarray, diverged: bool
+) -> dict[str, np.ndarray]:
+    """Columns of `gradients.parquet`, over the images `sample`; `executor` has the trained weights of the run."""
     trained = executor.model.state.copy()
-    moments = [initial_state(spec, executor.network)] + [trained] * (outcome["outcome"] != "diverged")
+    moments = [initial_state(spec, executor.network)] + [trained] * (not diverged)
     norms = [weight_gradient_norms(executor, state, sample) for state in moments]
-    write_parquet(run / "gradients.parquet", _columns(executor.network.layout, norms))
+    return _columns(executor.network.layout, norms)
 
 
-def _measured(spec: RunSpec) -> RunSpec:
+def measured(spec: RunSpec) -> RunSpec:
     """The run with its loss as a mean, and without dropout."""
     network = spec.network.model_copy(update={"dropout": 0.0})
     return spec.model_copy(update={"network": network, "loss": spec.loss.model_copy(update={"reduction": "mean"})})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,22 @@ def load_executor(
         ``weights.npz`` does not fit the network, or was written by an older version.
     """
     pool = Pool(dataset.images, dataset.labels, len(dataset.classes))
-    executor = executor_for(spec.model_copy(update={"engine": "mlpaper"}), backend, pool, train, batch_size)
     weights = folder / "weights.npz"
-    executor.model.load(read_npz(weights), str(weights))
+    return trained_executor(spec, read_npz(weights), str(weights), pool, train, backend, batch_size)
+
+
+def trained_executor(
+    spec: RunSpec,
+    weights: Mapping[str, np.ndarray],
+    where: str,
+    pool: Pool,
+    train: np.ndarray,
+    backend: Backend,
+    batch_size: int = 1,
+) -> Executor:
+    """The engine with the weights of a run, on the images of a pool; `where` names the weights in errors."""
+    executor = executor_for(spec.model_copy(update={"engine": "mlpaper"}), backend, pool, train, batch_size)
+    executor.model.load(weights, where)
     return executor
 
 

@@ -18,15 +18,11 @@ from pydantic import TypeAdapter
 from mlpaper import markup
 from mlpaper.errors import MlpaperError, RenderError, nearest
 from mlpaper.paper import number_format as fmt
-from mlpaper.study import metrics
-from mlpaper.study.ledger import AS_CODED, VERDICTS
-from mlpaper.study.schema import rules
+from mlpaper.study import rules
+from mlpaper.study.ledger import AS_CODED, VERDICTS, expected_wrong
 from mlpaper.study.stats import Summary
 
 _CLAIM: TypeAdapter[rules.ClaimSpec] = TypeAdapter(rules.ClaimSpec)
-LISTED = 4
-"""Runs that are named one by one; of more, only the first and the last."""
-
 Outcome = Literal["held", "failed", "open", "not run"]
 """Outcome of a claim, whatever its rule: the word that the prose branches on."""
 OUTCOMES: Mapping[str, Outcome] = {
@@ -34,7 +30,10 @@ OUTCOMES: Mapping[str, Outcome] = {
     "reproduced": "held",
     "contradicted": "failed",
     "not reproduced": "failed",
+    "leaning for": "open",
+    "leaning against": "open",
     "inconclusive": "open",
+    "not comparable": "open",
     "not run": "not run",
 }
 
@@ -67,7 +66,7 @@ class Row:
     @property
     def rule(self) -> str:
         """What would support or reproduce the claim: `test accuracy: M3b − M0 above 0`."""
-        return _ASKED[self.facts["rule"]](self, self.claim)
+        return self.claim.asked(self)
 
     @property
     def published(self) -> str:
@@ -77,7 +76,7 @@ class Row:
             return fmt.MISSING
         if self.facts["rule"] == "speed":
             return f"{value:g} times"
-        return self._signed(Summary(value, None, 1)) if self.is_difference else self._quantity(value)
+        return self.signed(Summary(value, None, 1)) if self.is_difference else self.quantity(value)
 
     @property
     def is_difference(self) -> bool:
@@ -96,12 +95,12 @@ class Row:
     @property
     def ours(self) -> str:
         """What was measured, with its unit; an en dash where nothing was."""
-        return _FOUND[self.facts["rule"]](self) if self.facts["verdict"] != "not run" else fmt.MISSING
+        return self.claim.found(self) if self.facts["verdict"] != "not run" else self.missing
 
     @property
     def here(self) -> str:
         """What was measured, with the metric and the runs: `validation accuracy, M1b − M1a: +6.1 points`."""
-        return _HERE.get(self.facts["rule"], _here)(self)
+        return self.claim.here(self)
 
     @property
     def outcome(self) -> Outcome:
@@ -127,247 +126,50 @@ class Row:
         value = self.facts["value"]
         return None if value is None else Summary(value, self.facts["half_width"], self.facts["seeds"])
 
-    def _signed(self, summary: Summary | None) -> str:
+    @property
+    def probability(self) -> str:
+        """The probability that the claim holds: `0.97`; empty where there is none."""
+        found = self.facts["probability"]
+        if found is None:
+            return ""
+        return "> 0.99" if found > 0.99 else "< 0.01" if found < 0.01 else f"{found:.2f}"
+
+    missing = fmt.MISSING
+    """Stands where there is no number."""
+
+    def signed(self, summary: Summary | None) -> str:
+        """A difference with its sign, interval and unit."""
         suffix = fmt.difference_unit(self.facts["metric"])
         text = fmt.difference(self.facts["metric"], summary)
         return f"{text} {suffix}" if suffix and summary is not None else text
 
-    def _quantity(self, value: float | None) -> str:
+    def number(self, value: float | None) -> str:
+        """A number of the claim's metric, without unit."""
+        return fmt.number(self.facts["metric"], value)
+
+    def quantity(self, value: float | None) -> str:
+        """A number of the claim's metric, with unit."""
         return fmt.quantity(self.facts["metric"], value)
 
-    def _distance(self, value: float) -> str:
+    def value(self, summary: Summary | None) -> str:
+        """A mean with its interval and unit."""
+        if summary is None:
+            return self.missing
+        return f"{fmt.value(self.facts['metric'], summary)} {fmt.unit(self.facts['metric'])}".strip()
+
+    def distance(self, value: float) -> str:
         """A margin or tolerance, without sign."""
         suffix = fmt.difference_unit(self.facts["metric"])
         return f"{fmt.number(self.facts['metric'], value)} {suffix}".strip()
 
-
-def _runs(runs: Sequence[str]) -> str:
-    return ", ".join(runs) if len(runs) <= LISTED else f"{runs[0]} to {runs[-1]} ({len(runs)} runs)"
-
-
-def _asked_difference(row: Row, claim: rules.DifferenceClaim) -> str:
-    bound = row._distance(claim.margin) if claim.margin else "0"
-    minus = f"−{bound}" if claim.margin else bound
-    asked = {
-        "above": f"above {bound}",
-        "below": f"below {minus}",
-        "equal": f"within ±{bound}",
-        "not above": f"below {bound}",
-        "not below": f"above {minus}",
-    }[claim.direction]
-    most = f" and below {row._distance(claim.most)}" if claim.most is not None else ""
-    return f"{row.metric}: {claim.first} − {claim.second} {asked}{most}"
-
-
-def _asked_contrast(row: Row, claim: rules.ContrastClaim) -> str:
-    larger, smaller = (" − ".join(pair) for pair in (claim.larger, claim.smaller))
-    return f"{row.metric}: {larger} above {smaller}"
-
-
-def _asked_beyond_seeds(row: Row, claim: rules.BeyondSeedsClaim) -> str:
-    return f"{row.metric}: {claim.first} and {claim.second} differ more with equal seeds than each between two seeds"
-
-
-def _asked_range(row: Row, claim: rules.RangeClaim) -> str:
-    low, high = (None if bound is None else row._quantity(bound) for bound in (claim.low, claim.high))
-    bounds = f"between {low} and {high}" if low and high else f"at least {low}" if low else f"at most {high}"
-    return f"{row.metric} of {_runs(claim.runs)} {bounds}"
-
-
-def _asked_best(row: Row, claim: rules.BestClaim) -> str:
-    near = f", or within {row._distance(claim.tolerance)} of the best" if claim.tolerance else ""
-    return f"{row.metric}: {' or '.join(claim.best)} best of {_runs(claim.runs)}{near}"
-
-
-def _asked_order(row: Row, claim: rules.OrderClaim) -> str:
-    return f"{row.metric}, best first: {', '.join(claim.runs)}"
-
-
-def _asked_plateau(row: Row, claim: rules.PlateauClaim) -> str:
-    first, *others = claim.runs
-    return f"{row.metric} of {_runs(others)} better than that of {first} by at most {row._distance(claim.tolerance)}"
-
-
-def _asked_spread(row: Row, claim: rules.SpreadClaim) -> str:
-    return f"{row.metric}: {_runs(claim.wide)} further apart than {_runs(claim.narrow)}"
-
-
-def _valued(claim: rules.ValueClaim) -> str:
-    return f"{claim.run} − {claim.minus}" if claim.minus else claim.run
-
-
-def _asked_value(row: Row, claim: rules.ValueClaim) -> str:
-    compared = f"{row.metric}{':' if claim.minus else ' of'} {_valued(claim)}"
-    if not metrics.get(claim.metric).unit and claim.tolerance < 0.5:
-        return f"{compared} equal to the published"
-    return f"{compared} within {row._distance(claim.tolerance)} of the published"
-
-
-def _asked_unstable(row: Row, claim: rules.UnstableClaim) -> str:
-    return (
-        f"{claim.run} diverges or ends near guessing, or its {row.metric} is more than {claim.factor:g} times that of "
-        f"{claim.beside}"
-    )
-
-
-def _asked_speed(row: Row, claim: rules.SpeedClaim) -> str:
-    target = f"the final {row.metric} of {claim.slow}"
-    if claim.target is not None:
-        target = f"a {row.metric} of {row._quantity(claim.target)}"
-    return f"epochs to {target}: {claim.slow} takes more than {claim.least:g} times those of {claim.fast}"
-
-
-def _asked_turning(row: Row, claim: rules.TurningClaim) -> str:
-    between = f"between epochs {claim.earliest} and {claim.latest}"
-    return f"validation loss of {claim.run} lowest {between}, then rising by more than {claim.rise:g} nats"
-
-
-_ASKED: dict[str, Callable[[Row, Any], str]] = {
-    "difference": _asked_difference,
-    "contrast": _asked_contrast,
-    "beyond-seeds": _asked_beyond_seeds,
-    "value": _asked_value,
-    "range": _asked_range,
-    "best": _asked_best,
-    "order": _asked_order,
-    "plateau": _asked_plateau,
-    "spread": _asked_spread,
-    "unstable": _asked_unstable,
-    "speed": _asked_speed,
-    "turning": _asked_turning,
-}
-
-
-def _known(row: Row, runs: Sequence[str] | None = None) -> list[float]:
-    means = row.means if runs is None else {run: row.means[run] for run in runs}
-    return [mean for mean in means.values() if mean is not None]
-
-
-def _bounds(row: Row) -> str:
-    known = _known(row)
-    if not known:
-        return fmt.MISSING
-    if len(known) == 1:
-        return row._quantity(known[0])
-    return f"{fmt.number(row.facts['metric'], min(known))} to {row._quantity(max(known))}"
-
-
-def _found_best(row: Row) -> str:
-    lower = metrics.get(row.facts["metric"]).lower_is_better
-    known = {run: mean for run, mean in row.means.items() if mean is not None}
-    if not known:
-        return fmt.MISSING
-    best = (min if lower else max)(known, key=lambda run: known[run])
-    return f"{best}: {row._quantity(known[best])}"
-
-
-def _found_order(row: Row) -> str:
-    return ", ".join(fmt.number(row.facts["metric"], mean) for mean in row.means.values())
-
-
-def _found_spread(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, rules.SpreadClaim)
-    wide, narrow = _known(row, claim.wide), _known(row, claim.narrow)
-    if not wide or not narrow:
-        return fmt.MISSING
-    apart = [fmt.number(row.facts["metric"], max(values) - min(values)) for values in (wide, narrow)]
-    return f"{apart[0]} against {row._distance(max(narrow) - min(narrow))}"
-
-
-def _found_speed(row: Row) -> str:
-    found = row.summary
-    if found is None:
-        return fmt.MISSING
-    return f"{found.mean:.2f} times" if found.half_width is None else f"{found.mean:.2f} ± {found.half_width:.2f} times"
-
-
-def _found_turning(row: Row) -> str:
-    return fmt.MISSING if row.summary is None else f"epoch {fmt.value('best_epoch', row.summary)}"
-
-
-def _found_beyond_seeds(row: Row) -> str:
-    more = row.summary
-    if more is None:
-        return fmt.MISSING
-    return f"{row._distance(abs(more.mean))} {'more' if more.mean > 0 else 'less'} than between seeds"
-
-
-def _found_unstable(row: Row) -> str:
-    own, other = (fmt.number(row.facts["metric"], row.means.get(run)) for run in row.claim.named_runs)
-    return fmt.MISSING if fmt.MISSING in (own, other) else f"{own} against {other} points"
-
-
-def _found_value(row: Row) -> str:
-    if row.summary is None:
-        return fmt.MISSING
-    if row.is_difference:
-        return row._signed(row.summary)
-    unit = fmt.unit(row.facts["metric"])
-    return f"{fmt.value(row.facts['metric'], row.summary)} {unit}".strip()
-
-
-_FOUND: dict[str, Callable[[Row], str]] = {
-    "difference": lambda row: row._signed(row.summary),
-    "contrast": lambda row: row._signed(row.summary),
-    "beyond-seeds": _found_beyond_seeds,
-    "value": _found_value,
-    "range": _bounds,
-    "best": _found_best,
-    "order": _found_order,
-    "plateau": _bounds,
-    "spread": _found_spread,
-    "unstable": _found_unstable,
-    "speed": _found_speed,
-    "turning": _found_turning,
-}
-
-
-_SUBJECTS: dict[str, Callable[[Any], str]] = {
-    "difference": lambda claim: f"{claim.first} − {claim.second}",
-    "contrast": lambda claim: " − ".join(f"({a} − {b})" for a, b in (claim.larger, claim.smaller)),
-    "beyond-seeds": lambda claim: f"{claim.first} and {claim.second} with equal seeds",
-    "value": _valued,
-    "unstable": lambda claim: f"{claim.run} against {claim.beside}",
-}
-"""What a metric is measured of, where it is more than the runs that the claim names."""
-
-
-def _here(row: Row) -> str:
-    subject = _SUBJECTS.get(row.facts["rule"], lambda claim: _runs(claim.named_runs))
-    return f"{row.metric}, {subject(row.claim)}: {row.ours}"
-
-
-def _here_order(row: Row) -> str:
-    named = (f"{run} {row._quantity(mean)}" for run, mean in row.means.items())
-    return f"{row.metric}: {', '.join(named)}"
-
-
-def _here_spread(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, rules.SpreadClaim)
-    return f"largest minus smallest {row.metric}, {_runs(claim.wide)} against {_runs(claim.narrow)}: {row.ours}"
-
-
-def _here_speed(row: Row) -> str:
-    claim = row.claim
-    assert isinstance(claim, rules.SpeedClaim)
-    target = f"its final {row.metric}" if claim.target is None else f"a {row.metric} of {row._quantity(claim.target)}"
-    return f"epochs of {claim.slow} to {target}, over those of {claim.fast}: {row.ours}"
-
-
-def _here_turning(row: Row) -> str:
-    return f"lowest validation loss of {_runs(row.claim.named_runs)}: {row.ours}"
-
-
-_HERE: dict[str, Callable[[Row], str]] = {
-    "best": lambda row: f"best {row.metric} of {_runs(row.claim.named_runs)}: {row.ours.replace(': ', ', ')}",
-    "order": _here_order,
-    "spread": _here_spread,
-    "speed": _here_speed,
-    "turning": _here_turning,
-}
-"""Rules whose finding is more than a metric of something."""
+    def bounds(self) -> str:
+        """The least and the largest mean."""
+        known = [mean for mean in self.means.values() if mean is not None]
+        if not known:
+            return self.missing
+        if len(known) == 1:
+            return self.quantity(known[0])
+        return f"{self.number(min(known))} to {self.quantity(max(known))}"
 
 
 class Claims:
@@ -394,7 +196,7 @@ class Claims:
 
     def macros(self) -> dict[str, Callable[..., Any]]:
         """The functions that templates see, by name."""
-        names = "claim claims as_coded examples outcome finding untold verdicts"
+        names = "claim claims as_coded examples outcome finding untold verdicts wrong"
         return {name: getattr(self, name) for name in names.split()}
 
     def claim(self, study: str, name: str) -> Row:
@@ -452,7 +254,9 @@ class Claims:
             return f"{self.verdict(study, name)} ({remark})"
         published = f" (published: {row.published})" if row.facts["published"] is not None else ""
         ours = "" if row.ours == fmt.MISSING else f"{self._marked(row)}{published}, "
-        return f"{ours}{self.verdict(study, name)}" + (f" ({remark})" if remark else "")
+        notes = [f"probability {row.probability}" if row.probability else "", remark]
+        said = "; ".join(filter(None, notes))
+        return f"{ours}{self.verdict(study, name)}" + (f" ({said})" if said else "")
 
     def _marked(self, row: Row) -> str:
         """What was measured; in HTML, a single number says which runs it comes from."""
@@ -472,6 +276,10 @@ class Claims:
             and key not in self.told
             and not (row.facts["reading"] == "as coded" and key.removesuffix(AS_CODED) in self.rows)
         ]
+
+    def wrong(self, kind: str | None = None) -> float:
+        """How many of the decided verdicts are wrong on average, by their probabilities."""
+        return expected_wrong([row.facts for row in self.claims(kind=kind)])
 
     def verdicts(self, study: str | None = None, kind: str | None = None) -> dict[str, int]:
         """How many claims have which verdict, in the order of `VERDICTS`, zeros included."""
@@ -505,7 +313,10 @@ COLOURS = {
     "reproduced": "green",
     "contradicted": "red",
     "not reproduced": "red",
+    "leaning for": "yellow",
+    "leaning against": "yellow",
     "inconclusive": "yellow",
+    "not comparable": "bright_black",
     "not run": "bright_black",
 }
 WIDEST = 120
@@ -565,7 +376,7 @@ def described(row: Row, width: int | None) -> str:
         row.facts["statement"],
         f"source: {row.source}",
         f"rule: {row.rule}",
-        f"published {row.published}, ours {row.ours}",
+        f"published {row.published}, ours {row.ours}" + (f", probability {row.probability}" if row.probability else ""),
     ]
     paragraphs += [row.facts["remark"]] if row.facts["remark"] else []
     room = None if width is None else max(width - VERDICT_WIDTH, 1)

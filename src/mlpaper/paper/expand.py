@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from mlpaper import paths
-from mlpaper.data.sources import get_source
 from mlpaper.errors import ConfigurationError
 from mlpaper.paper.jobs import ItemJob, MetricsJob, NumbersJob, StudyJob
 from mlpaper.spec import RunSpec
-from mlpaper.study.ledger import ClaimsJob
+from mlpaper.study.ledger import AS_CODED, ClaimsJob
 from mlpaper.study.plan import Plan, measured_files, published, referenced
 from mlpaper.study.schema.items import FigureSpec, TableSpec
 from mlpaper.study.schema.settings import Settings
@@ -27,7 +26,7 @@ def figure_jobs(plan: Plan) -> dict[str, ItemJob]:
 
 def table_jobs(plan: Plan) -> dict[str, ItemJob]:
     """The job of every table, by its id."""
-    jobs = (_job(plan, study, table) for study in plan.studies.values() for table in study.tables)
+    jobs = (_job(plan, study, table) for study in plan.studies.values() for table in study.all_tables)
     return {job.id: job for job in jobs}
 
 
@@ -38,6 +37,7 @@ def numbers_job(plan: Plan) -> NumbersJob:
         scale=plan.settings.scale,
         watermark=plan.scale.watermark,
         seeds=plan.seeds,
+        datasets={name: source.in_sentences or source.title for name, source in plan.datasets.items()},
         command=f"snakemake --cores all{config_arguments(plan.settings)}",
     )
 
@@ -55,6 +55,7 @@ def config_arguments(settings: Settings) -> str:
 
 def _study_job(plan: Plan, study: Study) -> StudyJob:
     spec = plan.pool_runs(study.name)
+    provided = spec.dataset.name not in plan.without_data
     return StudyJob(
         name=study.name,
         title=study.title,
@@ -68,11 +69,11 @@ def _study_job(plan: Plan, study: Study) -> StudyJob:
         descriptions={name: entry.description for name, entry in study.runs.items()},
         published=published(study, study.runs),
         figures=tuple(f"{study.name}-{figure.name}" for figure in study.figures),
-        tables=tuple(f"{study.name}-{table.name}" for table in study.tables),
+        tables=tuple(f"{study.name}-{table.name}" for table in study.all_tables),
         table=paths.study_table(study.name),
         claims=paths.study_claims(study.name),
-        pool=paths.pool_folder(spec.dataset),
-        split=paths.split_file(spec),
+        pool=paths.pool_folder(spec.dataset) if provided else None,
+        split=paths.split_file(spec) if provided else None,
     )
 
 
@@ -87,9 +88,24 @@ def claims_job(plan: Plan, study: Study) -> ClaimsJob:
         left_out={run: absent.because for run, absent in plan.absent(study.name, study.runs).items()},
         published=published(study, study.runs),
         table=paths.study_table(study.name),
+        sampling=paths.study_sampling(study.name),
+        official=plan.pool_runs(study.name).split.scheme == "official",
+        not_comparable=_not_comparable(plan, study),
         histories={run: tuple(map(paths.run_folder, names[run])) for run in study.runs if run in timed},
-        classes=len(get_source(plan.pool_runs(study.name).dataset.name).classes),
+        classes=len(plan.datasets[plan.pool_runs(study.name).dataset.name].classes),
     )
+
+
+def _not_comparable(plan: Plan, study: Study) -> dict[str, str]:
+    """Why published values cannot be compared, by run; of numbers of parameters by `<run>.parameters`."""
+    found = {}
+    for claim in study.claims:
+        parameters = claim.metric_names == ("parameters",)
+        for run in claim.named_runs if claim.rule == "value" else ():
+            for name in {run, f"{run}{AS_CODED}"} & study.runs.keys():
+                if reason := plan.not_comparable(study.name, name, parameters):
+                    found[f"{name}.parameters" if parameters else name] = reason
+    return dict(sorted(found.items()))
 
 
 def metrics_job(plan: Plan, study: Study) -> MetricsJob:
@@ -106,17 +122,20 @@ def measured_runs(study: Study) -> dict[str, tuple[str, ...]]:
 def _job(plan: Plan, study: Study, item: FigureSpec | TableSpec) -> ItemJob:
     runs = referenced(item)
     spec, measured = _data_of(plan, study, item, runs), measured_runs(study)
+    shows_data = item.about_data and spec.dataset.name not in plan.without_data
+    names = {plan.specs[study.name][run][0].dataset.name for run in runs} if item.kind == "settings" else ()
     return ItemJob(
         study=study.name,
         item=item,
         runs={run: tuple(map(paths.run_folder, plan.names[study.name][run])) for run in runs},
         left_out=plan.absent(study.name, runs),
         measured={run: measured[run] for run in runs if run in measured},
-        pool=paths.pool_folder(spec.dataset) if item.about_data else None,
-        split=paths.split_file(spec) if item.about_data else None,
+        pool=paths.pool_folder(spec.dataset) if shows_data else None,
+        split=paths.split_file(spec) if shows_data else None,
         claims=paths.study_claims(study.name) if item.kind == "claims" else None,
         published=published(study, runs),
         entries=tuple(_entries(study, item, runs)),
+        datasets={name: plan.datasets[name].title for name in sorted(names)},
         watermark=plan.scale.watermark,
     )
 

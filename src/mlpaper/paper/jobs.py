@@ -44,6 +44,8 @@ class ItemJob(Model):
     """Published values of the runs shown, by `<run>.<metric>`."""
     entries: tuple[dict[str, Any], ...] = ()
     """Rows that come from the study file itself (open choices, differences, descriptions of runs)."""
+    datasets: dict[str, str] = {}
+    """What a table of settings calls datasets, by name."""
     watermark: str | None = None
 
     @property
@@ -69,6 +71,11 @@ class ItemJob(Model):
         reasons = by_reason((run, absent.because) for run, absent in self.left_out.items())
         listed = "; ".join(f"{runs} ({because})" for because, runs in reasons.items())
         return f"Not run: {listed}." if listed else ""
+
+    @property
+    def no_data(self) -> str:
+        """Why there are no images to show, where an item shows some; or nothing."""
+        return "The data are not provided." if self.item.about_data and self.pool is None else ""
 
     def dataset(self) -> Dataset:
         """The dataset, memory-mapped."""
@@ -144,8 +151,9 @@ class StudyJob(Model):
     """The study's table of metrics."""
     claims: str
     """The study's ledger."""
-    pool: str
-    split: str
+    pool: str | None
+    """None where the data of none of its runs are provided."""
+    split: str | None
 
 
 class NumbersJob(Model):
@@ -156,5 +164,7 @@ class NumbersJob(Model):
     watermark: str | None
     seeds: dict[str, tuple[int, ...]]
     """Study to the seeds of its runs."""
+    datasets: dict[str, str] = {}
+    """What sentences call datasets, by name."""
     command: str
     """Why runs are left out, where some are."""

@@ -5,6 +5,7 @@ They come from `results/numbers.json` only, so that no sentence can say what no 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -20,7 +21,6 @@ Target = Literal["md", "html", "tex", "typ"]
 Relation = Literal["above", "below", "level", "diverged", "missing"]
 """How a metric of one run lies to another's: `level` where the interval of the paired difference holds zero."""
 
-DATASETS = form.DATASETS | {"digits": "scikit-learn's handwritten digits"}
 PARTS = {"train": "the official training part alone", "test": "the official test part alone"}
 POWER = re.compile(r"(-?[\d.]+)e(-?\d+)")
 
@@ -46,6 +46,7 @@ class Numbers:
         self.diverged: Mapping[str, int] = document["diverged"]
         self.settings: Mapping[str, dict[str, Any]] = document["settings"]
         self.pools: Mapping[str, dict[str, Any]] = document["pools"]
+        self.datasets: Mapping[str, str] = document["datasets"]
         self.demonstrations: Mapping[str, Any] = document["demonstrations"]
         self.left_out: Mapping[str, str] = document["provenance"]["left_out"]
         self.target = target
@@ -55,7 +56,7 @@ class Numbers:
         """The functions that templates see, by name."""
         names = (
             "num each value has_number published difference relation setting setting_value pool pool_value "
-            "dataset images count duration listing demonstration"
+            "dataset images image_sizes count duration listing demonstration used"
         )
         return {name: getattr(self, name) for name in names.split()}
 
@@ -142,6 +143,17 @@ class Numbers:
             node = node[name]
         return node
 
+    def used(self, field: str) -> list[Any]:
+        """The values that a field of the specification has in any run, such as `network.activation`; each once."""
+        found: list[Any] = []
+        for run in self.settings.values():
+            node: Any = run
+            for name in field.split("."):
+                node = node.get(name) if isinstance(node, Mapping) else None
+            if node is not None and node not in found:
+                found.append(node)
+        return found
+
     def pool(self, key: str) -> str:
         """A fact of a study's data: `<study>.count`."""
         study, _, name = key.partition(".")
@@ -149,18 +161,25 @@ class Numbers:
         if name not in facts:
             raise RenderError(f"the data of `{study}` have no `{name}`{nearest(name, facts)}")
         value = facts[name]
+        if value is None:
+            return form.MISSING
         return f"{value:.2f}" if isinstance(value, float) else _plain(value)
 
     def dataset(self, study: str) -> str:
         """The images that a study draws from, in words."""
         name, *parts = self._pool(study)["id"].split(".")
-        words = DATASETS.get(name, name)
+        words = self.datasets[name]
         return f"{words}, {' and '.join(PARTS[part] for part in parts)}" if parts else words
 
     def images(self, run: str) -> str:
         """The dataset of `<study>.<run>`, in words."""
         name: str = self.setting_value(f"{run}.dataset.name")
-        return DATASETS.get(name, name)
+        return self.datasets[name]
+
+    def image_sizes(self) -> str:
+        """The sizes of the images of all studies, in words; nothing where no data are provided."""
+        shapes = {tuple(facts["shape"]): None for facts in self.pools.values() if facts["shape"] is not None}
+        return " or ".join(map(_size, shapes))
 
     def demonstration(self, name: str) -> str:
         """A number, or a list of them, that the theory shows (`mlpaper.evaluate.demonstrations`), as mathematics."""
@@ -257,6 +276,17 @@ def _digits(value: float | str) -> str:
         mantissa, exponent = f"{value:.1e}".split("e")
         return rf"${mantissa} \cdot 10^{{{int(exponent)}}}$"
     return f"{value:.4g}" if abs(value) >= 1 else f"{value:.3f}"
+
+
+def _size(shape: Sequence[int]) -> str:
+    r"""The size of an image in words.
+
+    >>> print(_size([28, 28]), _size([8, 8, 3]), sep="; ")
+    $28 \times 28$ grey pixels ($784$ values); $8 \times 8$ pixels in three colours ($192$ values)
+    """
+    height, width, *colours = shape
+    pixels = "pixels in three colours" if colours else "grey pixels"
+    return f"${height} \\times {width}$ {pixels} (${math.prod(shape)}$ values)"
 
 
 def _plain(value: Any) -> str:

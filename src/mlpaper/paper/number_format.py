@@ -17,15 +17,6 @@ MISSING = "–"
 NOT_RUN = "not run"
 """Stands where a run is left out."""
 
-DATASETS = {
-    "mnist": "MNIST",
-    "fashion_mnist": "Fashion-MNIST",
-    "emnist_bymerge": "EMNIST ByMerge",
-    "emnist_balanced": "EMNIST Balanced",
-    "digits": "digits",
-}
-"""What datasets are called, in tables and in prose."""
-
 NO_BREAK_SPACE = "\u00a0"
 DECIMALS = {"%": 2, "points": 2, "nats": 4, "s": 1, "MiB": 0, "decades": 2, "": 1}
 """Decimals of a metric by its unit; counts have one where they are means."""

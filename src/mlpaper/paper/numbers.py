@@ -42,6 +42,7 @@ def numbers(job: NumbersJob) -> dict[str, Any]:
         "claims": [row for study in job.studies for row in read_parquet(Path(study.claims)).to_pylist()],
         "settings": settings,
         "diverged": {run: count for run, count in diverged.items() if count},
+        "datasets": job.datasets,
         "pools": {study.name: _pool(study) for study in job.studies},
         "study": {
             study.name: study.model_dump(
@@ -116,12 +117,17 @@ def _missing(metric: str, seeds: Sequence[RunFolder]) -> dict[str, Any]:
 
 
 def _pool(study: StudyJob) -> dict[str, Any]:
+    if study.pool is None or study.split is None:
+        spec = next(iter(study.left_out.values())).spec
+        nothing = dict.fromkeys(("count", "classes", "imbalance", "train", "validation", "test"))
+        return {"id": spec.dataset.id, "shape": None} | nothing
     dataset, split = Dataset.open(Path(study.pool)), Split.read(Path(study.split))
     used = np.concatenate([split.train, split.validation, split.test])  # withheld images are in none of them
     counts = np.bincount(dataset.labels[used], minlength=len(dataset.classes))
     largest, smallest = int(counts.argmax()), int(counts.argmin())
     return {
         "id": dataset.meta["pool"],
+        "shape": list(dataset.shape),
         "count": len(used),
         "classes": len(dataset.classes),
         "imbalance": float(counts[largest] / counts[smallest]),

@@ -16,11 +16,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlpaper import markup
+from mlpaper.data.catalog import FOLDER
 from mlpaper.errors import ConfigurationError, MlpaperError, RenderError
 from mlpaper.study import yaml_file
 from mlpaper.study.citations import prose_of
 from mlpaper.study.plan import Plan
 from mlpaper.study.validate import Keys, file, joined
+
+SHOWN_OF_DATASETS = ("title", "in_sentences", "classes")
+"""Keys of a dataset file whose texts the paper shows."""
 
 
 class Sample(NamedTuple):
@@ -50,6 +54,8 @@ def check_texts(plan: Plan, workflow: Path) -> None:
     files = {name: workflow / "studies" / f"{name}.yaml" for name in plan.studies}
     scale = workflow / "scales" / f"{plan.settings.scale}.yaml"
     written = [sample for path in (scale, *files.values()) for sample in _samples(path)]
+    for name in plan.datasets:
+        written += [it for it in _samples(workflow / FOLDER / f"{name}.yaml") if it.place[0] in SHOWN_OF_DATASETS]
     unusual = [sample for sample in written if not markup.SET.fullmatch(sample.content)]
     formulas = [
         Sample(files[name], place, formula)
@@ -119,7 +125,7 @@ def _without_type(content: str) -> list[str]:
 def _undrawn(unusual: Iterable[Sample]) -> Iterator[str]:
     """Labels of axes and watermarks with a character that figures cannot show."""
     for sample in unusual:
-        if sample.place[-1] in ("label", "watermark"):
+        if sample.place[-1] in ("label", "watermark") or sample.place[0] == "classes":
             from mlpaper.paper import style
 
             try:

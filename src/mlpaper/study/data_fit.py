@@ -1,6 +1,6 @@
-"""What a run asks of its data, checked against the registry before any job: sizes, classes, official parts.
+"""What a run asks of its data, checked against its dataset file before any job: sizes, classes, official parts.
 
-Sizes of single classes are not in the registry. The smallest class has at most the mean number of images, so what fails
+Sizes of single classes are not in that file. The smallest class has at most the mean number of images, so what fails
 for the mean fails in the job; a class far below the mean may still be found too small there.
 """
 
@@ -8,19 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlpaper.data import SIDE
-from mlpaper.data.sources import Source, get_source
-from mlpaper.spec import OfficialSplit, PoolSplit, RunSpec, share
+from mlpaper.data.catalog import Catalog
+from mlpaper.data.sources import Source
+from mlpaper.spec import PARTS, OfficialSplit, PoolSplit, RunSpec, share
 from mlpaper.study.validate import Problem
 
 
-def misfits(spec: RunSpec) -> Iterator[Problem]:
+def misfits(spec: RunSpec, datasets: Catalog) -> Iterator[Problem]:
     """What in a specification does not fit its dataset."""
-    source = get_source(spec.dataset.name)
-    parts = {part: source.parts[part].count for part in spec.dataset.parts}
+    if spec.dataset.name not in datasets:
+        yield Problem(("dataset", "name"), datasets.unknown(spec.dataset.name))
+        return
+    source = datasets[spec.dataset.name]
+    parts, official = source.counts(spec.dataset.parts), source.official
+    if not parts:
+        text = f"{source.title} has no official {' or '.join(spec.dataset.parts)} part, only [{', '.join(official)}]"
+        yield Problem(("dataset", "parts"), text)
+        return
     if isinstance(spec.split, PoolSplit):
         yield from _pool(spec.split, source, sum(parts.values()))
-    elif missing := [part for part in ("train", "test") if part not in parts]:
+    elif missing := [part for part in PARTS if part not in official]:
+        text = f"the official split needs an official {missing[0]} part, and {source.title} has none"
+        yield Problem(("split", "scheme"), f"{text}: take the split `scheme: pool`")
+        return
+    elif missing := [part for part in PARTS if part not in parts]:
         text = f"the official split needs the official {missing[0]} part, but the pool is [{', '.join(parts)}]"
         yield Problem(("dataset", "parts"), f"{text}: take [train, test], or the split `scheme: pool`")
     else:
@@ -29,9 +40,14 @@ def misfits(spec: RunSpec) -> Iterator[Problem]:
     if isinstance(weights, tuple) and len(weights) != classes:
         text = f"has {len(weights)} weights, but {source.title} has {classes} classes: give one weight per class"
         yield Problem(("loss", "class_weights"), text)
-    if spec.augmentation.shift >= SIDE:
-        text = f"a shift of {spec.augmentation.shift} pixels can move a whole image out of sight; images have {SIDE}"
-        yield Problem(("augmentation", "shift"), f"{text} a side, so take {SIDE - 1} or less")
+    height, width, *colours = source.shape
+    if spec.augmentation.any and (colours or height != width):
+        key = "shift" if spec.augmentation.shift else "rotation"
+        text = f"is for square grey images; those of {source.title} are {' x '.join(map(str, source.shape))}"
+        yield Problem(("augmentation", key), f"{text}: leave `augmentation` out")
+    elif spec.augmentation.shift >= width:
+        text = f"a shift of {spec.augmentation.shift} pixels can move a whole image out of sight; images have {width}"
+        yield Problem(("augmentation", "shift"), f"{text} a side, so take {width - 1} or less")
 
 
 def _pool(split: PoolSplit, source: Source, count: int) -> Iterator[Problem]:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from mlpaper import paths
-from mlpaper.data.sources import get_source
+from mlpaper.data.sources import Source
 from mlpaper.data.split import make_split
 from mlpaper.digest import RULES, digest
 from mlpaper.errors import ConfigurationError
@@ -44,24 +44,24 @@ def configuration(file: Path, changes: Iterable[str]) -> dict[str, Any]:
 
 
 @cache
-def sizes(pool: PoolSpec, split: SplitSpec) -> tuple[int, int, int]:
+def sizes(source: Source, pool: PoolSpec, split: SplitSpec) -> tuple[int, int, int]:
     """Images to train, validate and test on, to within one per class: here, classes have equally many."""
-    source = get_source(pool.name)
-    ends = [0, *accumulate(source.parts[part].count for part in pool.parts)]
-    ranges: dict[str, tuple[int, int]] = dict(zip(pool.parts, pairwise(ends), strict=True))
+    counts = source.counts(pool.parts)
+    ends = [0, *accumulate(counts.values())]
+    ranges: dict[str, tuple[int, int]] = dict(zip(counts, pairwise(ends), strict=True))
     made = make_split(np.arange(ends[-1]) % len(source.classes), split, ranges, source.classes)
     return len(made.train), len(made.validation), len(made.test)
 
 
-def run_seconds(spec: RunSpec, noisy: int, measured: int, share: float) -> tuple[float, float, float]:
+def run_seconds(spec: RunSpec, source: Source, noisy: int, measured: int, share: float) -> tuple[float, float, float]:
     """Of one core, to train a run and evaluate it: if it stops as early as it may, after this share, or not early.
 
     `noisy` is how often it is tested under noise, `measured` the number of its jobs besides training and evaluation.
     """
-    train, validation, test = sizes(spec.dataset, spec.split)
+    train, validation, test = sizes(source, spec.dataset, spec.split)
     batch = spec.batch_of(train)
     epochs = min(spec.epochs, spec.updates / math.ceil(train / batch)) if spec.updates else spec.epochs
-    cost, start = timing.cost(spec, batch), timing.job("train" if spec.engine == "mlpaper" else "train-torch")
+    cost, start = timing.cost(spec, batch, source), timing.job("train" if spec.engine == "mlpaper" else "train-torch")
     training = epochs * (math.ceil(train / batch) * cost.update + validation * cost.validation)
     rest = start + (1 + measured) * timing.job("other") + (1 + noisy) * test * cost.test
     if spec.early_stopping is None:
@@ -109,11 +109,12 @@ def estimate(plan: Plan, folder: Path, watch: Callable[[list[str]], Iterable[str
             found.untimed.add(run)
             continue
         noisy, others = len(noise.get(run, ())), len(measured_files(plan.studies[study].runs[name]))
-        found.runs[run] = run_seconds(spec, noisy * plan.scale.noise_seeds, others, mean(shares[study] or [1.0]))
+        source, share = plan.datasets[spec.dataset.name], mean(shares[study] or [1.0])
+        found.runs[run] = run_seconds(spec, source, noisy * plan.scale.noise_seeds, others, share)
     for name, it in plan.studies.items():
         new = any(run not in found.done for runs in plan.names[name].values() for run in runs)
         if new or not (folder / paths.study_claims(name)).exists():
-            others = len(it.tables) + 2  # the table of metrics, the claims
+            others = len(it.all_tables) + 2  # the table of metrics, the claims
             found.items[name] = len(it.figures) * timing.job("figure") + others * timing.job("other")
     if found.items:  # the paper in four formats; its numbers, the ledger of all claims
         found.items["paper"] = 6 * timing.job("other")

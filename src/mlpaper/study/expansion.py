@@ -5,31 +5,52 @@ Every run is validated before anything computes with its values, and again as th
 
 from __future__ import annotations
 
+import fnmatch
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mlpaper.data.sources import get_source
+from mlpaper.data.catalog import Catalog
+from mlpaper.data.sources import Source
 from mlpaper.engine.schedules import learning_rate
 from mlpaper.errors import ConfigurationError, nearest
 from mlpaper.spec import PARTS, ConstantSchedule, OfficialSplit, PoolSpec, RunSpec, SplitSpec
 from mlpaper.study.data_fit import misfits
 from mlpaper.study.schema.names import LONGEST_NAME, RUN_NAME
 from mlpaper.study.schema.settings import Scale, Settings
-from mlpaper.study.schema.study import RunEntry, Study, Sweep
+from mlpaper.study.schema.study import RunEntry, Study, Sweep, Variant, VariantRun
 from mlpaper.study.validate import Keys, Origin, Problem, explained, validate
 
 SPEC_DEFAULTS = RunSpec(dataset=PoolSpec(name="digits")).model_dump(mode="json", exclude={"dataset", "seed"})
 """What a run is where nobody says otherwise."""
 
 
-def with_sweeps(study: Study, origin: Origin, first: str = "runs") -> Study:
-    """The study with a run for every point of its sweeps, and with sweeps over another's points completed.
+def with_all_runs(study: Study, origin: Origin, keys: Iterable[str]) -> Study:
+    """The study with the runs of its sweeps and variants, in the order of `keys`, those of its file.
 
-    `first` is what comes first in the file, and so in tables of all runs: `runs` or `sweeps`.
+    Raises
+    ------
+    ConfigurationError
+        A sweep or variant is incomplete, or names or makes a run that it cannot.
     """
+    swept = _with_sweeps(study, origin)
+    varied = _with_variants(swept, origin)
+    if not varied.runs:
+        raise ConfigurationError(f"{origin.name}: has neither `runs` nor `sweeps`")
+    made = {
+        "runs": study.runs.keys(),
+        "sweeps": swept.runs.keys() - study.runs.keys(),
+        "variants": varied.runs.keys() - swept.runs.keys(),
+    }
+    place = {run: number for number, key in enumerate(keys) for run in made.get(key, ())}
+    runs = dict(sorted(varied.runs.items(), key=lambda item: place[item[0]]))
+    return varied.model_copy(update={"runs": runs})
+
+
+def _with_sweeps(study: Study, origin: Origin) -> Study:
+    """The study with a run for every point of its sweeps, and with sweeps over another's points completed."""
     runs, sweeps = dict(study.runs), dict[str, Sweep]()
     for name, sweep in study.sweeps.items():
         like = sweeps.get(sweep.based_on or "")
@@ -48,10 +69,6 @@ def with_sweeps(study: Study, origin: Origin, first: str = "runs") -> Study:
             if run in runs:
                 raise origin.error(("sweeps", name), f"there is already a run `{run}`")
             runs[run] = _swept(sweep, name, point, like, origin)
-    if not runs:
-        raise ConfigurationError(f"{origin.name}: has neither `runs` nor `sweeps`")
-    if first == "sweeps":
-        runs = {run: entry for run, entry in runs.items() if run not in study.runs} | study.runs
     return study.model_copy(update={"runs": runs, "sweeps": sweeps})
 
 
@@ -72,6 +89,55 @@ def _swept(sweep: Sweep, name: str, point: str, like: Sweep | None, origin: Orig
     return validate(RunEntry, values, origin, lambda problem: ("sweeps", name, *problem.keys))
 
 
+def _with_variants(study: Study, origin: Origin) -> Study:
+    """The study with the runs of its variants, and with the patterns in them resolved."""
+    runs, variants = dict(study.runs), dict[str, Variant]()
+    for name, variant in study.variants.items():
+        if variant.based_on is not None and variant.based_on not in variants:
+            text = f"there is no variant `{variant.based_on}` before this one{nearest(variant.based_on, variants)}"
+            raise origin.error(("variants", name, "based_on"), text)
+        variant = variant.model_copy(update={"runs": _varied(runs, name, variant, origin)})
+        variants[name] = variant
+        made = {variant.run(name, run): _variant(runs, name, run, variant, origin) for run in variant.runs}
+        if twice := sorted(made.keys() & runs.keys()):
+            raise origin.error(("variants", name), f"there is already a run `{twice[0]}`")
+        runs |= made
+    return study.model_copy(update={"runs": runs, "variants": variants})
+
+
+def _varied(runs: Mapping[str, RunEntry], name: str, variant: Variant, origin: Origin) -> dict[str, VariantRun]:
+    """The runs that a variant names, each with what is different in it: the last that is said of it counts."""
+    found: dict[str, VariantRun] = {}
+    for pattern, own in variant.runs.items():
+        matching = fnmatch.filter(runs, pattern)
+        if not matching:
+            text = f"no run before this variant is like `{pattern}`{nearest(pattern, runs)}"
+            raise origin.error(("variants", name, "runs", pattern), text)
+        found |= dict.fromkeys(matching, own)
+    return found
+
+
+def _variant(runs: Mapping[str, RunEntry], name: str, run: str, variant: Variant, origin: Origin) -> RunEntry:
+    """The variant of a run."""
+    entry, own, start = runs[run], variant.runs[run], run if variant.based_on is None else f"{run}-{variant.based_on}"
+    if start not in runs:
+        raise origin.error(("variants", name, "based_on"), f"there is no run `{start}`{nearest(start, runs)}")
+    if len(made := variant.run(name, run)) > LONGEST_NAME:
+        raise origin.error(("variants", name), f"`{made}` is too long for a run; {LONGEST_NAME} characters at most")
+    description = own.description or variant.description or f"{{}}, {name.replace('-', ' ')}"
+    return entry.model_copy(
+        update={
+            "description": description.replace("{run}", run).replace("{}", entry.description),
+            "based_on": start,
+            "reproduces": (entry.reproduces or run) if variant.reproduces else None,
+            "changes": merge(variant.changes, own.changes),
+            "noise": entry.noise if own.noise is None else own.noise,
+            "gradients": entry.gradients if own.gradients is None else own.gradients,
+            "heavy": own.heavy or entry.heavy,
+        }
+    )
+
+
 def _nested(path: str, value: Any) -> dict[str, Any]:
     """A value under the keys of a path: `network.hidden`."""
     for key in reversed(path.split(".")):
@@ -81,33 +147,48 @@ def _nested(path: str, value: Any) -> dict[str, Any]:
 
 
 def expand(
-    study: Study, origin: Origin, settings: Settings, scale: Scale, seeds: tuple[int, ...], config: Origin
-) -> dict[str, tuple[RunSpec, ...]]:
-    """Every run of a study at a scale: its name to its specifications, one per seed.
+    study: Study,
+    origin: Origin,
+    settings: Settings,
+    scale: Scale,
+    seeds: tuple[int, ...],
+    config: Origin,
+    datasets: Catalog,
+) -> tuple[dict[str, tuple[RunSpec, ...]], dict[str, RunSpec]]:
+    """Every run of a study at a scale: its name to its specifications, one per seed; and those that the scale changes.
 
-    `origin` and `config` are where the study and the settings come from.
+    The second are as the study writes them. `origin` and `config` are where the study and the settings come from.
 
     Raises
     ------
     ConfigurationError
         A run is no valid specification, or does not fit its data.
     """
-    expanded = {}
+    expanded, changed = {}, {}
     for name, entry in study.runs.items():
         chain = _chain(study, name, origin)
-        spec = _at_scale(study, chain, origin, settings, scale, config)
+        spec, written = _at_scale(study, chain, origin, settings, scale, config, datasets)
+        if spec != written:
+            changed[name] = written
         if (other := entry.epochs_for_rates_of) is not None:
-            scheduled = _at_scale(study, _chain(study, other, origin), origin, settings, scale, config)
+            other_chain = _chain(study, other, origin)
+            scheduled, _ = _at_scale(study, other_chain, origin, settings, scale, config, datasets)
             spec = _with_rates_of(scheduled, spec, origin, ("runs", name, "epochs_for_rates_of"))
         few = entry.heavy and scale.heavy and settings.heavy != "all"
         expanded[name] = tuple(spec.model_copy(update={"seed": seed}) for seed in seeds[: 1 if few else None])
-    return expanded
+    return expanded, changed
 
 
 def _at_scale(
-    study: Study, chain: Sequence[str], origin: Origin, settings: Settings, scale: Scale, config: Origin
-) -> RunSpec:
-    """The specification of the first run of a chain, validated as it is written, as it is made, and with its data."""
+    study: Study,
+    chain: Sequence[str],
+    origin: Origin,
+    settings: Settings,
+    scale: Scale,
+    config: Origin,
+    datasets: Catalog,
+) -> tuple[RunSpec, RunSpec]:
+    """The first run of a chain as it is made and as it is written, both validated, also with their data."""
 
     def locate(problem: Problem) -> Keys:
         return _located(study, chain, problem)
@@ -119,18 +200,18 @@ def _at_scale(
         problem = Problem(("seed",), "runs have the seeds of the configuration; leave it out")
         raise explained(problem, origin, locate)
     written = validate(RunSpec, values, origin, locate)
-    for problem in misfits(written):
+    for problem in misfits(written, datasets):
         raise explained(problem, origin, locate)
-    scaled = at_scale(values, written, settings, scale)
+    scaled = at_scale(values, written, settings, scale, datasets)
     if scaled == values:
-        return written
+        return written, written
     made = replace(origin, note=f" (as made at scale `{settings.scale}`)")
     spec = validate(RunSpec, scaled, made, locate)
-    for problem in misfits(spec):
+    for problem in misfits(spec, datasets):
         if problem.keys == ("dataset", "parts"):
             raise config.error(("emnist_parts",), f"run `{chain[0]}` of {study.name}: {problem.text}")
         raise explained(problem, made, locate)
-    return spec
+    return spec, written
 
 
 def _with_rates_of(other: RunSpec, spec: RunSpec, origin: Origin, keys: Keys) -> RunSpec:
@@ -170,7 +251,14 @@ class _Place:
 def _places(study: Study, chain: Iterable[str]) -> Iterator[_Place]:
     """Where values of a run may stand, in the order in which they count."""
     swept = {sweep.run(name, point): (name, point) for name, sweep in study.sweeps.items() for point in sweep.points}
+    varied = {variant.run(name, run): (name, run) for name, variant in study.variants.items() for run in variant.runs}
     for run in chain:
+        if run in varied:
+            name, base = varied[run]
+            variant = study.variants[name]
+            yield _Place(("variants", name, "runs", base, "changes"), variant.runs[base].changes)
+            yield _Place(("variants", name, "changes"), variant.changes)
+            continue
         if run not in swept:
             yield _Place(("runs", run, "changes"), study.runs[run].changes)
             continue
@@ -220,22 +308,25 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def at_scale(values: dict[str, Any], spec: RunSpec, settings: Settings, scale: Scale) -> dict[str, Any]:
+def at_scale(
+    values: dict[str, Any], spec: RunSpec, settings: Settings, scale: Scale, datasets: Catalog
+) -> dict[str, Any]:
     """The plain values of a run, whose specification is `spec`, as the settings and the scale change them."""
     changed: dict[str, Any] = {}
-    dataset = dict(values["dataset"])
-    if scale.dataset is not None:
-        dataset = {"name": scale.dataset}
+    dataset, own = dict(values["dataset"]), datasets[spec.dataset.name]
+    other = datasets[scale.dataset] if scale.dataset is not None and own.downloads else None
+    if other is not None:
+        dataset = {"name": other.name}
     elif spec.dataset.name.startswith("emnist"):
         dataset["parts"] = settings.emnist_parts
     changed["dataset"] = dataset
     split = dict(values["split"])
     if not (scale.withhold and tuple(dataset.get("parts", PARTS)) == PARTS):
         split.pop("withhold_per_class", None)
-    if scale.dataset is not None:
-        split |= _in_proportion(spec.split, spec.dataset.name, scale.dataset)
+    if other is not None:
+        split |= _in_proportion(spec.split, own, other)
         weights = getattr(spec.loss, "class_weights", None)
-        if isinstance(weights, tuple) and len(weights) != len(get_source(scale.dataset).classes):
+        if isinstance(weights, tuple) and len(weights) != len(other.classes):
             changed["loss"] = values["loss"] | {"class_weights": "balanced"}
     changed["split"] = split
     if scale.epochs_divisor > 1:
@@ -250,16 +341,12 @@ def at_scale(values: dict[str, Any], spec: RunSpec, settings: Settings, scale: S
     return values | changed
 
 
-def _in_proportion(split: SplitSpec, dataset: str, other: str) -> dict[str, int]:
-    """Numbers of training images that a split names, for a dataset of another size; no class is left without any.
-
-    >>> _in_proportion(OfficialSplit(validation=5000, subset=6000), "mnist", "digits")
-    {'validation': 120, 'subset': 144}
-    """
+def _in_proportion(split: SplitSpec, own: Source, other: Source) -> dict[str, int]:
+    """Numbers of training images that a split names, for a dataset of another size; no class is left without any."""
     if not isinstance(split, OfficialSplit):
         return {}
-    source, numbers = get_source(other), dict[str, int]()
-    ratio, classes = source.parts["train"].count / get_source(dataset).parts["train"].count, len(source.classes)
+    numbers, classes = dict[str, int](), len(other.classes)
+    ratio = other.parts.train.count / own.parts.train.count
     if isinstance(split.validation, int):
         numbers["validation"] = max(classes, round(ratio * split.validation))
         least = numbers["validation"] + classes

@@ -6,25 +6,30 @@ The whole grid is known from the configuration, so Snakemake needs no checkpoint
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mlpaper.data.catalog import FOLDER, Catalog
+from mlpaper.data.local import check_local, not_provided
 from mlpaper.data.mirror import check_mirror
+from mlpaper.data.sources import Source
 from mlpaper.errors import ConfigurationError, nearest
 from mlpaper.spec import RunSpec
 from mlpaper.study import metrics, yaml_file
 from mlpaper.study.citations import check_citations
-from mlpaper.study.expansion import expand, with_sweeps
+from mlpaper.study.expansion import expand, with_all_runs
 from mlpaper.study.left_out import LeftOut, by_reason
+from mlpaper.study.rules import ClaimSpec, ValueClaim
 from mlpaper.study.schema.items import FigureSpec, StepLossFigure, SweepFigure, TableSpec
-from mlpaper.study.schema.rules import ClaimSpec, ValueClaim
 from mlpaper.study.schema.settings import Scale, Settings
 from mlpaper.study.schema.study import RunEntry, Study
 from mlpaper.study.validate import Configuration, Keys, Origin, file, validate
+
+DATA_NOT_PROVIDED = "data not provided"
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,14 @@ class Plan:
     """Study to the seeds of its runs; of a heavy run only the first."""
     specs: dict[str, dict[str, tuple[RunSpec, ...]]]
     """Study to run name to the specifications of its seeds, whether they are made or left out."""
+    datasets: dict[str, Source]
+    """The datasets of the runs, by name."""
+    written: dict[str, dict[str, RunSpec]] = field(default_factory=dict)
+    """Study to the runs that the scale or the configuration changes, as the study writes them."""
     without_twin: str | None = None
     """Why runs of the engine `torch` are left out; None where they are made."""
+    without_data: Mapping[str, str] = field(default_factory=dict)
+    """Datasets whose files their user has not brought, with how to get them; runs on them are left out."""
 
     @cached_property
     def runs(self) -> dict[str, RunSpec]:
@@ -64,12 +75,32 @@ class Plan:
 
     def why_absent(self, study: str, run: str) -> str | None:
         """Why a study's run is not made, or None."""
+        if self.specs[study][run][0].dataset.name in self.without_data:
+            return DATA_NOT_PROVIDED
         if self.without_twin is not None and self.specs[study][run][0].engine == "torch":
             return self.without_twin
         if self.scale.heavy and self.settings.heavy == "none" and self.studies[study].runs[run].heavy:
             return "the configuration leaves heavy runs out"
         left_out = any(fnmatchcase(f"{study}.{run}", pattern) for pattern in self.settings.leave_out)
         return "the configuration leaves it out" if left_out else None
+
+    def not_comparable(self, study: str, run: str, parameters: bool = False) -> str:
+        """Why a published value cannot be compared with a run's, in words; empty where it can.
+
+        A number of `parameters` depends on the network and the classes alone.
+        """
+        ours = self.specs[study][run][0]
+        written = self.written[study].get(run, ours)
+        source = self.datasets[ours.dataset.name]
+        if written.dataset.name != ours.dataset.name:
+            return f"the published value is not of {source.in_sentences or source.title}"
+        if parameters:
+            return "" if written.network == ours.network else "the network is another at this scale"
+        if (other := self.studies[study].published_on) is not None:
+            return f"the published value is of {other}"
+        if written.dataset != ours.dataset:
+            return f"the published value is of all of {source.title}"
+        return "" if run not in self.written[study] else "the settings are others at this scale"
 
     def absent(self, study: str, runs: Iterable[str]) -> dict[str, LeftOut]:
         """Those of a study's runs that are left out, by name."""
@@ -80,8 +111,9 @@ class Plan:
         }
 
     def pool_runs(self, study: str) -> RunSpec:
-        """A run that stands for its study's dataset and split: the first."""
-        return next(iter(self.specs[study].values()))[0]
+        """A run that stands for its study's dataset and split: the first, or the first whose data are there."""
+        runs = [seeds[0] for seeds in self.specs[study].values()]
+        return next((spec for spec in runs if spec.dataset.name not in self.without_data), runs[0])
 
     def _all(self) -> Iterable[tuple[str, str, RunSpec]]:
         return (
@@ -89,46 +121,74 @@ class Plan:
         )
 
 
-def load_plan(config: Mapping[str, Any], workflow: Path, configfiles: Iterable[str | Path] = ()) -> Plan:
+def load_plan(
+    config: Mapping[str, Any],
+    workflow: Path,
+    configfiles: Iterable[str | Path] = (),
+    name: str = "config.yaml or --config",
+) -> Plan:
     """Validate `config` with the study and scale files under `workflow`, and expand it.
 
     `configfiles` are what `config` was read from, the first that has a key counts: they are checked, and errors name
-    their lines.
+    their lines. Without such files errors call the configuration by its `name`.
 
     Raises
     ------
     ConfigurationError
         Anything in the configuration or in the files is not as it must be.
     """
-    origin = Configuration(files=tuple(map(Path, configfiles)))
+    origin = Configuration(name, files=tuple(map(Path, configfiles)))
     for path in origin.files:
         yaml_file.load(path)
     settings = validate(Settings, dict(config), origin)
     scale_file = _existing("scale", settings.scale, workflow / "scales", origin)
     scale = validate(Scale, yaml_file.load(scale_file), file(scale_file))
     available = sorted(path.stem for path in (workflow / "studies").glob("*.yaml"))
-    wanted = tuple(available) if settings.studies == "all" else settings.studies
-    if not wanted:
-        raise ConfigurationError(f"{workflow / 'studies'} has no study (*.yaml); CONTRIBUTING.md walks through one")
+    datasets = Catalog(workflow / FOLDER)
+    if scale.dataset is not None and scale.dataset not in datasets:
+        raise file(scale_file).error(("dataset",), datasets.unknown(scale.dataset))
+    wanted = _wanted(settings, workflow / "studies", available, origin)
     seeds = {name: seeds_of(name, settings, scale) for name in wanted}
     _check_seeds(settings, wanted, available, origin)
     studies: dict[str, Study] = {}
     specs: dict[str, dict[str, tuple[RunSpec, ...]]] = {}
+    written: dict[str, dict[str, RunSpec]] = {}
     for name in wanted:
-        path = _existing("study", name, workflow / "studies", origin)
-        studies[name] = load_study(path)
-        specs[name] = expand(studies[name], file(path), settings, scale, seeds[name], origin)
+        path = workflow / "studies" / f"{name}.yaml"
+        studies[name] = load_study(path, wanted[name])
+        specs[name], written[name] = expand(studies[name], file(path), settings, scale, seeds[name], origin, datasets)
         _check_steps(studies[name], specs[name], file(path))
     _check_left_out(settings, studies, origin)
     pools = dict.fromkeys(spec.dataset for runs in specs.values() for spec, *_ in runs.values())
-    check_mirror(settings.mirror, "config.yaml or --config: `mirror`", pools)
-    return Plan(settings, scale, studies, seeds, specs, why_without_twin(settings))
+    used = {pool.name: datasets[pool.name] for pool in pools}
+    with_sources = [(pool, used[pool.name]) for pool in pools]
+    check_mirror(settings.mirror, "config.yaml or --config: `mirror`", with_sources)
+    check_local(used.values())
+    without = {name: how for name, source in used.items() if (how := not_provided(source)) is not None}
+    return Plan(settings, scale, studies, seeds, specs, used, written, why_without_twin(settings), without)
+
+
+def _wanted(settings: Settings, folder: Path, available: Sequence[str], origin: Origin) -> dict[str, dict[str, Any]]:
+    """The studies that the settings ask for: their names and what their files hold."""
+    if isinstance(settings.studies, tuple):
+        return {name: yaml_file.load(_existing("study", name, folder, origin)) for name in settings.studies}
+    if not available:
+        raise ConfigurationError(f"{folder} has no study (*.yaml); `mlpaper new study NAME` writes one")
+    extra = settings.studies == "extra"
+    studies = {name: yaml_file.load(folder / f"{name}.yaml") for name in available}
+    wanted = {name: values for name, values in studies.items() if (values.get("extra") is True) == extra}
+    if not wanted:
+        which, other = ("no", "all") if extra else ("only", "extra")
+        raise ConfigurationError(
+            f"{folder} has {which} studies with `extra: true`; `studies: {other}` makes what it has"
+        )
+    return wanted
 
 
 def seeds_of(study: str, settings: Settings, scale: Scale) -> tuple[int, ...]:
     """Seeds that the runs of a study are repeated over."""
     asked = settings.seeds.get(study, "auto") if isinstance(settings.seeds, dict) else settings.seeds
-    return scale.seeds if isinstance(asked, str) else asked
+    return scale.study_seeds.get(study, scale.seeds) if isinstance(asked, str) else asked
 
 
 def _check_seeds(settings: Settings, wanted: Iterable[str], available: Iterable[str], origin: Origin) -> None:
@@ -168,18 +228,20 @@ def left_out_notice(plan: Plan) -> str | None:
         notice += " twin=auto makes PyTorch's where it is installed."
     elif plan.without_twin in reasons:
         notice += " `make twin` or `pip install torch` mends it; twin=always plans them for machines that have it."
+    for how in plan.without_data.values():
+        notice += f" {how}"
     if plan.settings.heavy == "none":
         notice += " heavy=first makes the heavy ones with one seed."
     return notice
 
 
-def load_study(path: Path) -> Study:
-    """The study in a file, with every reference to a run checked."""
-    origin, values = file(path), yaml_file.load(path)
+def load_study(path: Path, values: Mapping[str, Any] | None = None) -> Study:
+    """The study in a file, with every reference to a run checked; `values` is what the file holds, if it was read."""
+    origin, values = file(path), yaml_file.load(path) if values is None else values
     study = validate(Study, values, origin)
     if study.name != path.stem:
         raise origin.error(("name",), f"must be `{path.stem}`, the file's name, not `{study.name}`")
-    study = with_sweeps(study, origin, first=next((key for key in values if key in ("runs", "sweeps")), "runs"))
+    study = with_all_runs(study, origin, values)
     validate(RunSpec, study.defaults, origin, lambda problem: ("defaults", *problem.keys))
     study = _resolved(study, origin)
     for where, item in _items(study):
@@ -210,20 +272,17 @@ def _resolved(study: Study, origin: Origin) -> Study:
     """The study with the runs that patterns and sweeps stand for in its figures, tables and claims."""
 
     def runs(patterns: Iterable[str], keys: Keys, label: str) -> tuple[str, ...]:
-        found: dict[str, None] = {}
-        for pattern in patterns:
-            matching = [run for run in study.runs if fnmatchcase(run, pattern)] if "*" in pattern else [pattern]
-            if not matching:
-                raise origin.error(keys, f"no run of this study is like `{pattern}`", label)
-            found |= dict.fromkeys(matching)
-        return tuple(found)
+        try:
+            return runs_like(patterns, study.runs)
+        except LookupError as error:
+            raise origin.error(keys, f"no run of this study is like `{error.args[0]}`", label) from None
 
     def resolved(entry: Any, number: int, kind: str) -> Any:
         label = f"{kind}: `{entry.id if kind == 'claims' else entry.name}`"
         if isinstance(entry, SweepFigure):
             swept = _swept_runs(study, entry.sweeps, origin, (kind, number, "sweeps"), label)
             return entry.model_copy(update={"runs": tuple(swept)})
-        patterns = {name: getattr(entry, name, None) for name in ("runs", "best", "wide", "narrow")}
+        patterns = {name: getattr(entry, name, None) for name in PATTERNS}
         update = {name: runs(value, (kind, number, name), label) for name, value in patterns.items() if value}
         return entry.model_copy(update=update)
 
@@ -233,6 +292,30 @@ def _resolved(study: Study, origin: Origin) -> Study:
             for kind in ("figures", "tables", "claims")
         }
     )
+
+
+PATTERNS = ("runs", "best", "wide", "narrow")
+"""Fields of figures, tables and claims that may name runs by patterns."""
+
+
+def runs_like(patterns: Iterable[str], available: Iterable[str]) -> tuple[str, ...]:
+    """The runs that names and patterns stand for; a name without `*` stands for itself.
+
+    Raises
+    ------
+    LookupError
+        No run is like a pattern, which is the argument.
+
+    >>> runs_like(["width-*", "M1"], ["M1", "M2", "width-2", "width-4"])
+    ('width-2', 'width-4', 'M1')
+    """
+    available, found = list(available), dict[str, None]()
+    for pattern in patterns:
+        matching = [run for run in available if fnmatchcase(run, pattern)] if "*" in pattern else [pattern]
+        if not matching:
+            raise LookupError(pattern)
+        found |= dict.fromkeys(matching)
+    return tuple(found)
 
 
 def _swept_runs(study: Study, sweeps: Iterable[str], origin: Origin, keys: Keys, label: str) -> Iterable[str]:
@@ -317,6 +400,11 @@ def published(study: Study, runs: Iterable[str]) -> dict[str, float]:
 def _check_run(study: Study, run: str, origin: Origin, keys: Keys, label: str = "") -> None:
     if run not in study.runs:
         raise origin.error(keys, f"there is no run `{run}` in this study{nearest(run, study.runs)}", label)
+
+
+def find_study(name: str, workflow: Path, origin: Origin) -> Path:
+    """The file of a study; `origin` is what names it."""
+    return _existing("study", name, workflow / "studies", origin)
 
 
 def _existing(kind: str, name: str, folder: Path, origin: Origin) -> Path:

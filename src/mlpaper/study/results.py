@@ -86,9 +86,10 @@ class RunFolder:
         """One row per update: step, loss, lr; none where the run does not record them."""
         return self._table("steps")
 
-    def predictions(self) -> pd.DataFrame:
-        """One row per test image: index, label, prediction, confidence, log_probability."""
-        return self._table("predictions")
+    def predictions(self) -> dict[str, np.ndarray]:
+        """Of every test image, (N,): index, label, prediction, confidence, log_probability."""
+        table = read_parquet(self.path / "predictions.parquet")
+        return {name: table.column(name).to_numpy() for name in table.column_names}
 
     def calibration(self) -> pd.DataFrame:
         """One row per bin of the confidence: low, high, count, confidence, accuracy; none where the run diverged."""
@@ -160,7 +161,7 @@ class RunFolder:
 
 
 def history_metrics(history: Mapping[str, Sequence[float]], kept: int, guess: float) -> dict[str, float]:
-    """Metrics of the epochs of a run that did not diverge.
+    """Metrics of the epochs of a run that did not diverge; one without validation images has only those of training.
 
     Parameters
     ----------
@@ -170,6 +171,9 @@ def history_metrics(history: Mapping[str, Sequence[float]], kept: int, guess: fl
         Accuracy of guessing.
     """
     loss, accuracy = (np.asarray(history[f"validation_{name}"]) for name in ("loss", "accuracy"))
+    if np.isnan(loss).all():
+        found = {name: float(history[name][kept]) for name in ("train_accuracy", "train_loss")}
+        return found | {"seconds_per_epoch": float(np.mean(history["seconds"]))}
     found = {
         name: float(history[name][kept])
         for name in ("train_accuracy", "train_loss", "validation_accuracy", "validation_loss")

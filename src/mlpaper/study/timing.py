@@ -5,6 +5,7 @@ Times are of the processor, on one thread, so that other programs lengthen them 
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import subprocess
@@ -19,18 +20,18 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from mlpaper.data import PIXELS, SIDE
-from mlpaper.data.sources import get_source
+from mlpaper.data.sources import Source
 from mlpaper.errors import MlpaperError
 from mlpaper.job_environment import CLIENT, client_variables
 from mlpaper.server import open_servers
 from mlpaper.spec import ConstantSchedule, PoolSpec, PoolSplit, RunSpec, canonical_json
 
-INK = {"mnist": 0.34, "fashion_mnist": 0.70, "emnist_bymerge": 0.53, "emnist_balanced": 0.53, "digits": 0.82}
-"""Share of an image that the engine computes on. It skips pixels that are background in four images, or in four
-neighbours of one image; this is the mean of the two shares over the real images."""
+SIDE = 28
+"""Images of the jobs that are timed, which do next to nothing."""
 POOL = 1 << 16
-"""Made-up images: 51 MB, more than a cache holds."""
+"""Made-up images: 51 MB at 28 x 28, more than a cache holds."""
+MOST = 1 << 28
+"""Bytes of made-up images at most."""
 ROWS = 512
 """Least images in a timed call. The engine takes them in blocks: from here on, time is in proportion to images."""
 OPERATIONS = 1e10
@@ -45,9 +46,9 @@ class Cost(NamedTuple):
     test: float
 
 
-def cost(spec: RunSpec, batch: int) -> Cost:
-    """What a run like `spec` takes, with `batch` images per update."""
-    return _cost(kind(spec, batch))
+def cost(spec: RunSpec, batch: int, source: Source) -> Cost:
+    """What a run like `spec` takes on the images of `source`, with `batch` of them per update."""
+    return _cost(kind(spec, batch), source.shape, len(source.classes), source.ink)
 
 
 def kind(spec: RunSpec, batch: int) -> RunSpec:
@@ -60,31 +61,32 @@ def kind(spec: RunSpec, batch: int) -> RunSpec:
 
 
 @cache
-def _cost(spec: RunSpec) -> Cost:
+def _cost(spec: RunSpec, shape: tuple[int, ...], classes: int, ink: float) -> Cost:
     from mlpaper.engine import backend
     from mlpaper.engine.executor import Pool, executor_for
     from mlpaper.evaluate.robustness import robustness
 
-    batch, classes = int(spec.batch_size), len(get_source(spec.dataset.name).classes)
-    weights = sum(a * b for a, b in pairwise([PIXELS, *spec.network.hidden, classes]))
+    batch, pixels = int(spec.batch_size), math.prod(shape)
+    weights = sum(a * b for a, b in pairwise([pixels, *spec.network.hidden, classes]))
     most = max(ROWS, int(OPERATIONS / (3 * weights)))
     rows, validated, levels = min(batch, most), min(most, 8 * ROWS), [0.1] * 6
-    updates, everything, rng = -(-ROWS // rows), np.arange(POOL), np.random.default_rng(0)
-    pool = Pool(made_up(INK[spec.dataset.name], POOL), everything % classes, classes)
+    count = max(ROWS, min(POOL, MOST // pixels))
+    updates, everything, rng = -(-ROWS // rows), np.arange(count), np.random.default_rng(0)
+    pool = Pool(made_up(ink, count, shape), everything % classes, classes)
     executor = executor_for(spec, backend.select("cpu"), pool, everything, rows)
     tested = executor_for(spec.model_copy(update={"engine": "mlpaper"}), backend.select("cpu"), pool, everything, 1)
-    update = _seconds(lambda: executor.train(rng.integers(0, POOL, updates * rows), np.zeros(updates), 0, 0))
-    validation = _seconds(lambda: executor.evaluate(rng.integers(0, POOL, validated)))
+    update = _seconds(lambda: executor.train(rng.integers(0, count, updates * rows), np.zeros(updates), 0, 0))
+    validation = _seconds(lambda: executor.evaluate(rng.integers(0, count, validated)))
     test = _seconds(lambda: robustness(tested, everything[:ROWS], levels, 1))
     return Cost(update / updates * batch / rows, validation / validated, test / (ROWS * len(levels)))
 
 
 @lru_cache(maxsize=1)
-def made_up(ink: float, count: int) -> np.ndarray:
-    """Images, uint8 (count, `PIXELS`), with random grey on a disc that is the share `ink` of them."""
-    place = np.arange(SIDE) - (SIDE - 1) / 2
-    radius = (place[:, None] ** 2 + place**2).ravel()
-    grey = np.random.default_rng(0).integers(1, 256, (count, PIXELS), np.uint8)
+def made_up(ink: float, count: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Images, uint8 (count, D), with random grey on an ellipse that is the share `ink` of them."""
+    down, right = ((np.arange(side) - (side - 1) / 2) / side for side in shape[:2])
+    radius = np.repeat((down[:, None] ** 2 + right**2).ravel(), math.prod(shape[2:]))
+    grey = np.random.default_rng(0).integers(1, 256, (count, len(radius)), np.uint8)
     return np.where(radius <= np.quantile(radius, ink), grey, np.uint8(0))
 
 
@@ -113,7 +115,7 @@ def _jobs(engine: Literal["mlpaper", "torch"]) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as name, chdir(name):
         count, spec = 300, RunSpec(dataset=PoolSpec(name="digits"), epochs=1, engine=engine)
-        write_npy(Path(IMAGES), np.zeros((count, PIXELS), np.uint8))
+        write_npy(Path(IMAGES), np.zeros((count, SIDE * SIDE), np.uint8))
         write_npy(Path(LABELS), np.arange(count) % 10)
         write_json(Path(META), {"count": count, "shape": [SIDE, SIDE], "classes": [*"0123456789"], "parts": {}})
         Split(*np.arange(count).reshape(3, -1)).write(Path("split.npz"))

@@ -213,3 +213,8 @@ def _compose(content: bytes, name: Path | str) -> yaml.Node | None:
 
 def _short(text: str) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def modeline(name: str, relative: str) -> str:
+    """The first line of a file with the schema `name`; `relative` leads from its folder to the project's."""
+    return f"# yaml-language-server: $schema={relative}docs/schema/{name}.json\n"

@@ -19,5 +19,6 @@ def draw(job: ItemJob, stem: Path) -> None:
     made = tuple(run for run in shown if run not in job.left_out)
     item = job.item.model_copy(update={"runs": made}) if hasattr(job.item, "runs") else job.item
     with style.applied():
-        figure = style.message(job.absence) if job.left_out and not made else kind.draw(item, job)
+        absence = job.no_data or (job.absence if job.left_out and not made else "")
+        figure = style.message(absence) if absence else kind.draw(item, job)
         style.save(figure, stem, job.item.title, job.watermark)

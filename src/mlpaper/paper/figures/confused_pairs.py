@@ -69,14 +69,13 @@ def draw(item: ConfusedPairsFigure, job: ItemJob) -> Figure:
             ax.set(xticks=(), yticks=())
             for spine in ax.spines.values():
                 spine.set(visible=True, linewidth=0.4, color=style.FAINT)
-            image = np.asarray(dataset.images[index]).reshape(28, 28)
-            ax.imshow(image, cmap="gray_r", vmin=0, vmax=255, interpolation="none")
+            ax.imshow(dataset.picture(index), cmap="gray_r", vmin=0, vmax=255, interpolation="none")
     return figure
 
 
 def mistakes_of(folders: Sequence[RunFolder]) -> pd.DataFrame:
     """Predictions of all seeds that are not the label."""
-    frames = (folder.predictions() for folder in folders)
+    frames = (pd.DataFrame(folder.predictions()) for folder in folders)
     return pd.concat([frame[frame["label"] != frame["prediction"]] for frame in frames], ignore_index=True)
 
 

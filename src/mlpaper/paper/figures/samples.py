@@ -34,7 +34,7 @@ def draw(item: SamplesFigure, job: ItemJob) -> Figure:
         ax = figure.add_axes((column / columns, top - 1 / rows, 0.92 / columns, height * 0.92))
         ax.set_axis_off()
         if (image := representative(dataset, train, k)) is not None:
-            # no interpolation: the file holds the 784 pixels, and readers show them as squares
+            # no interpolation: the file holds the pixels, and readers show them as squares
             ax.imshow(image, cmap="gray_r", vmin=0, vmax=255, interpolation="none")
         figure.text((column + 0.46) / columns, top - 1 / rows + height, name, ha="center", va="bottom", size=size)
     return figure
@@ -47,4 +47,4 @@ def representative(dataset: Dataset, train: np.ndarray, label: int) -> np.ndarra
         return None
     images = dataset.images[candidates].astype(np.float32)
     distances = ((images - images.mean(axis=0)) ** 2).sum(axis=1)
-    return np.asarray(dataset.images[candidates[distances.argmin()]]).reshape(28, 28)
+    return dataset.picture(int(candidates[distances.argmin()]))

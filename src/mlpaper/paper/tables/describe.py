@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mlpaper.paper import number_format as fmt
@@ -61,12 +62,12 @@ def initializer(spec: dict[str, Any]) -> str:
     return f"uniform ±{fmt.short(chosen['bound'])}" + (", biases too" if chosen["biases"] else "")
 
 
-def images(spec: dict[str, Any]) -> str:
+def images(spec: dict[str, Any], datasets: Mapping[str, str]) -> str:
     """The dataset, and how many of its training images are used where not all are."""
     pool, split = spec["dataset"], spec["split"]
     parts = "" if len(pool["parts"]) > 1 else f", official {pool['parts'][0]} part"
     few = f", {split['subset']:,} training images" if split.get("subset") else ""
-    return f"{fmt.DATASETS[pool['name']]}{parts}{few}"
+    return f"{datasets[pool['name']]}{parts}{few}"
 
 
 def pixels(spec: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mlpaper.paper import number_format as fmt
@@ -36,7 +37,8 @@ def build(item: SettingsTable, job: ItemJob) -> Table:
     watch = {describe.watch(spec) for spec in stopping}
     gains = {spec["early_stopping"]["min_delta"] for spec in stopping}
     rows = [
-        {"run": f"{run} ({fmt.NOT_RUN})" if run in job.left_out else run} | _row(spec, len(watch) == 1, len(gains) > 1)
+        {"run": f"{run} ({fmt.NOT_RUN})" if run in job.left_out else run}
+        | _row(spec, job.datasets, len(watch) == 1, len(gains) > 1)
         for run, spec in specs.items()
     ]
     cells = {title: tuple(row[title] for row in rows) for title in rows[0]}
@@ -61,11 +63,13 @@ def build(item: SettingsTable, job: ItemJob) -> Table:
     return Table(tuple(columns), raw, " ".join(notes))
 
 
-def _row(spec: dict[str, Any], brief: bool, gain: bool) -> dict[str, str]:
+def _row(spec: dict[str, Any], datasets: Mapping[str, str], brief: bool, gain: bool) -> dict[str, str]:
     """Settings as shown, by the heading of their column.
 
     Parameters
     ----------
+    datasets
+        What datasets are called, by name.
     brief
         Leave to the note what early stopping watches.
     gain
@@ -73,7 +77,7 @@ def _row(spec: dict[str, Any], brief: bool, gain: bool) -> dict[str, str]:
     """
     clip = spec.get("clip_norm")
     return {
-        "data": describe.images(spec),
+        "data": describe.images(spec, datasets),
         "hidden layers": describe.hidden(spec),
         "in hidden layers": describe.within(spec),
         "activation": describe.name(spec["network"]["activation"]),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from mlpaper.spec import Model, Positive
-from mlpaper.study.schema.names import Metric, Name, Prose, RunName, RunPattern, Text, check_metric
+from mlpaper.study.schema.names import MARK, Metric, Name, Prose, RunName, RunPattern, Text, check_metric
 
 METRIC_FILES = ("spec.json", "run.json", "history.parquet", "evaluation.json")
 """Files of a run that its metrics are read from, besides `robustness.parquet` and `gradients.parquet`."""
@@ -217,15 +217,21 @@ def _column(name: str) -> str:
     return name if name in SETTING_COLUMNS else check_metric(name)
 
 
-Column = Annotated[str, AfterValidator(_column)]
+Column = Annotated[str, AfterValidator(_column), WithJsonSchema({MARK: "Column"})]
 
 
 class RunsTable(Item):
     """One row per run, one column per metric: mean and 95 % interval over seeds, and the published value."""
 
     kind: Literal["runs"]
-    runs: tuple[RunPattern, ...] = Field(min_length=1)
-    columns: tuple[Column, ...] = Field(min_length=1)
+    name: Name = "runs"
+    title: Text = "Every run"
+    caption: Prose = "Every run, with the published value where there is one."
+    runs: tuple[RunPattern, ...] = Field(("*",), min_length=1)
+    columns: tuple[Column, ...] = Field(
+        ("test_accuracy", "test_cross_entropy", "validation_accuracy", "accuracy_gap", "epochs", "seconds"),
+        min_length=1,
+    )
     """Metrics, or `hidden`, `optimizer`, `outcome`."""
     baseline: RunName | None = None
     """Adds a column with the difference of the first metric to this run."""
@@ -251,6 +257,9 @@ class SettingsTable(Item):
     files: ClassVar[tuple[str, ...]] = ("spec.json",)
 
     kind: Literal["settings"]
+    name: Name = "settings"
+    title: Text = "Settings of every run"
+    caption: Prose = "Settings of every run."
     runs: tuple[RunPattern, ...] = ("*",)
 
 
@@ -258,18 +267,29 @@ class OpenChoicesTable(Item):
     """Choices that the source leaves open, the value taken and why."""
 
     kind: Literal["open-choices"]
+    name: Name = "open-choices"
+    title: Text = "Choices that the source leaves open"
+    caption: Prose = "Values that the source's text does not state, and what was taken."
 
 
 class DifferencesTable(Item):
     """Where the source's text and its authors' code differ."""
 
     kind: Literal["differences"]
+    name: Name = "differences"
+    title: Text = "Where text and code differ"
+    caption: Prose = "Points on which the source's text and its authors' code differ."
 
 
 class ClaimsTable(Item):
     """The claims of the study with their verdicts."""
 
     kind: Literal["claims"]
+    name: Name = "claims"
+    title: Text = "Claims and verdicts"
+    caption: Prose = (
+        "The claims of the source, the rule that decides each, the published value and ours, and the verdict."
+    )
 
 
 class PlacementsTable(Item):

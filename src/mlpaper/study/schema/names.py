@@ -6,15 +6,19 @@ import re
 import unicodedata
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from mlpaper.errors import nearest
 from mlpaper.study import metrics
 
+MARK = "mlpaper"
+"""Marks what `mlpaper.study.json_schema` describes by a definition of its own, which this key names."""
+
 LONGEST_NAME = 60
+STUDY_NAME = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 RUN_NAME = r"^[A-Za-z0-9]+([-_][A-Za-z0-9]+)*$"
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=LONGEST_NAME)]
+Name = Annotated[str, Field(pattern=STUDY_NAME, max_length=LONGEST_NAME)]
 """Lower-case words joined by hyphens: names of studies, figures and tables, used in file names."""
 
 RunName = Annotated[str, Field(pattern=RUN_NAME, max_length=LONGEST_NAME)]
@@ -38,7 +42,7 @@ def check_metric(name: str) -> str:
     return name
 
 
-Metric = Annotated[str, AfterValidator(check_metric)]
+Metric = Annotated[str, AfterValidator(check_metric), WithJsonSchema({MARK: "Metric"})]
 
 
 _SPACE = re.compile(r"[ \t\r\n\f\v\x85\u2028\u2029]+")

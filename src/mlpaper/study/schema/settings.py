@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from mlpaper.data.mirror import parse_mirror
 from mlpaper.spec import DatasetName, Flag, Model, Part, Positive, Seed
-from mlpaper.study.schema.names import Text
+from mlpaper.study.schema.names import Name, Text
 from mlpaper.study.yaml_file import scalar
 
 
@@ -29,8 +29,9 @@ def plain(value: Any) -> Any:
 class Settings(Model):
     """`config.yaml`: what a user changes. Flat, so that every key can be given after `--config`."""
 
-    studies: tuple[str, ...] | Literal["all"] = "all"
-    """Studies to reproduce: `all`, or a list of names of files in `workflow/studies/`."""
+    studies: tuple[str, ...] | Literal["all", "extra"] = "all"
+    """Studies to reproduce: `all` but those that say `extra: true`, `extra` for those alone, or a list of names of
+    files in `workflow/studies/`."""
     seeds: tuple[Seed, ...] | dict[str, tuple[Seed, ...]] | Literal["auto"] = "auto"
     """Seeds that every run is repeated over, for all studies or by study; `auto`, and a study that is not named, take
     the scale's own."""
@@ -101,6 +102,8 @@ class Scale(Model):
     """Printed over every figure, table and page of this scale."""
     seeds: tuple[Seed, ...]
     """Seeds that every run is repeated over where the configuration says `auto`."""
+    study_seeds: dict[Name, tuple[Seed, ...]] = {}
+    """Seeds of the runs of some studies, in place of `seeds`."""
     noise_seeds: Positive
     """Repetitions of every noise level."""
     dataset: DatasetName | None = None
@@ -114,9 +117,9 @@ class Scale(Model):
     heavy: Flag = True
     """Whether runs that a study marks as heavy are heavy at this scale."""
 
-    @field_validator("seeds")
+    @field_validator("seeds", "study_seeds")
     @classmethod
-    def _distinct_seeds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if not _are_seeds(value):
+    def _distinct_seeds(cls, value: Any) -> Any:
+        if not all(map(_are_seeds, value.values() if isinstance(value, dict) else [value])):
             raise ValueError("must be a list of distinct seeds such as [0, 1, 2]")
         return value

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from mlpaper.spec import Flag, Model, NonNegativeReal, PositiveReal, Whole
 from mlpaper.study import metrics
-from mlpaper.study.schema.items import FigureSpec, TableSpec
-from mlpaper.study.schema.names import Name, Prose, RunName, Text, Url, check_metric
-from mlpaper.study.schema.rules import ClaimSpec
+from mlpaper.study.rules import ClaimSpec
+from mlpaper.study.schema.items import (
+    ClaimsTable,
+    DifferencesTable,
+    FigureSpec,
+    OpenChoicesTable,
+    RunsTable,
+    SettingsTable,
+    TableSpec,
+)
+from mlpaper.study.schema.names import MARK, Name, Prose, RunName, RunPattern, Text, Url, check_metric
 
 PointName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
 """A point of a sweep; the sweep's name, a hyphen and this make the name of its run."""
+
+Changes = Annotated[dict[str, Any], Field(json_schema_extra={MARK: "Changes"})]
+"""Fields of `RunSpec`, nested as there. They are checked where they are merged to whole runs."""
+
+StandardTable = Literal["settings", "runs", "open-choices", "differences", "claims"]
 
 
 class Source(Model):
@@ -22,8 +35,11 @@ class Source(Model):
     citation: str
     """Key in `report/references.bib`."""
     authors: Text
+    """Their names, as in a sentence: `Xavier Glorot and Yoshua Bengio`."""
     title: Text
+    """Title of the text."""
     year: Whole | None = None
+    """Year of publication."""
     code: Url | None = None
     """Where the authors' own code is published."""
 
@@ -32,10 +48,12 @@ class RunEntry(Model):
     """A run of a study: what it changes in the study's defaults, or in the run that it is `based_on`."""
 
     description: Text
+    """A few words, for the tables: `Adam with L2`."""
     based_on: RunName | None = None
+    """The run that this one starts from, instead of the study's defaults."""
     reproduces: RunName | None = None
     """The source's run that this one is compared with, where it has another name."""
-    changes: dict[str, Any] = {}
+    changes: Changes = {}
     """Fields of `RunSpec`, nested as there; a mapping changes only the keys that it names."""
     epochs_for_rates_of: RunName | None = None
     """A run with a schedule. This one, at a constant rate, is trained for as many epochs as give it, rounded, the same
@@ -57,16 +75,18 @@ class Sweep(Model):
     """Of every run; `{}` stands for the name of its point."""
     based_on: RunName | None = None
     """A run that all points start from, or another sweep: then the points are that sweep's, each based on its run."""
-    changes: dict[str, Any] = {}
+    changes: Changes = {}
     """What all points change."""
-    vary: str = ""
+    vary: str = Field("", json_schema_extra={MARK: "Path"})
     """The field of `RunSpec` that varies, such as `network.hidden`."""
     points: dict[PointName, Any] = {}
     """Point to the value of that field, in the order of the axis."""
     logarithmic: Flag = False
     """Whether the axis is logarithmic."""
     noise: Flag = False
+    """Whether its runs are tested under noise."""
     gradients: Flag = False
+    """Whether norms of gradients are among the metrics of its runs."""
     heavy: dict[PointName, Text] = {}
     """Points whose runs are heavy, and why."""
 
@@ -85,21 +105,80 @@ class Sweep(Model):
             return None
 
 
+class VariantRun(Model):
+    """One run of a variant, where it differs from the others."""
+
+    description: Text | None = None
+    """Instead of the variant's."""
+    changes: Changes = {}
+    """Besides the variant's."""
+    noise: Flag | None = None
+    """Whether it is tested under noise; by default, as the run that it varies."""
+    gradients: Flag | None = None
+    """Whether norms of its gradients are measured; by default, as of the run that it varies."""
+    heavy: Text | None = None
+    """Why it is too heavy for many seeds; by default, what the run that it varies says."""
+
+
+def _by_run(value: Any) -> Any:
+    """A list of runs as a mapping, and no value as no differences.
+
+    >>> _by_run(["A", "B"]), _by_run({"A": None})
+    ({'A': {}, 'B': {}}, {'A': {}})
+    """
+    if isinstance(value, (list, tuple)) and all(isinstance(run, str) for run in value):
+        return {run: {} for run in value}
+    if not isinstance(value, dict):
+        raise ValueError("should be a list of names of runs, or a mapping of them to what is different in each")
+    return {run: {} if own is None else own for run, own in value.items()}
+
+
+class Variant(Model):
+    """Runs once more, with changes: the variant `pytorch` of the run `M1a` is the run `M1a-pytorch`."""
+
+    runs: Annotated[
+        dict[RunPattern, VariantRun],
+        BeforeValidator(_by_run),
+        Field(min_length=1, json_schema_extra={MARK: "VariantRuns"}),
+    ]
+    """The runs that are varied: a list of names and patterns, or a mapping to what is different in one of them."""
+    description: Text | None = None
+    """Of every run: `{}` stands for the description of the run that is varied, `{run}` for its name. By default it is
+    `{}`, a comma and the variant's name in words: `Adam, as coded`."""
+    based_on: Name | None = None
+    """A variant before this one, whose runs this one starts from."""
+    changes: Changes = {}
+    """What all its runs change."""
+    reproduces: Flag = False
+    """Whether its runs are compared with the published values of those that they vary, as another reading of them."""
+
+    def run(self, name: str, varied: str) -> str:
+        """Name of the variant of a run, where this one is called `name`."""
+        return f"{varied}-{name}"
+
+
 class OpenChoice(Model):
     """A value that neither the source's text nor its code states."""
 
     what: Text
+    """What is left open."""
     choice: Text
+    """The value taken."""
     reason: Text
+    """Why this one."""
 
 
 class Difference(Model):
     """A point on which the source's text and its authors' code differ; both are run."""
 
     what: Text
+    """What they differ on."""
     text: Text
+    """What the text says."""
     code: Text
+    """What the code does."""
     runs: tuple[RunName, ...] = ()
+    """Runs that it concerns."""
 
 
 class Noise(Model):
@@ -124,19 +203,52 @@ class Study(Model):
     source: Source
     summary: Prose
     """One paragraph: what the study asks and how."""
-    defaults: dict[str, Any]
+    extra: Flag = False
+    """Whether the study is made only where it is named, or with `studies: extra`, and not with `studies: all`."""
+    defaults: Changes
     """The `RunSpec` that every run starts from, without seed."""
     runs: dict[RunName, RunEntry] = {}
-    """Runs by name; those of the sweeps are added where the study is loaded."""
+    """Runs by name; those of the sweeps and variants are added where the study is loaded."""
     sweeps: dict[Name, Sweep] = {}
+    """Runs that differ in one field, as `<sweep>-<point>`."""
+    variants: dict[Name, Variant] = {}
+    """Runs made once more with changes, as `<run>-<variant>`."""
     noise: Noise = Noise()
     claims: tuple[ClaimSpec, ...] = ()
     published: dict[str, PositiveReal] = {}
     """Published values by `<run>.<metric>`; accuracies and F1 as fractions, losses in nats."""
+    published_on: Text | None = None
+    """What the published values were measured on, where that is not the data of `defaults`; they are then shown and not
+    compared with ours."""
     open_choices: tuple[OpenChoice, ...] = ()
     differences: tuple[Difference, ...] = ()
     figures: tuple[FigureSpec, ...] = ()
     tables: tuple[TableSpec, ...] = ()
+    standard_tables: tuple[StandardTable, ...] = ("settings", "runs", "open-choices", "differences", "claims")
+    """Kinds of tables that are added where `tables` lists none of that kind and there is something to show: settings
+    and runs before the study's own tables, the others after them."""
+
+    @property
+    def all_tables(self) -> tuple[TableSpec, ...]:
+        """The tables that the file lists, and those that are added."""
+        runs = {"runs": tuple(self.runs)}
+        first: tuple[TableSpec, ...] = (
+            SettingsTable(kind="settings").model_copy(update=runs),
+            RunsTable(kind="runs").model_copy(update=runs),
+        )
+        last: list[TableSpec] = []
+        if self.open_choices:
+            last.append(OpenChoicesTable(kind="open-choices"))
+        if self.differences:
+            last.append(DifferencesTable(kind="differences"))
+        if self.claims:
+            last.append(ClaimsTable(kind="claims"))
+        missing = set(self.standard_tables) - {table.kind for table in self.tables}
+        return (
+            *(table for table in first if table.kind in missing),
+            *self.tables,
+            *(table for table in last if table.kind in missing),
+        )
 
     @field_validator("published")
     @classmethod
@@ -157,4 +269,8 @@ class Study(Model):
         for what, names in named.items():
             if duplicates := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{what} share a name: {', '.join(duplicates)}")
+        every = [table.name for table in self.all_tables]
+        if taken := [name for name in named["tables"] if every.count(name) > 1]:
+            text = f"tables: `{taken[0]}` is the name of a table that every study has"
+            raise ValueError(f"{text}; name yours otherwise, or leave that one out of `standard_tables`")
         return self

@@ -1,0 +1,182 @@
+"""How far to trust a verdict: how many of those that are decided are wrong.
+
+Simulated studies of twenty runs, whose true means are known::
+
+    python benchmarks/calibration.py
+
+Three kinds of seeds: of equal variance in all runs; of unequal variance; and wild, where a seventh of the runs ends far
+away with one seed in three, and what is true of the mean may show with none of a few seeds.
+
+Real runs, where many seeds stand for the truth::
+
+    python benchmarks/calibration.py --config studies='[residual-depth]' seeds='[0,...,19]'
+
+decides every claim with all seeds, and again with each of the disjoint sets of three and of five; a decided verdict is
+wrong if all seeds decide otherwise. The runs must have been made with the same configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import TypeAdapter
+
+from mlpaper.paper.expand import claims_job
+from mlpaper.study.ledger import DECIDED, ClaimsJob, judge, readings
+from mlpaper.study.measurements import Measurements
+from mlpaper.study.plan import load_plan
+from mlpaper.study.results import Results
+from mlpaper.study.rules import ClaimSpec
+from mlpaper.study.sampling import Sampling
+
+RUNS, STUDIES = 20, 300
+NAMES = [f"r{k}" for k in range(RUNS)]
+SEEDS = (2, 3, 5, 10)
+METRIC = "validation_accuracy"
+HELD = {"supported": True, "reproduced": True, "contradicted": False, "not reproduced": False}
+
+RULES: dict[str, dict[str, Any]] = {
+    "difference": {"rule": "difference", "first": "r0", "second": "r1"},
+    "difference, equal": {"rule": "difference", "first": "r0", "second": "r1", "direction": "equal", "margin": 1.0},
+    "contrast": {"rule": "contrast", "larger": ["r0", "r1"], "smaller": ["r2", "r3"]},
+    "value": {"rule": "value", "run": "r0", "tolerance": 2.0},
+    "range": {"rule": "range", "runs": NAMES[:3], "low": -1.0, "high": 1.0},
+    "best": {"rule": "best", "runs": NAMES[:8], "best": ["r0"]},
+    "order": {"rule": "order", "runs": NAMES[:4]},
+    "plateau": {"rule": "plateau", "runs": NAMES[:5], "tolerance": 0.5},
+    "spread": {"rule": "spread", "wide": NAMES[:4], "narrow": NAMES[4:7]},
+    "turning": {"rule": "turning", "run": "r0", "earliest": 1, "latest": 3, "rise": 0.5},
+    "unstable": {"rule": "unstable", "run": "r0", "beside": "r1", "factor": 1.5},
+    "share": {"rule": "share", "run": "r0", "high": 0.0},
+}
+CLAIM: TypeAdapter[ClaimSpec] = TypeAdapter(ClaimSpec)
+
+
+def main() -> None:
+    """Simulated studies, or the runs of a configuration."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="of runs that were made")
+    parser.add_argument("--workflow", type=Path, default=Path("workflow"))
+    asked = parser.parse_args()
+    if asked.config:
+        pairs = (text.partition("=") for text in asked.config)
+        real({key: json.loads(value) if value[:1] in "[{" else value for key, _, value in pairs}, asked.workflow)
+    else:
+        simulated()
+
+
+def simulated() -> None:
+    """Print a table: of the verdicts that were decided, how many are wrong; and how many were decided."""
+    print(f"| seeds | {' | '.join(RULES)} |\n|---|{'--:|' * len(RULES)}")
+    for kind in ("equal", "unequal", "wild"):
+        for seeds in SEEDS:
+            counts = {name: Counter(_outcomes(name, kind, seeds)) for name in RULES}
+            cells = [_cell(of["wrong"], of["right"], STUDIES) for of in counts.values()]
+            print(f"| {kind}, {seeds} | {' | '.join(cells)} |", flush=True)
+
+
+def _cell(wrong: int, right: int, tried: int) -> str:
+    decided = wrong + right
+    return f"{100 * wrong / max(decided, 1):.1f} % of {100 * decided / tried:.0f} %"
+
+
+def _outcomes(name: str, kind: str, seeds: int) -> Iterator[str]:
+    random = np.random.default_rng([SEEDS.index(seeds), list(RULES).index(name), len(kind)])
+    for number in range(STUDIES):
+        means = random.normal(size=RUNS) * random.choice([0.3, 1.0, 3.0])
+        deviations = np.exp(0.7 * random.normal(size=RUNS)) if kind == "unequal" else np.ones(RUNS)
+        wild = (random.random(RUNS) < 1 / 7) & (kind == "wild")
+        metrics = {"turning": ("best_epoch", "loss_rise"), "unstable": ("validation_jitter",)}.get(name, (METRIC,))
+        theirs = means[0] + 3 * random.normal()
+        entry = RULES[name] | {"id": f"{name.replace(', ', '-')}-{number}", "statement": "A claim.", "origin": "ours"}
+        if len(metrics) == 1 and name != "unstable":
+            entry |= {"metric": METRIC}
+        if name == "value":
+            entry |= {"published": theirs + deviations[0] * random.normal()}
+        claim = CLAIM.validate_python(entry)
+        values = {
+            metric: means + deviations * random.normal(size=(seeds, RUNS)) + 20 * _far(random, wild, seeds)
+            for metric in metrics
+        }
+        verdict = judge(claim, _measured(values)).verdict
+        if verdict in DECIDED:
+            yield "right" if HELD[verdict] == _true(claim, means, theirs) else "wrong"
+
+
+def _far(random: np.random.Generator, wild: np.ndarray, seeds: int) -> np.ndarray:
+    """One seed in three of a wild run is far away; its mean over all seeds stays where it was."""
+    far: np.ndarray = wild * ((random.random((seeds, RUNS)) < 1 / 3) - 1 / 3)
+    return far
+
+
+def _true(claim: ClaimSpec, means: np.ndarray, theirs: float) -> bool:
+    if claim.rule == "value":
+        return bool(abs(means[0] - theirs) <= claim.tolerance)  # type: ignore[union-attr]
+    names = claim.metric_names
+    exact = judge(claim, _measured({metric: np.tile(means, (40, 1)) for metric in names}))
+    return HELD[exact.verdict]
+
+
+def _measured(values: dict[str, np.ndarray]) -> Measurements:
+    rows = [
+        (run, seed, f"{run}-{seed}", "finished", metric, float(of_runs[seed, k]))
+        for metric, of_runs in values.items()
+        for k, run in enumerate(NAMES)
+        for seed in range(len(of_runs))
+    ]
+    table = pd.DataFrame(rows, columns=["run", "seed", "run_id", "outcome", "metric", "value"])
+    curves = {run: {seed: [1.0] for seed in range(len(next(iter(values.values()))))} for run in NAMES}
+    return Measurements(table, {}, {}, curves.get)  # type: ignore[arg-type]
+
+
+def real(config: dict[str, Any], workflow: Path) -> None:
+    """Print, by study and number of seeds, how many decided verdicts all seeds decide otherwise."""
+    plan = load_plan(config, workflow)
+    for name, study in plan.studies.items():
+        decide, seeds = _decider(claims_job(plan, study))
+        claims = [claim for entry in study.claims for _, claim in readings(entry, tuple(study.runs))]
+        truth = decide(claims, seeds)
+        print(f"{name}: {len(claims)} claims; with {len(seeds)} seeds: {dict(Counter(truth.values()))}")
+        for size in (1, 3, 5):
+            decided, wrong, tried = 0, [], len(seeds) // size * len(claims)
+            for first in range(0, len(seeds) - size + 1, size):
+                some = seeds[first : first + size]
+                found = {key: verdict for key, verdict in decide(claims, some).items() if verdict in DECIDED}
+                decided += len(found)
+                wrong += [
+                    f"    {key}: {verdict} with seeds {some}, {truth[key]} with all"
+                    for key, verdict in found.items()
+                    if truth[key] in DECIDED and truth[key] != verdict
+                ]
+            print(f"  {size} seeds: {len(wrong)} of {decided} decided verdicts are wrong, of {tried} tried")
+            print("".join(f"{line}\n" for line in wrong), end="")
+
+
+def _decider(job: ClaimsJob) -> tuple[Callable[[Sequence[ClaimSpec], Sequence[int]], dict[str, str]], list[int]]:
+    """A function from claims and seeds to verdicts by the claims' ids, and all seeds that there are."""
+    table, sampling = pd.read_parquet(job.table), Sampling.read(Path(job.sampling))
+    curves = {
+        run: {folder.seed: folder.history()["validation_accuracy"].tolist() for folder in folders if folder.converged}
+        for run, folders in Results(job.histories).runs.items()
+    }
+
+    def decide(claims: Sequence[ClaimSpec], seeds: Sequence[int]) -> dict[str, str]:
+        def of(run: str) -> dict[int, list[float]]:
+            return {seed: curve for seed, curve in curves.get(run, {}).items() if seed in seeds}
+
+        some, data = table[table["seed"].isin(seeds)], (sampling, job.study, job.official, job.not_comparable)
+        measured = Measurements(some, job.left_out, job.published, of, 1 / job.classes, *data)
+        return {claim.id: judge(claim, measured).verdict for claim in claims}
+
+    return decide, sorted(set(table["seed"]))
+
+
+if __name__ == "__main__":
+    main()
