@@ -81,9 +81,9 @@ def add_long_run(project: Project, pause: float) -> Path:
     path = project.folder / "workflow" / "studies" / "tiny.yaml"
     path.write_text(path.read_text().replace("\nclaims:", LONG, 1).replace("runs: [A, B]", "runs: [A, B, L]"))
     project.edit("src/mlpaper/study/work.py", '{"seconds": 20.0, "minute": 80.0, "minutes": 300.0}', '{"seconds": 2.5}')
-    training = "src/mlpaper/engine/train_job.py"
-    project.edit(training, "checkpoint_seconds: float = 30.0", "checkpoint_seconds: float = 1.0")
-    project.edit(training, "        saver(trainer)\n", f"        saver(trainer)\n        time.sleep({pause})\n")
+    project.edit("src/mlpaper/engine/train_job.py", "_seconds: float = 30.0", "_seconds: float = 1.0")
+    called = "            after_epoch(self)\n"
+    project.edit("src/mlpaper/engine/train.py", called, f"{called}            __import__('time').sleep({pause})\n")
     return project.folder / "results" / "logs" / "train"
 
 

@@ -6,6 +6,7 @@
 # - SOURCES, MIRROR, DEVICE, PLACEMENT and CONFIG in the shell commands of fetch, train, robustness, placements, figure and table: they
 #   do not change what is made (a download is fixed by its hash, devices agree up to rounding and are recorded with the run,
 #   CONFIG only tells how to make it again), so they must not be parameters, whose change would make everything again.
+import gc
 import os
 import shutil
 import sys
@@ -43,6 +44,7 @@ from mlpaper.study.work import Images, minutes, work_of
 
 min_version("9.10")
 keep_asking()
+gc.set_threshold(200_000, 100, 100)  # what is planned stays; to scan it for garbage takes an eighth of the time of planning
 
 # Rules call `mlpaper`: this project's, in this Python.
 # In a job of a cluster, which may hold many runs, as well: there, on a disk of the node.
@@ -182,9 +184,16 @@ def study_files(study, *names):
     return [f"{paths.run_folder(run)}/{name}" for runs in PLAN.names[study].values() for run in runs for name in names]
 
 
-# On a cluster: what jobs ask for, and which of them share one. A profile's `group-components` says how many share.
+# On a cluster: what jobs ask for, and which of them share one. A profile's `group-components` says how many share. Elsewhere, and in
+# a job of the cluster, to find this out for each job would take a tenth of the time that planning takes.
+CLUSTER = workflow.resource_settings.nodes is not None and not workflow.remote_exec
 STUDY_GROUPS = {study: f"study-{study}" for study in PLAN.studies}
 workflow.parent_groupids.update(dict.fromkeys(STUDY_GROUPS.values(), "study"))
+
+
+def on_cluster(value, elsewhere=None):
+    """A directive's value."""
+    return value if CLUSTER else elsewhere
 
 
 @cache
@@ -221,16 +230,7 @@ def minutes_to(rule):
         tests = 1 + len(NOISE.get(run, ())) * PLAN.scale.noise_seeds if rule == "robustness" else 1
         return attempt * minutes(work(run).train if rule == "train" else tests * work(run).test)
 
-    return asked
-
-
-def grouped(group):
-    """The group of a rule's jobs; none without `group-components`, where groups would only take time."""
-
-    def group_of(wildcards):
-        return group(wildcards) if workflow.group_settings.group_components else None
-
-    return None if workflow.remote_exec else group_of
+    return on_cluster(asked, 120)
 
 
 def run_group(wildcards):
@@ -238,9 +238,9 @@ def run_group(wildcards):
     return work(spec_of(wildcards).id).group
 
 
-TRAIN_GROUP = grouped(run_group)
-MEASURE_GROUP = grouped(lambda wildcards: run_group(wildcards) or "measurements")
-DATA_GROUP = grouped(lambda wildcards: "data")
-STUDY_GROUP = grouped(lambda wildcards: STUDY_GROUPS[wildcards.study])
-ITEM_GROUP = grouped(lambda wildcards: STUDY_GROUPS[item_of(FIGURES | TABLES)(wildcards).study])
+TRAIN_GROUP = on_cluster(run_group)
+MEASURE_GROUP = on_cluster(lambda wildcards: run_group(wildcards) or "measurements")
+DATA_GROUP = on_cluster("data")
+STUDY_GROUP = on_cluster(lambda wildcards: STUDY_GROUPS[wildcards.study])
+ITEM_GROUP = on_cluster(lambda wildcards: STUDY_GROUPS[item_of(FIGURES | TABLES)(wildcards).study])
 LOCAL = {"all", "fetch", "ledger", "numbers", "paper", "columns", "arxiv"}

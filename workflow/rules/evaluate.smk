@@ -19,7 +19,7 @@ rule evaluate:
     group:
         MEASURE_GROUP
     resources:
-        mem_mb=memory_of_run,
+        mem_mb=on_cluster(memory_of_run, 1500),
         runtime=minutes_to("evaluate"),
     message:
         "evaluate {wildcards.run}"
@@ -43,7 +43,7 @@ rule confusion:
     group:
         MEASURE_GROUP
     resources:
-        mem_mb=memory_of_run,
+        mem_mb=on_cluster(memory_of_run, 1500),
         runtime=minutes_to("confusion"),
     message:
         "confusion matrix of {wildcards.run}"
@@ -71,7 +71,7 @@ rule robustness:
     group:
         MEASURE_GROUP
     resources:
-        mem_mb=memory_of_run,
+        mem_mb=on_cluster(memory_of_run, 1500),
         runtime=minutes_to("robustness"),
         gpu=GPU,
     message:
@@ -99,7 +99,7 @@ rule gradients:
     group:
         MEASURE_GROUP
     resources:
-        mem_mb=memory_of_run,
+        mem_mb=on_cluster(memory_of_run, 1500),
         runtime=minutes_to("gradients"),
     message:
         "gradients of {wildcards.run}"
@@ -125,7 +125,7 @@ rule placements:
     group:
         MEASURE_GROUP
     resources:
-        mem_mb=memory_of_run,
+        mem_mb=on_cluster(memory_of_run, 1500),
         runtime=minutes_to("placements"),
         gpu=GPU,
     message:

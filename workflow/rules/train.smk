@@ -22,7 +22,7 @@ rule train:
         TRAIN_GROUP
     threads: 1
     resources:
-        mem_mb=memory_of_run,
+        mem_mb=on_cluster(memory_of_run, 1500),
         runtime=minutes_to("train"),
         gpu=lambda wildcards: GPU if spec_of(wildcards).engine == "mlpaper" else 0,
     message:
