@@ -199,3 +199,20 @@ def test_files_that_appear_late(slurm: Slurm, project: Project) -> None:
     files.write_text(files.read_text() + LATE)
     call = Call(project, "cluster", "--seconds-between-status-checks", "1", "--latency-wait", "30")
     assert call.wait(250) == 0, call.log.read_text()[-3000:]
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("profile", ["cluster", "slurm"])
+def test_jobs_for_a_gpu_go_to_its_partition(slurm: Slurm, project: Project, profile: str) -> None:
+    """They ask for one device, however many runs share a job; here they fail, since the device is none."""
+    before = len(slurm.submissions())
+    arguments = ["--retries", "0", "--seconds-between-status-checks", "1"]
+    if profile == "slurm":
+        arguments += ["--slurm-partition-config", "profiles/slurm/partitions.yaml"]
+    project.config = (*project.config, "device=gpu")
+    call = Call(project, profile, *arguments)
+    assert call.wait(200) != 0
+    asked = {job["Partition"]: job["TRES"] for job in jobs_since(slurm, before)}
+    assert set(asked) == {"short", "gpu"}, call.log.read_text()[-3000:]
+    assert "gres/gpu=1" in asked["gpu"]
+    assert "gpu" not in asked["short"]
