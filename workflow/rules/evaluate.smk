@@ -14,7 +14,7 @@ rule evaluate:
         "results/logs/evaluate/{run}.log",
     params:
         pool=pool_of,
-        folder=paths.RUN,
+        folder=lambda wildcards: paths.run_folder(wildcards.run),
         code=CODE["evaluate"],
     group:
         MEASURE_GROUP
@@ -38,7 +38,7 @@ rule confusion:
         "results/logs/confusion/{run}.log",
     params:
         pool=pool_of,
-        folder=paths.RUN,
+        folder=lambda wildcards: paths.run_folder(wildcards.run),
         code=CODE["confusion"],
     group:
         MEASURE_GROUP
@@ -64,7 +64,7 @@ rule robustness:
         "results/logs/robustness/{run}.log",
     params:
         pool=pool_of,
-        folder=paths.RUN,
+        folder=lambda wildcards: paths.run_folder(wildcards.run),
         sigmas=lambda wildcards: ",".join(map(str, NOISE[wildcards.run])),
         seeds=PLAN.scale.noise_seeds,
         code=CODE["robustness"],
@@ -94,7 +94,7 @@ rule gradients:
         "results/logs/gradients/{run}.log",
     params:
         pool=pool_of,
-        folder=paths.RUN,
+        folder=lambda wildcards: paths.run_folder(wildcards.run),
         code=CODE["gradients"],
     group:
         MEASURE_GROUP

@@ -16,7 +16,7 @@ rule train:
     params:
         spec=lambda wildcards: SPEC_FILES[spec_of(wildcards).id],
         pool=pool_of,
-        folder=paths.RUN,
+        folder=lambda wildcards: paths.run_folder(wildcards.run),
         code=lambda wildcards: CODE["train" if spec_of(wildcards).engine == "mlpaper" else "twin"],
     group:
         TRAIN_GROUP
