@@ -82,6 +82,7 @@ def add_long_run(project: Project, pause: float) -> Path:
     path.write_text(path.read_text().replace("\nclaims:", LONG, 1).replace("runs: [A, B]", "runs: [A, B, L]"))
     project.edit("src/mlpaper/study/work.py", '{"seconds": 20.0, "minute": 80.0, "minutes": 300.0}', '{"seconds": 2.5}')
     project.edit("src/mlpaper/engine/train_job.py", "_seconds: float = 30.0", "_seconds: float = 1.0")
+    project.edit("src/mlpaper/study/work.py", "SLOWER = 4.0", "SLOWER = 100.0")
     called = "            after_epoch(self)\n"
     project.edit("src/mlpaper/engine/train.py", called, f"{called}            __import__('time').sleep({pause})\n")
     return project.folder / "results" / "logs" / "train"
@@ -111,6 +112,7 @@ def interrupted(
         assert call.wait(300) == 0, call.log.read_text()[-5000:]
     finally:
         call.process.kill()
+        subprocess.run(["scancel", "-u", "root"], check=False, timeout=20)
     assert (project.folder / "results" / "paper.html").exists()
     assert any("continuing after epoch" in log.read_text() for log in logs.iterdir()), "it trained from the start"
     return call
@@ -148,7 +150,7 @@ def test_a_job_over_its_time_gets_more(slurm: Slurm, project: Project) -> None:
         subprocess.run(["scontrol", "update", f"JobId={job}", "TimeLimit=00:00:01"], check=True, timeout=20)
 
     before = len(slurm.submissions())
-    interrupted(slurm, project, "cluster", shorten, pause=0.12)  # Slurm rounds up to a minute, and looks every half
+    interrupted(slurm, project, "cluster", shorten, pause=0.07)  # Slurm rounds up to a minute, and looks every half
     states = [job["JobState"] for job in jobs_since(slurm, before)]
     assert states.count("TIMEOUT") == 1
 
