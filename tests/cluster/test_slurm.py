@@ -167,7 +167,7 @@ def test_an_outage_of_the_controller(slurm: Slurm, project: Project, profile: st
         slurm.wait_idle(nodes=1)
         subprocess.run(["scancel", job], check=True, timeout=20)
 
-    interrupted(slurm, project, profile, outage)
+    interrupted(slurm, project, profile, outage, pause=0.07)
 
 
 @pytest.mark.cluster
