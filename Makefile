@@ -9,11 +9,11 @@ UV := UV_SYSTEM_CERTS=true $(BIN)/python -m uv
 BENCH = $(if $(ISA),--isa $(ISA)) $(if $(MIRROR),--mirror "$(MIRROR)")
 EXPORT := $(UV) export --quiet --frozen --no-annotate --no-header
 
-.PHONY: help setup demo paper columns arxiv report plan estimate verify docs gpu twin test test-gpu bench bench-gpu lint format types lock clean
+.PHONY: help setup demo paper columns arxiv report plan estimate verify docs gpu twin test test-gpu test-cluster bench bench-gpu lint format types lock clean
 .NOTPARALLEL:  # one set-up at a time
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## only the environment, .venv
 	@$(SETUP)
@@ -63,12 +63,16 @@ twin:  ## install PyTorch, without which its runs are left out
 	@$(SETUP) twin
 
 test: lint types  ## the whole test suite, with coverage; tests by PyTorch are skipped where it cannot be installed
-	@$(SETUP) dev twin
+	@$(SETUP) dev twin slurm cluster
 	$(BIN)/python -m pytest --cov --cov-report=term --numprocesses=$(CORES) --dist=worksteal
 
 test-gpu:  ## the tests that need an NVIDIA device
 	@$(SETUP) dev gpu
 	$(BIN)/python -m pytest -m gpu
+
+test-cluster:  ## what goes wrong on clusters, on a real Slurm of two nodes; ten minutes, as root, MLPAPER_CLUSTER_INSTALL=1 installs it
+	@$(SETUP) dev slurm cluster
+	$(BIN)/python -m pytest -m cluster
 
 bench:  ## training steps per second, and those of scikit-learn, PyTorch, JAX (where installed); costs of a job; ISA=avx2, MIRROR=...
 	@$(SETUP) dev twin

@@ -30,6 +30,18 @@ rule all:
         [f"{paths.run_folder(run)}/run.json" for run in PLAN.runs],
 
 
+# Snakemake itself runs a few short jobs. A job of a cluster runs all that it was sent for, one after another, without Slurm's `srun`
+# and a third Snakemake; hooks such as `onstart` are not called there.
+for each in workflow.rules:
+    if workflow.remote_exec or each.name in LOCAL:
+        workflow.localrules(each.name)
+if workflow.remote_exec:
+    try:
+        SERVERS.append(open_servers(SOCKET, VARIABLES))
+    except OSError as error:
+        print(f"{SOCKET}: {error}: each job starts its own Python, which takes longer.", file=sys.stderr)
+
+
 onstart:
     if not workflow.local_exec:
         folder_lock.jobs_run_elsewhere()

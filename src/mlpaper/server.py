@@ -1,10 +1,10 @@
 """A server that starts jobs: it has imported what they need, and forks for each of them.
 
-Most jobs of the pipeline compute for less time than Python takes to import NumPy or matplotlib. So the main process of
-Snakemake opens one server per group of commands. `mlpaper` in a rule is then the client (`mlpaper.client`): it hands
-over its arguments, environment and streams, and ends with the exit code of the job. Where there is no server (on a
-cluster's node, or by hand) the client starts the command as usual: only the time differs. On two cores of an AMD EPYC,
-with nothing compiled before, `make demo` takes 52 s and 84 s of processor time with servers, 102 s and 183 s without.
+Most jobs of the pipeline compute for less time than Python takes to import NumPy or matplotlib. So Snakemake, and a
+job of a cluster, opens one server per group of commands. `mlpaper` in a rule is then the client (`mlpaper.client`): it
+hands over its arguments, environment and streams, and ends with the exit code of the job. Where there is no server (by
+hand) the client starts the command as usual: only the time differs. On two cores of an AMD EPYC, with nothing compiled
+before, `make demo` takes 52 s and 84 s of processor time with servers, 102 s and 183 s without.
 
 A server imports at its first request, computes nothing itself, and has one thread when it forks. A job ends when its
 client ends. A server ends when the process that opened it ends and its last job is done.

@@ -6,10 +6,13 @@
 # - SOURCES, MIRROR, DEVICE, PLACEMENT and CONFIG in the shell commands of fetch, train, robustness, placements, figure and table: they
 #   do not change what is made (a download is fixed by its hash, devices agree up to rounding and are recorded with the run,
 #   CONFIG only tells how to make it again), so they must not be parameters, whose change would make everything again.
+import gc
 import os
 import shutil
 import sys
+import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -35,12 +38,18 @@ from mlpaper.paper.expand import (
 from mlpaper.paper.jobs import arrays, inputs
 from mlpaper.paper.specimen import check_texts
 from mlpaper.server import open_servers
+from mlpaper.slurm import keep_asking
 from mlpaper.study.plan import left_out_notice, load_plan, noise_levels
+from mlpaper.study.work import Images, minutes, work_of
 
 min_version("9.10")
+keep_asking()
+gc.set_threshold(200_000, 100, 100)  # what is planned stays; to scan it for garbage takes an eighth of the time of planning
 
 # Rules call `mlpaper`: this project's, in this Python.
-SOCKET = Path(f".snakemake/mlpaper-{os.getpid()}")
+# In a job of a cluster, which may hold many runs, as well: there, on a disk of the node.
+TEMPORARY = tempfile.TemporaryDirectory(prefix="mlpaper-") if workflow.remote_exec else None
+SOCKET = Path(TEMPORARY.name, "job") if TEMPORARY else Path(f".snakemake/mlpaper-{os.getpid()}")
 VARIABLES, NOTICES = caches(Path(".snakemake/caches"))
 shell.prefix(shell_prefix(SOCKET, VARIABLES))
 if workflow.is_main_process and not workflow.output_settings.dryrun:
@@ -96,6 +105,11 @@ CLAIMS_FILES = {name: JOBS.add(job) for name, job in CLAIMS.items()}
 FIGURE_FILES = {name: JOBS.add(job) for name, job in FIGURES.items()}
 TABLE_FILES = {name: JOBS.add(job) for name, job in TABLES.items()}
 CODE = {rule: digest(*modules) for rule, modules in RULES.items()}
+ITEM_CODE = {
+    name: digest(*item_modules(kind, job.item.kind))
+    for kind, jobs in (("figures", FIGURES), ("tables", TABLES))
+    for name, job in jobs.items()
+}
 
 
 wildcard_constraints:
@@ -172,3 +186,65 @@ def shown(file, kind, jobs):
 def study_files(study, *names):
     """Files of all runs of a study."""
     return [f"{paths.run_folder(run)}/{name}" for runs in PLAN.names[study].values() for run in runs for name in names]
+
+
+# On a cluster: what jobs ask for, and which of them share one. A profile's `group-components` says how many share. Elsewhere, and in
+# a job of the cluster, to find this out for each job would take a tenth of the time that planning takes.
+CLUSTER = workflow.resource_settings.nodes is not None and not workflow.remote_exec
+STUDY_GROUPS = {study: f"study-{study}" for study in PLAN.studies}
+workflow.parent_groupids.update(dict.fromkeys(STUDY_GROUPS.values(), "study"))
+
+
+def on_cluster(value, elsewhere=None):
+    """A directive's value."""
+    return value if CLUSTER else elsewhere
+
+
+@cache
+def work(run):
+    """What a run takes."""
+    spec = SPECS[run]
+    return work_of(spec, images_in(spec.dataset))
+
+
+@cache
+def images_in(pool):
+    """The size of a pool."""
+    source = PLAN.datasets[pool.name]
+    counts = source.counts(pool.parts)
+    return Images(sum(counts.values()), source.pixels, len(source.classes), counts.get("test", 0))
+
+
+def memory_of_run(wildcards, attempt):
+    """Megabytes; more after a failure, which may have been for want of it."""
+    return attempt * work(spec_of(wildcards).id).memory
+
+
+def memory_of_pool(wildcards, attempt):
+    """Megabytes, to read a pool and write its arrays."""
+    size = images_in(POOLS[wildcards.pool])
+    return attempt * (500 + 4 * size.total * size.pixels // 1_000_000)
+
+
+def minutes_to(rule):
+    """The time of a rule's job for a run; more after a failure, which may have been for want of it."""
+
+    def asked(wildcards, attempt):
+        run = spec_of(wildcards).id
+        tests = 1 + len(NOISE.get(run, ())) * PLAN.scale.noise_seeds if rule == "robustness" else 1
+        return attempt * minutes(work(run).train if rule == "train" else tests * work(run).test)
+
+    return on_cluster(asked, 120)
+
+
+def run_group(wildcards):
+    """Short runs share a job; a long one has its own, and continues from its checkpoint if that is killed."""
+    return work(spec_of(wildcards).id).group
+
+
+TRAIN_GROUP = on_cluster(run_group)
+MEASURE_GROUP = on_cluster(lambda wildcards: run_group(wildcards) or "measurements")
+DATA_GROUP = on_cluster("data")
+STUDY_GROUP = on_cluster(lambda wildcards: STUDY_GROUPS[wildcards.study])
+ITEM_GROUP = on_cluster(lambda wildcards: STUDY_GROUPS[item_of(FIGURES | TABLES)(wildcards).study])
+LOCAL = {"all", "fetch", "ledger", "numbers", "paper", "columns", "arxiv"}

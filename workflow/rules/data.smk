@@ -34,6 +34,11 @@ rule prepare:
         raw=lambda wildcards: paths.raw_folder(POOLS[wildcards.pool].name),
         folder=lambda wildcards: paths.pool_folder(POOLS[wildcards.pool]),
         code=CODE["prepare"],
+    group:
+        DATA_GROUP
+    resources:
+        mem_mb=memory_of_pool,
+        runtime=30,
     message:
         "prepare {wildcards.pool}"
     shell:
@@ -52,6 +57,11 @@ rule split:
         spec=lambda wildcards: SPLIT_FILES[f"data/{wildcards.pool}/{wildcards.split}.npz"],
         pool=lambda wildcards: paths.pool_folder(POOLS[wildcards.pool]),
         code=CODE["split"],
+    group:
+        DATA_GROUP
+    resources:
+        mem_mb=memory_of_pool,
+        runtime=30,
     message:
         "split {wildcards.pool}"
     shell:

@@ -16,6 +16,11 @@ rule evaluate:
         pool=pool_of,
         folder=lambda wildcards: paths.run_folder(wildcards.run),
         code=CODE["evaluate"],
+    group:
+        MEASURE_GROUP
+    resources:
+        mem_mb=on_cluster(memory_of_run, 1500),
+        runtime=minutes_to("evaluate"),
     message:
         "evaluate {wildcards.run}"
     shell:
@@ -35,6 +40,11 @@ rule confusion:
         pool=pool_of,
         folder=lambda wildcards: paths.run_folder(wildcards.run),
         code=CODE["confusion"],
+    group:
+        MEASURE_GROUP
+    resources:
+        mem_mb=on_cluster(memory_of_run, 1500),
+        runtime=minutes_to("confusion"),
     message:
         "confusion matrix of {wildcards.run}"
     shell:
@@ -58,7 +68,11 @@ rule robustness:
         sigmas=lambda wildcards: ",".join(map(str, NOISE[wildcards.run])),
         seeds=PLAN.scale.noise_seeds,
         code=CODE["robustness"],
+    group:
+        MEASURE_GROUP
     resources:
+        mem_mb=on_cluster(memory_of_run, 1500),
+        runtime=minutes_to("robustness"),
         gpu=GPU,
     message:
         "robustness of {wildcards.run}"
@@ -82,6 +96,11 @@ rule gradients:
         pool=pool_of,
         folder=lambda wildcards: paths.run_folder(wildcards.run),
         code=CODE["gradients"],
+    group:
+        MEASURE_GROUP
+    resources:
+        mem_mb=on_cluster(memory_of_run, 1500),
+        runtime=minutes_to("gradients"),
     message:
         "gradients of {wildcards.run}"
     shell:
@@ -103,7 +122,11 @@ rule placements:
         spec=lambda wildcards: SPEC_FILES[spec_of(wildcards).id],
         pool=pool_of,
         code=CODE["placements"],
+    group:
+        MEASURE_GROUP
     resources:
+        mem_mb=on_cluster(memory_of_run, 1500),
+        runtime=minutes_to("placements"),
         gpu=GPU,
     message:
         "placements of {wildcards.run}"

@@ -11,9 +11,11 @@ rule figure:
         "results/logs/figure/{item}.log",
     params:
         job=lambda wildcards: FIGURE_FILES[wildcards.item],
-        code=lambda wildcards: digest(*item_modules("figures", item_of(FIGURES)(wildcards).item.kind)),
+        code=lambda wildcards: ITEM_CODE[wildcards.item],
         stem=paths.FIGURE,
         caption=lambda wildcards: prose_rst(item_of(FIGURES)(wildcards).item.caption),
+    group:
+        ITEM_GROUP
     message:
         "figure {wildcards.item}"
     shell:
@@ -35,9 +37,11 @@ rule table:
         "results/logs/table/{item}.log",
     params:
         job=lambda wildcards: TABLE_FILES[wildcards.item],
-        code=lambda wildcards: digest(*item_modules("tables", item_of(TABLES)(wildcards).item.kind)),
+        code=lambda wildcards: ITEM_CODE[wildcards.item],
         stem=paths.TABLE,
         caption=lambda wildcards: prose_rst(item_of(TABLES)(wildcards).item.caption),
+    group:
+        ITEM_GROUP
     message:
         "table {wildcards.item}"
     shell:

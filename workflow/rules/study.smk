@@ -16,6 +16,8 @@ rule study:
     params:
         job=lambda wildcards: METRICS_FILES[wildcards.study],
         code=CODE["study"],
+    group:
+        STUDY_GROUP
     message:
         "collect {wildcards.study}"
     shell:
@@ -39,6 +41,8 @@ rule claims:
     params:
         job=lambda wildcards: CLAIMS_FILES[wildcards.study],
         code=CODE["judge"],
+    group:
+        STUDY_GROUP
     message:
         "decide the claims of {wildcards.study}"
     shell:

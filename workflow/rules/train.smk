@@ -18,10 +18,12 @@ rule train:
         pool=pool_of,
         folder=lambda wildcards: paths.run_folder(wildcards.run),
         code=lambda wildcards: CODE["train" if spec_of(wildcards).engine == "mlpaper" else "twin"],
+    group:
+        TRAIN_GROUP
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=120,
+        mem_mb=on_cluster(memory_of_run, 1500),
+        runtime=minutes_to("train"),
         gpu=lambda wildcards: GPU if spec_of(wildcards).engine == "mlpaper" else 0,
     message:
         "train {wildcards.run}"
