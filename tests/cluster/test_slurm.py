@@ -157,6 +157,21 @@ def test_a_job_over_its_time_gets_more(slurm: Slurm, project: Project) -> None:
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("profile", ["cluster", "slurm"])
+def test_a_job_over_its_memory_gets_more(slurm: Slurm, project: Project, profile: str) -> None:
+    """Asked for too little, Slurm kills it; it is submitted again with more, until that is enough."""
+    project.edit("src/mlpaper/study/work.py", "500 * math.ceil(memory / 500)", "300")
+    before = len(slurm.submissions())
+    call = Call(project, profile, "--seconds-between-status-checks", "1")
+    assert call.wait(300) == 0, call.log.read_text()[-5000:]
+    states = {job["MinMemoryNode"]: job["JobState"] for job in jobs_since(slurm, before)}
+    tried = [states[memory] for memory in ("300M", "600M", "900M", "1200M") if memory in states]
+    assert [state == "COMPLETED" for state in tried] == [False] * (len(tried) - 1) + [True]
+    assert len(tried) > 1
+    assert "exceeded memory limit" in "".join(log.read_text() for log in (slurm.folder / "log").glob("slurmd.*"))
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("profile", ["cluster", "slurm"])
 def test_an_outage_of_the_controller(slurm: Slurm, project: Project, profile: str) -> None:
     """For 30 seconds nothing answers; then the training is cancelled: its job is still known, and is sent again."""
 
