@@ -197,12 +197,12 @@ def verdict_table(published: Published, page: str) -> str:
 
 def claims(published: Published) -> str:
     """Every claim, a line each, by study."""
-    heading = ("claim", "published", "ours", "verdict", "probability")
+    heading = ("claim", "verdict", "probability", "ours", "published")
     sections = [
         _paragraphs(
             f"### {study}",
             f"{markup.markdown(about['title'])}.",
-            _table(heading, "<>><>", [_claim(row) for row in published.claims if row["study"] == study]),
+            _table(heading, "<<>>>", [_claim(row) for row in published.claims if row["study"] == study]),
         )
         for study, about in published.studies.items()
     ]
@@ -274,10 +274,10 @@ def _commits(commits: Sequence[Mapping[str, Any]]) -> str:
 def _wrong(published: Published) -> str:
     decided = sum(row["verdict"] in DECIDED for row in published.sources)
     if not decided:
-        return "None of them is decided."
+        return "None of these claims is decided."
     wrong = expected_wrong(published.sources)
     number = f"{wrong:.1f}" if wrong >= 0.05 else "fewer than 0.1"
-    return f"{decided} of them are decided. By the probabilities of these verdicts, {number} of them are wrong."
+    return f"{decided} of these claims are decided. By the probabilities, {number} of these verdicts are wrong."
 
 
 def _apart(published: Published) -> str:
@@ -301,15 +301,23 @@ def _watermark(published: Published) -> str:
 
 
 def _claim(row: Mapping[str, Any]) -> tuple[str, ...]:
-    kind, verdict = Row(row).kind, row["verdict"]
-    said = markup.markdown(row["statement"], inside=True) + (" *(our question)*" if kind == "ours" else "")
-    numbers = (markup.markdown(row[name], inside=True) or fmt.MISSING for name in ("published_text", "ours_text"))
+    kind, verdict = Row(row).kind, _unbroken(row["verdict"])
+    said = _prose(row["statement"]) + (" *(our question)*" if kind == "ours" else "")
     return (
         "*the same, as coded*" if kind == "as coded" else said,
-        *numbers,
-        f"**{verdict}**" if verdict in DECIDED else verdict,
-        Row(row).probability or fmt.MISSING,
+        f"**{verdict}**" if row["verdict"] in DECIDED else verdict,
+        _unbroken(Row(row).probability) or fmt.MISSING,
+        *(_prose(row[name]) or fmt.MISSING for name in ("ours_text", "published_text")),
     )
+
+
+def _prose(text: str) -> str:
+    """Plain text as Markdown; no line breaks before its per cents."""
+    return markup.markdown(text, inside=True).replace(" %", f"{fmt.NO_BREAK_SPACE}%")
+
+
+def _unbroken(text: str) -> str:
+    return text.replace(" ", fmt.NO_BREAK_SPACE)
 
 
 def _listed(words: Sequence[str]) -> str:
