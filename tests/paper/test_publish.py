@@ -229,7 +229,7 @@ def test_unfinished_results_are_refused_and_nothing_is_written(
         ("<!-- results: summary -->", "", "has no line <!-- results: summary -->, where the results belong"),
     ],
 )
-def test_a_page_without_a_place_for_the_results_is_refused(
+def test_a_page_without_a_place_for_its_text_is_refused(
     old: str, new: str, message: str, results: Path, project: Path
 ) -> None:
     page = project / "README.md"

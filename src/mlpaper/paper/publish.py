@@ -18,7 +18,7 @@ from mlpaper.paper import number_format as fmt
 from mlpaper.paper.claim_text import Row
 from mlpaper.paper.published import CLAIMS, GALLERY, PAPER, PARTS, PROVENANCE, RUNS, check_pages, write_pages
 from mlpaper.paths import LEDGER, study_table
-from mlpaper.study.ledger import read_ledger
+from mlpaper.study.ledger import COLUMNS, read_ledger
 from mlpaper.study.metrics import METRICS
 
 MOST_BYTES = {PAPER: 4_000_000, CLAIMS: 1_000_000, RUNS: 1_000_000}
@@ -93,7 +93,7 @@ def _paper(results: Path) -> bytes:
 
 def claims_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """The ledger as CSV; its rule and numbers in words as well, in the columns that end in ``_text``."""
-    table = pd.DataFrame([dict(row) for row in rows]).drop(columns=["claim", "means"])
+    table = pd.DataFrame(list(rows), columns=list(COLUMNS)).drop(columns=["claim", "means"])
     table["runs"] = table["runs"].map(" ".join)
     for name, before in (("rule", "metric"), ("published", "remark"), ("ours", "remark")):
         words = [_plain(getattr(Row(row), name)) for row in rows]

@@ -60,7 +60,7 @@ class Published:
     @classmethod
     def read(cls, project: Path) -> Published:
         """Read what `mlpaper publish` wrote."""
-        for path in (CLAIMS, RUNS, PROVENANCE, PYTORCH):
+        for path in (CLAIMS, RUNS, PROVENANCE):
             if not (project / path).exists():
                 raise MlpaperError(f"{project / path} is missing: mlpaper publish writes it from finished results")
         return cls(
@@ -123,13 +123,15 @@ def write_pages(project: Path) -> list[Path]:
 
 
 def check_pages(project: Path) -> None:
-    """Every page has a place for a text, and asks for none that does not exist.
+    """Check, before anything is written, that every page has a place for the results, and that its texts can be made.
 
     Raises
     ------
     MlpaperError
-        One has not, or does.
+        A page has no such place, asks for a text that does not exist, or `pytorch.yaml` is missing.
     """
+    if not (project / PYTORCH).exists():
+        raise MlpaperError(f"{project / PYTORCH} is missing: {PAGES[1]} compares our runs with those that it lists")
     for page in (project / page for page in PAGES):
         text = page.read_text(encoding="utf-8") if page.exists() else ""
         asked, ended = BEGIN.findall(text), [found[2] for found in TEXT.finditer(text)]
