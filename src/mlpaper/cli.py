@@ -444,6 +444,17 @@ def import_runs(crate: Path, accept_other_code: bool) -> None:
         click.echo(f"{count} of them were trained by other code, of digest {code}; the paper says so")
 
 
+@cli.command()
+@click.option("--results", type=FOLDER, default="results", show_default=True, help="Finished results.")
+@click.option("--into", type=FOLDER, default=".", show_default=True, help="Folder of the repository.")
+def publish(results: Path, into: Path) -> None:
+    """Write the paper, its data as CSV, the gallery, and what README.md and docs/results.md say of them."""
+    from mlpaper.paper.publish import publish as write
+
+    for path in write(results, into):
+        click.echo(path)
+
+
 @cli.group()
 def new() -> None:
     """Write a file to start from: a study, or a dataset of your own."""
