@@ -26,6 +26,7 @@ rule all:
     default_target: True
     input:
         PAPERS,
+        rules.paper.input,
         paths.LEDGER,
         [f"{paths.run_folder(run)}/run.json" for run in PLAN.runs],
 

@@ -11,13 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mlpaper import run_store
+from mlpaper.cli import cli
+from mlpaper.errors import DataError, StorageError
 from mlpaper.files import read_json, sha256, write_json
 from mlpaper.run_files import OUTCOME, origin_of, read_spec
-from mlpaper.run_store import ENTRY, FILES, VARIABLE, Made, offer, put, take
+from mlpaper.run_store import ENTRY, FILES, VARIABLE, Made, check_arrays, check_shared, offer, put, take
 from mlpaper.spec import RunSpec
 
 BASE = {"dataset": {"name": "digits"}, "network": {"hidden": [8]}, "epochs": 2}
@@ -202,3 +205,45 @@ def test_a_store_that_cannot_be_written_to_costs_a_line(
     monkeypatch.delenv(VARIABLE)
     assert run_store.shared() is None
     offer(trained)
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [("file", "file is not a folder"), ("link", "link is not a folder"), ("~nobody-here/x", "no such user")],
+)
+def test_a_store_that_is_no_folder_is_told_before_any_job(
+    named: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    Path("link").symlink_to("nowhere")
+    for sound in ("", ".", "not there yet"):
+        monkeypatch.setenv(VARIABLE, sound)
+        check_shared()
+    monkeypatch.setenv(VARIABLE, named)
+    with pytest.raises(StorageError, match=f"{VARIABLE}: .*{told}"):
+        check_shared()
+
+
+@pytest.mark.parametrize("array", ["images.npy", "labels.npy"])
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_a_damaged_dataset_is_neither_trained_on_nor_measured(
+    command: str, array: str, trained: Path, digits: Path, store: Path
+) -> None:
+    """One bit, which no header shows; nor does Snakemake look at the time of an array."""
+    pool, run = Path(shutil.copytree(digits, "pool")), Path(shutil.copytree(trained, trained.name))
+    before = content(run)
+    check_arrays(pool)
+    path = pool / array
+    spoilt = bytearray(path.read_bytes())
+    spoilt[-1] ^= 1
+    path.write_bytes(spoilt)
+    arguments = {
+        "train": ["--spec", f"{run}/spec.json", "--folder", f"{run}", "--checkpoint", "saved.npz"],
+        "evaluate": ["--run", f"{run}"],
+    }[command]
+    done = CliRunner().invoke(cli, [command, *arguments, "--pool", f"{pool}", "--split", f"{pool}/split.npz"])
+    assert isinstance(done.exception, DataError)
+    assert str(done.exception).startswith(f"{path} is damaged: its SHA-256 is not that in meta.json. Remove {path}")
+    assert content(run) == before
+    assert not store.exists()
