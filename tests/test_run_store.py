@@ -34,6 +34,7 @@ CHANGES = {
     "optimizer": st.fixed_dictionaries(
         {"name": st.sampled_from(["sgd", "adam"]), "learning_rate": st.floats(1e-6, 0.1)}
     ),
+    "schedule": st.fixed_dictionaries({"name": st.just("exponential"), "gamma": st.floats(0.1, 0.9)}),
     "decay": st.fixed_dictionaries({"l2": st.floats(1e-6, 0.1)}),
     "clip_norm": st.floats(0.1, 9),
     "batch_size": st.integers(1, 99) | st.just("full"),
@@ -98,6 +99,10 @@ def test_other_code_and_other_data_never_meet_an_entry(
     assert not (tmp_path / "newer").exists()
 
 
+def test_every_field_of_a_run_is_changed_below() -> None:
+    assert CHANGES.keys() == RunSpec.model_fields.keys()
+
+
 @given(
     first=st.fixed_dictionaries({}, optional=CHANGES),
     field=st.sampled_from(sorted(CHANGES)),
@@ -109,6 +114,7 @@ def test_runs_that_differ_in_one_field_never_share_an_entry(first: dict, field: 
         other = RunSpec.model_validate(BASE | first | {field: data.draw(CHANGES[field])})
     except ValueError:
         return
+    assert RunSpec.model_validate_json(one.canonical()) == one, "the key is made of every field"
     made = [Made(spec.canonical(), "code", "data", "split") for spec in (one, other)]
     assert (made[0].name == made[1].name) == (one == other)
     for name in ("code", "data", "split"):
@@ -226,7 +232,7 @@ def test_a_store_that_is_no_folder_is_told_before_any_job(
 
 
 @pytest.mark.parametrize("array", ["images.npy", "labels.npy"])
-@pytest.mark.parametrize("command", ["train", "evaluate"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "robustness", "gradients"])
 def test_a_damaged_dataset_is_neither_trained_on_nor_measured(
     command: str, array: str, trained: Path, digits: Path, store: Path
 ) -> None:
@@ -238,10 +244,11 @@ def test_a_damaged_dataset_is_neither_trained_on_nor_measured(
     spoilt = bytearray(path.read_bytes())
     spoilt[-1] ^= 1
     path.write_bytes(spoilt)
-    arguments = {
+    more = {
         "train": ["--spec", f"{run}/spec.json", "--folder", f"{run}", "--checkpoint", "saved.npz"],
-        "evaluate": ["--run", f"{run}"],
-    }[command]
+        "robustness": ["--run", f"{run}", "--sigmas", "0.1", "--noise-seeds", "1"],
+    }
+    arguments = more.get(command, ["--run", f"{run}"])
     done = CliRunner().invoke(cli, [command, *arguments, "--pool", f"{pool}", "--split", f"{pool}/split.npz"])
     assert isinstance(done.exception, DataError)
     assert str(done.exception).startswith(f"{path} is damaged: its SHA-256 is not that in meta.json. Remove {path}")

@@ -211,7 +211,9 @@ def robustness(run: Path, pool: Path, split: Path, sigmas: str, noise_seeds: int
     from mlpaper.devices import leased
     from mlpaper.engine import backend
     from mlpaper.evaluate.measure import robustness_of_run
+    from mlpaper.run_store import check_arrays
 
+    check_arrays(pool)
     with leased(device) as chosen:
         levels = [float(sigma) for sigma in sigmas.split(",")]
         robustness_of_run(run, pool, split, levels, noise_seeds, backend.select(chosen))
@@ -222,7 +224,9 @@ def robustness(run: Path, pool: Path, split: Path, sigmas: str, noise_seeds: int
 def gradients(run: Path, pool: Path, split: Path) -> None:
     """Measure the gradient of every weight matrix of a run, at initialisation and after training."""
     from mlpaper.evaluate.gradients import gradients_of_run
+    from mlpaper.run_store import check_arrays
 
+    check_arrays(pool)
     gradients_of_run(run, pool, split)
 
 
