@@ -231,6 +231,23 @@ def test_a_store_that_is_no_folder_is_told_before_any_job(
         check_shared()
 
 
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (lambda it: it.unlink(), "meta.json is missing"),
+        (lambda it: it.write_text("[]"), "meta.json does not describe a prepared dataset"),
+        (lambda it: it.write_text('{"arrays": {"images.npy": 1}, "classes": []}'), "not describe a prepared dataset"),
+        (lambda it: (it.parent / "labels.npy").unlink(), "labels.npy is missing"),
+    ],
+)
+def test_half_a_dataset_is_told(harm: Callable[[Path], object], told: str, digits: Path, tmp_path: Path) -> None:
+    """As where another clone, whose `data` links to the same folder, makes it at the moment."""
+    pool = Path(shutil.copytree(digits, tmp_path / "pool"))
+    harm(pool / "meta.json")
+    with pytest.raises(DataError, match=f"{told}.*. Remove the folder and run again"):
+        check_arrays(pool)
+
+
 @pytest.mark.parametrize("array", ["images.npy", "labels.npy"])
 @pytest.mark.parametrize("command", ["train", "evaluate", "robustness", "gradients"])
 def test_a_damaged_dataset_is_neither_trained_on_nor_measured(

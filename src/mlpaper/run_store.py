@@ -84,8 +84,22 @@ class Made:
 
 def data_hash(pool: Path) -> str:
     """SHA-256 of what training sees of a dataset, whichever copies of the official files it was made from."""
-    meta = read_json(pool / "meta.json")
-    return hashlib.sha256(json.dumps([meta["arrays"], meta["classes"]], sort_keys=True).encode()).hexdigest()
+    arrays, classes = _contents(pool)
+    return hashlib.sha256(json.dumps([arrays, classes], sort_keys=True).encode()).hexdigest()
+
+
+def _contents(pool: Path) -> tuple[dict[str, dict[str, str]], Any]:
+    """The hashes of a dataset's arrays, and its classes, as ``meta.json`` tells them, which is written last."""
+    mend = "Remove the folder and run again"
+    try:
+        meta: Any = read_json(pool / "meta.json")
+        arrays, classes = meta["arrays"], meta["classes"]
+        dict.fromkeys(facts["sha256"] for facts in arrays.values())
+    except FileNotFoundError as error:
+        raise DataError(f"{pool}: meta.json is missing. {mend}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{pool}: meta.json does not describe a prepared dataset ({error}). {mend}") from error
+    return arrays, classes
 
 
 def check_arrays(pool: Path) -> None:
@@ -98,11 +112,12 @@ def check_arrays(pool: Path) -> None:
     DataError
         A byte of an array was changed, by a failing disk or by hand.
     """
-    for name, facts in read_json(pool / "meta.json")["arrays"].items():
-        if sha256(pool / name) != facts["sha256"]:
-            raise DataError(
-                f"{pool / name} is damaged: its SHA-256 is not that in meta.json. Remove {pool / name} and run again"
-            )
+    for name, facts in _contents(pool)[0].items():
+        path = pool / name
+        if not path.is_file():
+            raise DataError(f"{pool}: {name} is missing. Remove the folder and run again")
+        if sha256(path) != facts["sha256"]:
+            raise DataError(f"{path} is damaged: its SHA-256 is not that in meta.json. Remove {path} and run again")
 
 
 def shared() -> Path | None:
