@@ -26,6 +26,8 @@ rule all:
     default_target: True
     input:
         PAPERS,
+        expand(rules.figure.output, item=FIGURES),
+        expand(rules.table.output, item=TABLES),
         paths.LEDGER,
         [f"{paths.run_folder(run)}/run.json" for run in PLAN.runs],
 

@@ -51,6 +51,20 @@ def test_equal_facts_have_one_file_that_is_written_once(tmp_path: Path, monkeypa
     assert [read(Path(path), RunSpec) for path in paths] == specs
 
 
+@pytest.mark.parametrize("content", ["", "{", RunSpec(dataset=PoolSpec(name="digits"), seed=7).canonical()])
+def test_a_file_that_was_changed_is_written_again(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else jobs would do what the name of the file does not say, or fail at every call."""
+    monkeypatch.chdir(tmp_path)
+    files, spec = JobFiles(), RunSpec(dataset=PoolSpec(name="digits"))
+    path = Path(files.add(spec))
+    files.write()
+    path.write_text(content)
+    files.write()
+    assert read(path, RunSpec) == spec
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -20,7 +20,7 @@ import pytest
 from mlpaper.errors import DamagedError
 from mlpaper.evaluate.measure import confusion_of_run, evaluate_run
 from mlpaper.files import MOST_JSON, read_json, read_npz, read_parquet, write_json, write_npz, write_parquet
-from mlpaper.run_files import COLUMNS, OUTCOME, TRAINED, facts_of, origin_of
+from mlpaper.run_files import COLUMNS, OUTCOME, TRAINED, facts_of, origin_of, read_spec
 from mlpaper.study.results import Results
 
 MEASURED = {"gradients", "robustness"}
@@ -191,7 +191,7 @@ HARMS: dict[str, tuple[str, Harm, str]] = {
         lambda it: it.write_text(json.dumps(without(read_json(it), "seconds"))),
         "`seconds`: Field required",
     ),
-    "no specification": ("spec.json", lambda it: it.write_text('{"dataset": 1}'), "not a specification: `dataset`"),
+    "no specification": ("spec.json", lambda it: it.write_text('{"dataset": 1}'), "size and hash are not those"),
     "another specification": (
         "spec.json",
         lambda it: write_json(it, read_json(it) | {"seed": 7}),
@@ -230,6 +230,15 @@ def test_a_hostile_file_is_refused_by_its_name(run: Path, harm: str, monkeypatch
     assert "Remove" in str(caught.value)
     assert "run again" in str(caught.value)
     assert not (run / "attacked").exists()
+
+
+def test_an_edited_specification_never_comes_into_a_table(run: Path) -> None:
+    write_json(run / "spec.json", read_json(run / "spec.json") | {"epochs": 200})
+    with pytest.raises(DamagedError, match=r"spec.json: its size and hash are not those in run.json"):
+        Results({"M": [run]})
+    (run / "spec.json").write_text('{"dataset": 1}')
+    with pytest.raises(DamagedError, match=r"spec.json: not a specification: `dataset`"):
+        read_spec(run)
 
 
 @pytest.mark.parametrize("name", TRAINED)

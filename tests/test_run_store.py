@@ -11,13 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mlpaper import run_store
+from mlpaper.cli import cli
+from mlpaper.errors import DataError, StorageError
 from mlpaper.files import read_json, sha256, write_json
 from mlpaper.run_files import OUTCOME, origin_of, read_spec
-from mlpaper.run_store import ENTRY, FILES, VARIABLE, Made, offer, put, take
+from mlpaper.run_store import ENTRY, FILES, VARIABLE, Made, check_arrays, check_shared, offer, put, take
 from mlpaper.spec import RunSpec
 
 BASE = {"dataset": {"name": "digits"}, "network": {"hidden": [8]}, "epochs": 2}
@@ -31,6 +34,7 @@ CHANGES = {
     "optimizer": st.fixed_dictionaries(
         {"name": st.sampled_from(["sgd", "adam"]), "learning_rate": st.floats(1e-6, 0.1)}
     ),
+    "schedule": st.fixed_dictionaries({"name": st.just("exponential"), "gamma": st.floats(0.1, 0.9)}),
     "decay": st.fixed_dictionaries({"l2": st.floats(1e-6, 0.1)}),
     "clip_norm": st.floats(0.1, 9),
     "batch_size": st.integers(1, 99) | st.just("full"),
@@ -95,6 +99,10 @@ def test_other_code_and_other_data_never_meet_an_entry(
     assert not (tmp_path / "newer").exists()
 
 
+def test_every_field_of_a_run_is_changed_below() -> None:
+    assert CHANGES.keys() == RunSpec.model_fields.keys()
+
+
 @given(
     first=st.fixed_dictionaries({}, optional=CHANGES),
     field=st.sampled_from(sorted(CHANGES)),
@@ -106,6 +114,7 @@ def test_runs_that_differ_in_one_field_never_share_an_entry(first: dict, field: 
         other = RunSpec.model_validate(BASE | first | {field: data.draw(CHANGES[field])})
     except ValueError:
         return
+    assert RunSpec.model_validate_json(one.canonical()) == one, "the key is made of every field"
     made = [Made(spec.canonical(), "code", "data", "split") for spec in (one, other)]
     assert (made[0].name == made[1].name) == (one == other)
     for name in ("code", "data", "split"):
@@ -202,3 +211,63 @@ def test_a_store_that_cannot_be_written_to_costs_a_line(
     monkeypatch.delenv(VARIABLE)
     assert run_store.shared() is None
     offer(trained)
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [("file", "file is not a folder"), ("link", "link is not a folder"), ("~nobody-here/x", "no such user")],
+)
+def test_a_store_that_is_no_folder_is_told_before_any_job(
+    named: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    Path("link").symlink_to("nowhere")
+    for sound in ("", ".", "not there yet"):
+        monkeypatch.setenv(VARIABLE, sound)
+        check_shared()
+    monkeypatch.setenv(VARIABLE, named)
+    with pytest.raises(StorageError, match=f"{VARIABLE}: .*{told}"):
+        check_shared()
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (lambda it: it.unlink(), "meta.json is missing"),
+        (lambda it: it.write_text("[]"), "meta.json does not describe a prepared dataset"),
+        (lambda it: it.write_text('{"arrays": {"images.npy": 1}, "classes": []}'), "not describe a prepared dataset"),
+        (lambda it: (it.parent / "labels.npy").unlink(), "labels.npy is missing"),
+    ],
+)
+def test_half_a_dataset_is_told(harm: Callable[[Path], object], told: str, digits: Path, tmp_path: Path) -> None:
+    """As where another clone, whose `data` links to the same folder, makes it at the moment."""
+    pool = Path(shutil.copytree(digits, tmp_path / "pool"))
+    harm(pool / "meta.json")
+    with pytest.raises(DataError, match=f"{told}.*. Remove the folder and run again"):
+        check_arrays(pool)
+
+
+@pytest.mark.parametrize("array", ["images.npy", "labels.npy"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "robustness", "gradients"])
+def test_a_damaged_dataset_is_neither_trained_on_nor_measured(
+    command: str, array: str, trained: Path, digits: Path, store: Path
+) -> None:
+    """One bit, which no header shows; nor does Snakemake look at the time of an array."""
+    pool, run = Path(shutil.copytree(digits, "pool")), Path(shutil.copytree(trained, trained.name))
+    before = content(run)
+    check_arrays(pool)
+    path = pool / array
+    spoilt = bytearray(path.read_bytes())
+    spoilt[-1] ^= 1
+    path.write_bytes(spoilt)
+    more = {
+        "train": ["--spec", f"{run}/spec.json", "--folder", f"{run}", "--checkpoint", "saved.npz"],
+        "robustness": ["--run", f"{run}", "--sigmas", "0.1", "--noise-seeds", "1"],
+    }
+    arguments = more.get(command, ["--run", f"{run}"])
+    done = CliRunner().invoke(cli, [command, *arguments, "--pool", f"{pool}", "--split", f"{pool}/split.npz"])
+    assert isinstance(done.exception, DataError)
+    assert str(done.exception).startswith(f"{path} is damaged: its SHA-256 is not that in meta.json. Remove {path}")
+    assert content(run) == before
+    assert not store.exists()

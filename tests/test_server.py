@@ -103,6 +103,15 @@ def test_a_job_dies_with_its_client(how: signal.Signals, servers: Servers, digit
     assert outcome(shell("mlpaper prepare --help"))[0] == 0
 
 
+def test_ctrl_c_ends_a_job_without_a_traceback(servers: Servers, digits: Path) -> None:
+    job = shell(train(digits))
+    server, _ = running(servers)
+    (client,) = children(job.pid)
+    os.kill(client, signal.SIGINT)
+    until(lambda: not children(server))
+    assert outcome(job) == (128 + signal.SIGINT, "", "")
+
+
 def test_a_job_that_is_killed_fails(servers: Servers, digits: Path) -> None:
     job = shell(train(digits))
     _, child = running(servers)

@@ -164,7 +164,7 @@ def train(
     from mlpaper.engine import backend
     from mlpaper.engine.train_job import train_run
     from mlpaper.job_files import read
-    from mlpaper.run_store import offer, take
+    from mlpaper.run_store import check_arrays, offer, take
     from mlpaper.spec import RunSpec
 
     spec = read(spec_file, RunSpec)
@@ -172,6 +172,7 @@ def train(
     if take(spec, code, pool, split_file, folder):
         checkpoint.unlink(missing_ok=True)
         return
+    check_arrays(pool)
     with leased("cpu" if spec.engine == "torch" else device) as chosen:
         made = backend.select(chosen)
         train_run(spec, pool, split_file, folder, checkpoint, code, made, checkpoint_seconds, placement)
@@ -183,7 +184,9 @@ def train(
 def evaluate(run: Path, pool: Path, split: Path) -> None:
     """Predict a run's test set and score the predictions."""
     from mlpaper.evaluate.measure import evaluate_run
+    from mlpaper.run_store import check_arrays
 
+    check_arrays(pool)
     evaluate_run(run, pool, split)
 
 
@@ -208,7 +211,9 @@ def robustness(run: Path, pool: Path, split: Path, sigmas: str, noise_seeds: int
     from mlpaper.devices import leased
     from mlpaper.engine import backend
     from mlpaper.evaluate.measure import robustness_of_run
+    from mlpaper.run_store import check_arrays
 
+    check_arrays(pool)
     with leased(device) as chosen:
         levels = [float(sigma) for sigma in sigmas.split(",")]
         robustness_of_run(run, pool, split, levels, noise_seeds, backend.select(chosen))
@@ -219,7 +224,9 @@ def robustness(run: Path, pool: Path, split: Path, sigmas: str, noise_seeds: int
 def gradients(run: Path, pool: Path, split: Path) -> None:
     """Measure the gradient of every weight matrix of a run, at initialisation and after training."""
     from mlpaper.evaluate.gradients import gradients_of_run
+    from mlpaper.run_store import check_arrays
 
+    check_arrays(pool)
     gradients_of_run(run, pool, split)
 
 

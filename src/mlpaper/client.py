@@ -16,7 +16,7 @@ HEADER = "!II"
 """Length of what follows; number of arguments. Then, with a zero byte between: folder, arguments, environment."""
 ACCEPTED = b"+"
 EXIT_CODE = "!i"
-KILLED = 128 + 9
+KILLED, INTERRUPTED = 128 + 9, 128 + 2
 MORE_MEMORY = "run fewer jobs at a time (--cores), or on a machine that has more"
 SERVER = "MLPAPER_SERVER"
 """Names the path of the servers' sockets, without the group."""
@@ -55,6 +55,9 @@ def run(arguments: list[str]) -> int | None:
 
 
 if __name__ == "__main__":
-    if (code := run(sys.argv[1:])) is None:
-        os.execv(sys.executable, [sys.executable, "-m", "mlpaper", *sys.argv[1:]])
+    try:
+        if (code := run(sys.argv[1:])) is None:
+            os.execv(sys.executable, [sys.executable, "-m", "mlpaper", *sys.argv[1:]])
+    except KeyboardInterrupt:  # Ctrl-C; the job ends with this process
+        code = INTERRUPTED
     sys.exit(code)

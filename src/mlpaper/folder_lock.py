@@ -27,15 +27,13 @@ from typing import Any
 
 from mlpaper.errors import StorageError
 from mlpaper.files import abandoned
+from mlpaper.preflight import check_room
 
 FOLDER = Path(".snakemake")
 LOCKS = "locks"
 """Snakemake's locks, in `FOLDER`: one file for the inputs and one for the outputs of a call."""
 RECORD = "mlpaper.lock"
 """The file that is locked, in `FOLDER`. It holds the record of who holds it; it is empty where none was killed."""
-
-ROOM = 1 << 20
-"""Bytes that must be free: Snakemake's lock, its notes on files and logs need some."""
 
 LOCAL_FILE_SYSTEMS = frozenset(("bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"))
 """Types of file systems that one machine mounts at a time, so that its own kernel knows of all locks."""
@@ -62,7 +60,7 @@ def hold(say: Callable[[str], None], folder: Path = FOLDER) -> None:
         descriptor = os.open(folder / RECORD, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             if _alone(descriptor) and _clean(folder, _read(descriptor), say):
-                _check_room(descriptor)
+                check_room(descriptor)  # Snakemake's lock, its notes on files, and logs need some
                 _write(descriptor, _here() | {"elsewhere": False, "locks": sorted(_locks(folder))})
                 atexit.register(_release, descriptor, os.getpid())
         finally:
@@ -86,12 +84,6 @@ def jobs_run_elsewhere(folder: Path = FOLDER) -> None:
                 _write(descriptor, record | {"elsewhere": True})
         finally:
             os.close(descriptor)
-
-
-def _check_room(descriptor: int) -> None:
-    """Fill the file for a moment: unlike a question for free space, this meets a quota too."""
-    if os.pwrite(descriptor, bytes(ROOM), 0) < ROOM:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _alone(descriptor: int) -> bool:

@@ -34,7 +34,7 @@ class JobFiles:
         return path
 
     def write(self) -> None:
-        """Write those that are not there yet, relative to the current folder.
+        """Write those that are not there, or hold something else, relative to the current folder.
 
         A file is written and removed first: it shows whether results can be written, before any job.
         """
@@ -43,7 +43,7 @@ class JobFiles:
         probe.unlink()
         for name, text in self._texts.items():
             path = Path(name)
-            if not path.exists():
+            if not (path.is_file() and path.read_bytes() == text.encode()):
                 write_text(path, text)
 
 

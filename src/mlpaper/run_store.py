@@ -24,7 +24,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mlpaper.errors import DamagedError, MlpaperError
+from mlpaper.errors import DamagedError, DataError, MlpaperError, StorageError
 from mlpaper.files import atomic, read_json, sha256, size_of, write_json
 from mlpaper.paths import IMPORTED
 from mlpaper.run_files import OUTCOME, TRAINED, FileFacts, facts_of, origin_of, read_spec, refused
@@ -84,13 +84,69 @@ class Made:
 
 def data_hash(pool: Path) -> str:
     """SHA-256 of what training sees of a dataset, whichever copies of the official files it was made from."""
-    meta = read_json(pool / "meta.json")
-    return hashlib.sha256(json.dumps([meta["arrays"], meta["classes"]], sort_keys=True).encode()).hexdigest()
+    arrays, classes = _contents(pool)
+    return hashlib.sha256(json.dumps([arrays, classes], sort_keys=True).encode()).hexdigest()
+
+
+def _contents(pool: Path) -> tuple[dict[str, dict[str, str]], Any]:
+    """The hashes of a dataset's arrays, and its classes, as ``meta.json`` tells them, which is written last."""
+    mend = "Remove the folder and run again"
+    try:
+        meta: Any = read_json(pool / "meta.json")
+        arrays, classes = meta["arrays"], meta["classes"]
+        dict.fromkeys(facts["sha256"] for facts in arrays.values())
+    except FileNotFoundError as error:
+        raise DataError(f"{pool}: meta.json is missing. {mend}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{pool}: meta.json does not describe a prepared dataset ({error}). {mend}") from error
+    return arrays, classes
+
+
+def check_arrays(pool: Path) -> None:
+    """Refuse a dataset whose arrays are not those of its ``meta.json``: a run says that it was made from these.
+
+    Snakemake does not look at them: they are `ancient`, so that a touched array trains nothing again.
+
+    Raises
+    ------
+    DataError
+        A byte of an array was changed, by a failing disk or by hand.
+    """
+    for name, facts in _contents(pool)[0].items():
+        path = pool / name
+        if not path.is_file():
+            raise DataError(f"{pool}: {name} is missing. Remove the folder and run again")
+        if sha256(path) != facts["sha256"]:
+            raise DataError(f"{path} is damaged: its SHA-256 is not that in meta.json. Remove {path} and run again")
 
 
 def shared() -> Path | None:
-    """The store that clones share, or None."""
-    return Path(folder).expanduser() if (folder := os.environ.get(VARIABLE)) else None
+    """The store that clones share, or None.
+
+    Raises
+    ------
+    StorageError
+        It is in the home of a user that this machine does not have.
+    """
+    if not (folder := os.environ.get(VARIABLE)):
+        return None
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError:
+        raise StorageError(f"{VARIABLE}: `{folder}`: this machine has no such user") from None
+
+
+def check_shared() -> None:
+    """Refuse a shared store that is no folder, before any job; later it costs a line that a run is not stored.
+
+    Raises
+    ------
+    StorageError
+        The message says what the variable names.
+    """
+    store = shared()
+    if store is not None and os.path.lexists(store) and not store.is_dir():
+        raise StorageError(f"{VARIABLE}: {store} is not a folder; name one, or unset the variable")
 
 
 def stores() -> list[Path]:

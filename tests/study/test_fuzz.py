@@ -16,6 +16,9 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from mlpaper.data.catalog import Catalog
+from mlpaper.data.listing import table_of
+from mlpaper.data.sources import PoolJob, fingerprint
 from mlpaper.errors import ConfigurationError
 from mlpaper.paper.expand import claims_job, figure_jobs, numbers_job, table_jobs
 from mlpaper.study.plan import load_plan
@@ -25,13 +28,29 @@ ROOT = Path(__file__).parents[2]
 CASES = int(os.environ.get("MLPAPER_FUZZ", "40"))
 KINDS = ("studies", "scales", "datasets")
 CONFIG = {"studies": ["usaaio-classic"], "scale": "demo", "twin": "always", "pdf": "none", "seeds": [0]}
+OWN = {
+    "name": "own", "title": "Our own", "format": "npz", "shape": [4, 4, 3], "classes": ["a", "b"], "maximum": 1.0,
+    "file": {"path": "data/own.npz"},
+    "parts": {"train": {"count": 90, "arrays": {"images": "x", "labels": "y"}}, "test": {"count": 10}},
+}  # fmt: skip
+PROBE = """
+name: probe
+title: A study of one dataset
+source: {citation: tobio2025, authors: Nobody, title: Nothing, year: 2025}
+summary: One run.
+defaults: {dataset: {name: %s, parts: [train]}, split: {scheme: pool}, network: {hidden: [8]}}
+runs: {A: {description: The only one}}
+tables: [{kind: runs, name: test, title: Test, runs: [A], columns: [test_accuracy], caption: Test.}]
+"""
 TEXTS = {
     path.relative_to(ROOT).as_posix(): path.read_text()
     for kind in KINDS
     for path in sorted((ROOT / "workflow" / kind).glob("*.yaml"))
 }
-TEXTS["config.yaml"] = "".join(f"{key}: {json.dumps(value)}\n" for key, value in CONFIG.items())
-VALUES = {name: load(ROOT / name) for name in TEXTS if name != "config.yaml"} | {"config.yaml": CONFIG}
+VALUES = {name: load(ROOT / name) for name in TEXTS}
+for _name, _values in {"config.yaml": CONFIG, "workflow/datasets/own.yaml": OWN}.items():
+    TEXTS[_name] = "".join(f"{key}: {json.dumps(value)}\n" for key, value in _values.items())
+    VALUES[_name] = _values
 NASTY = (
     "\t", "\x00", "\ufeff", "\u2028", "\x85", "\\", "'", '"', "{", "[", "}", "- ", ": ", "? ", "&a ", "*a", "<<: *a\n",
     "%YAML 9\n",
@@ -114,6 +133,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fuzz") / 'it\'s "fuzzed" é 雪'
     for name in ("workflow", "report"):
         shutil.copytree(ROOT / name, folder / name)
+    (folder / "data").mkdir()
+    (folder / "data" / "own.npz").touch()
     return folder
 
 
@@ -129,6 +150,9 @@ def planned_or_refused(project: Path, name: str, content: bytes) -> None:
         chosen["studies"] = [spoilt.stem]
     elif kind == "scales":
         chosen["scale"] = spoilt.stem
+    elif kind == "datasets":  # at this scale, runs keep the dataset of their study
+        chosen |= {"studies": ["probe"], "scale": "paper"}
+        (project / "workflow" / "studies" / "probe.yaml").write_text(PROBE % spoilt.stem)
     try:
         if name == "config.yaml":
             chosen = load(spoilt)
@@ -138,10 +162,15 @@ def planned_or_refused(project: Path, name: str, content: bytes) -> None:
         figure_jobs(plan), table_jobs(plan), numbers_job(plan)
         for study in plan.studies.values():
             claims_job(plan, study)
-        event("planned")
+        for pool in {spec.dataset for spec in plan.runs.values()}:
+            source = plan.datasets[pool.name]
+            PoolJob(pool=pool, content=source.content())
+            [fingerprint(file) for file in source.files(pool.parts).values()]
+        list(table_of(Catalog(project / "workflow" / "datasets")))
+        event(f"{kind}: planned")
     except ConfigurationError as error:
-        event("refused")
-        named = {str(spoilt), "config.yaml"} if name == "config.yaml" else {str(spoilt), f"at scale `{spoilt.stem}`"}
+        event(f"{kind}: refused")
+        named = {spoilt.name, f"at scale `{spoilt.stem}`"}
         for line in str(error).splitlines():
             assert any(it in line for it in named), line
             assert re.search(r":\d+|`|: and \d+ more such problems$", line.replace(str(project), "")), line

@@ -62,10 +62,10 @@ def ran(command: list[str], folder: Path, **variables: str) -> tuple[int, str]:
     return done.returncode, " ".join(done.stdout.split())
 
 
-def call(project: Project, *arguments: str, before: list[str] | None = None) -> tuple[int, str]:
+def call(project: Project, *arguments: str, before: list[str] | None = None, **variables: str) -> tuple[int, str]:
     """Snakemake as users call it; its exit code, and what it says in one line."""
     command = [*(before or []), sys.executable, "-m", "snakemake", "--cores", "2", "--config", *project.config]
-    return ran([*command, *arguments], project.folder, PYTHONDONTWRITEBYTECODE="1", COLUMNS="300")
+    return ran([*command, *arguments], project.folder, PYTHONDONTWRITEBYTECODE="1", COLUMNS="300", **variables)
 
 
 def completes(project: Project, expected: dict[str, str], *targets: str) -> None:
@@ -143,6 +143,31 @@ def test_a_full_disk_is_told_and_with_room_the_same_call_goes_on(
     assert "Free some space and run again" in said
     assert not any(name in said.rpartition("left:")[2] for name in (".part", "meta.json", "run.json", "confusion.json"))
     completes(built, expected, target)
+
+
+def test_folders_with_which_no_job_could_work_are_told_before_any(project: Project, tmp_path: Path) -> None:
+    """Also in a dry run, but for the disk of temporary files, which that does not need."""
+    code, said = call(project, before=in_mount(TMPFS, "small", "64k"), TMPDIR=str(project.folder / "small"))
+    assert code != 0
+    assert f"the disk of {project.folder / 'small'} is full. Free some space there" in said
+    code, said = call(project, "--dry-run", MLPAPER_RUN_STORE=str(project.folder / "config.yaml"))
+    assert code != 0
+    assert "config.yaml is not a folder; name one, or unset the variable" in said
+    (project.folder / "results").symlink_to("nowhere")
+    code, said = call(project, "--dry-run")
+    assert code != 0
+    assert "results links to nowhere, which is no folder" in said
+
+
+def test_figures_and_tables_that_were_deleted_are_made_again(built: Project, expected: dict[str, str]) -> None:
+    """The paper in Markdown and in LaTeX shows them. What only they were made from may be missing."""
+    results = built.folder / "results"
+    (results / "tables" / "tiny-test.tex").unlink()
+    (built.folder / FIGURE).with_suffix(".pdf").unlink()
+    assert built.plan() == {"figure": 1, "table": 1, "paper": 3}
+    completes(built, expected)
+    (built.folder / RUN / "history.parquet").unlink()
+    assert built.plan() == {}
 
 
 def test_a_disk_that_fills_at_the_split_is_told(built: Project) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -69,6 +70,38 @@ def test_clones_that_share_a_store_train_each_run_once(tmp_path: Path, monkeypat
     assert trained_and_taken(third) == (2, 0), "edited code never meets what other code made"
     assert len(list(store.iterdir())) == 4
     assert not list(tmp_path.rglob("hacked"))
+
+
+def test_the_cache_of_snakemake_hands_on_runs_and_damage_in_it_is_told(
+    built: Project, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Snakemake links to what it does not check; the jobs that read it do."""
+    cache, target = built.folder.parent / "cache", "results/runs/digits-8-adam-s0-f5bd2bd7/evaluation.json"
+    monkeypatch.setenv("SNAKEMAKE_OUTPUT_CACHE", str(cache))
+    cache.mkdir()
+    assert built.snakemake(target, "--cache", "train", "--forcerun", "train").code == 0
+    shutil.copytree(built.folder / "data", project.folder / "data")
+    outcome = project.snakemake(target, "--cache", "train")
+    assert outcome.code == 0, outcome.output
+    assert trained_and_taken(project) == (0, 0)
+    for name in ("evaluation.json", "weights.npz"):
+        paths = [(it.folder / target).parent / name for it in (built, project)]
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+
+    link = (project.folder / target).parent / "weights.npz"
+    entry = link.readlink()
+    entry.chmod(0o644)
+    entry.write_bytes(entry.read_bytes()[:-1] + b"?")
+    shutil.rmtree(link.parent)
+    refused = project.snakemake(target, "--cache", "train")
+    assert refused.code != 0
+    log = " ".join((project.folder / "results/logs/evaluate/digits-8-adam-s0-f5bd2bd7.log").read_text().split())
+    assert f"{entry}, to which it links, and run again: the run is made again" in log
+    entry.unlink()
+    shutil.rmtree(link.parent)
+    outcome = project.snakemake(target, "--cache", "train")
+    assert outcome.code == 0, outcome.output
+    assert trained_and_taken(project) == (1, 0)
 
 
 def test_a_crate_is_used_without_training(built: Project, project: Project, tmp_path: Path) -> None:

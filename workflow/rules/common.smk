@@ -18,7 +18,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-from mlpaper import folder_lock, paths
+from mlpaper import folder_lock, paths, run_store
 from mlpaper.digest import RULES, digest, item_modules
 from mlpaper.devices import visible_devices, why_no_gpu
 from mlpaper.errors import MlpaperError
@@ -37,6 +37,7 @@ from mlpaper.paper.expand import (
 )
 from mlpaper.paper.jobs import arrays, inputs
 from mlpaper.paper.specimen import check_texts
+from mlpaper.preflight import check_folders, check_temporary
 from mlpaper.server import open_servers
 from mlpaper.slurm import keep_asking
 from mlpaper.study.plan import left_out_notice, load_plan, noise_levels
@@ -52,9 +53,13 @@ TEMPORARY = tempfile.TemporaryDirectory(prefix="mlpaper-") if workflow.remote_ex
 SOCKET = Path(TEMPORARY.name, "job") if TEMPORARY else Path(f".snakemake/mlpaper-{os.getpid()}")
 VARIABLES, NOTICES = caches(Path(".snakemake/caches"))
 shell.prefix(shell_prefix(SOCKET, VARIABLES))
-if workflow.is_main_process and not workflow.output_settings.dryrun:
+if workflow.is_main_process:
     try:
-        folder_lock.hold(say=lambda line: print(line, file=sys.stderr))
+        check_folders()
+        run_store.check_shared()
+        if not workflow.output_settings.dryrun:
+            check_temporary()
+            folder_lock.hold(say=lambda line: print(line, file=sys.stderr))
     except MlpaperError as error:
         raise WorkflowError(str(error)) from None
 if workflow.is_main_process:

@@ -43,6 +43,7 @@ class RunFolder:
     @cached_property
     def spec(self) -> dict[str, Any]:
         """The run's specification."""
+        self._check_trained("spec.json")
         return read_spec(self.path).model_dump(mode="json")
 
     @property
@@ -112,9 +113,13 @@ class RunFolder:
         return self._arrow(name).to_pydict()  # type: ignore[no-any-return]
 
     def _arrow(self, name: str) -> pa.Table:
-        if f"{name}.parquet" in self.outcome.get("files", ()):
-            check_hash(self.path, f"{name}.parquet", self.outcome)
+        self._check_trained(f"{name}.parquet")
         return read_table(self.path, name, self.id)
+
+    def _check_trained(self, name: str) -> None:
+        """Refuse a file that is not the one that training wrote. What was measured later has no hash in `run.json`."""
+        if name in self.outcome.get("files", ()):
+            check_hash(self.path, name, self.outcome)
 
     def metric(self, name: str) -> float | None:
         """One metric, from the one file that has it; None where the run has none.
