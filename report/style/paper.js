@@ -112,7 +112,8 @@
       filter();
     };
     const follow = () => {
-      const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+      let target = null;
+      try { target = document.getElementById(decodeURIComponent(location.hash.slice(1))); } catch { /* no identifier */ }
       const card = target && cards.find((each) => each.contains(target));
       if (!card && !heads.includes(target)) return;
       if (target.hidden) { form.reset(); sort(); }

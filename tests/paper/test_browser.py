@@ -117,6 +117,16 @@ def test_nothing_fails_and_nothing_is_fetched(page: Any, address: str) -> None:
     assert [url for url in page.requests if url != address and not url.startswith("data:")] == []
 
 
+def test_figures_keep_their_room_before_they_are_drawn(page: Any) -> None:
+    ratios = page.evaluate(
+        "Array.from(document.querySelectorAll('.sheet img'), (image) => [image.getAttribute('width') /"
+        " image.getAttribute('height'), image.naturalWidth / image.naturalHeight])"
+    )
+    assert ratios
+    for asked, drawn in ratios:
+        assert asked == pytest.approx(drawn, rel=0.01)
+
+
 def test_every_image_is_decoded(page: Any) -> None:
     widths = page.evaluate("Array.from(document.querySelectorAll('main img'), (image) => image.naturalWidth)")
     assert widths

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from test_figures import ITEMS
 
 from mlpaper.paper import svg
 from mlpaper.paper.figures import draw
+from mlpaper.paper.floats import Item
 from mlpaper.paper.jobs import ItemJob
 
 
@@ -42,6 +45,18 @@ def test_a_small_svg_looks_like_matplotlibs(
 def test_what_matplotlib_does_not_write_is_refused() -> None:
     with pytest.raises(ValueError, match="'A' is not among the commands"):
         svg.relative("M 0 0 A 1 1 0 0 0 2 2")
+
+
+def test_in_the_page_a_figure_takes_little_more_than_its_file(make_job: Callable[..., ItemJob], tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    job = make_job(kind="curves", title="100 % of 'a' & #b <c>", **ITEMS["curves"])
+    draw(job, tmp_path / "figures" / "x")
+    address = Item("x", "figure", 1, {}, tmp_path).data_uri()
+    kind, content = address.split(",", 1)
+    assert kind == "data:image/svg+xml"
+    assert unquote(content) == (tmp_path / "figures" / "x.svg").read_text()
+    assert not re.search("['#&\\n]", content)
+    assert len(content) < 1.05 * (tmp_path / "figures" / "x.svg").stat().st_size
 
 
 def test_errors_of_rounding_do_not_add_up() -> None:

@@ -147,15 +147,17 @@ class Cards:
         """One axis for the runs and, where the claim's number is another quantity, such as a difference, a second."""
         published, drawn = row.facts["published"], tuple(row.facts["drawn"] or ())
         region, values = row.claim.region(published), {run: self._values(row, run) for run in row.claim.named_runs}
-        alone = row.is_apart
+        if row.claim.kind == "arithmetic":  # nothing is drawn
+            drawn, region = (), None
+        apart = row.is_apart
         if any(values.values()):
             shown = [value for by_seed in values.values() for value in by_seed.values()]
-            bounds, mark, ours = (None, None, ()) if alone else (region, published, drawn)
+            bounds, mark, ours = (None, None, ()) if apart else (region, published, drawn)
             axis = Axis.over([*shown, *ours, *(bounds or ()), mark])
             strips = [self._strip(row, run, by_seed, axis) for run, by_seed in values.items()]
             strips += [Strip("draws of the mean", False, row.ours, quantiles=axis.places(ours))] if ours else []
             yield axis.panel(row.metric, strips, row.quantity, bounds, mark)
-        if alone and drawn:
+        if apart and drawn:
             axis = Axis.over([*drawn, *(region or ()), published])
             strips = [Strip("draws", False, row.ours, quantiles=axis.places(drawn))]
             yield axis.panel(row.here.removesuffix(f": {row.ours}"), strips, row.amount, region, published)
@@ -184,6 +186,7 @@ class Cards:
         runs = [run for name in row.claim.named_runs for run in self._folders(f"{row.facts['study']}.{name}")]
         if not runs:
             return ""
+        runs = list(dict.fromkeys(runs))
         folders = "{" + ",".join(runs) + "}" if len(runs) > 1 else runs[0]
         files = dict.fromkeys(TARGETS[metrics.get(metric).file] for metric in row.claim.metric_names)
         targets = " ".join(f"results/runs/{folders}/{file}" for file in files)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,8 +65,17 @@ class Item:
 
     def data_uri(self) -> str:
         """The SVG as an address that needs no other file, for an HTML attribute between `'`."""
-        svg = (self.folder / self.path("svg")).read_text(encoding="utf-8")
-        return "data:image/svg+xml," + svg.translate(ESCAPED)
+        return "data:image/svg+xml," + self._svg.translate(ESCAPED)
+
+    @property
+    def size(self) -> str:
+        """Width and height of the SVG as HTML attributes, which keep its room free until it is drawn."""
+        found = re.search(r'width="([\d.]+)(?:pt)?" height="([\d.]+)', self._svg)
+        return f'width="{float(found[1]):.0f}" height="{float(found[2]):.0f}"' if found else ""
+
+    @cached_property
+    def _svg(self) -> str:
+        return (self.folder / self.path("svg")).read_text(encoding="utf-8")
 
     @property
     def body(self) -> str:

@@ -1,8 +1,8 @@
 """Matplotlib's SVG in a third of its bytes, without a visible difference.
 
 Matplotlib writes six decimals, a group and a name around every mark, each on a line of its own, and the style of a
-marker at each of its places. Here coordinates have two decimals (a hundredth of a point), paths are relative, names
-that nothing refers to and groups that say nothing are gone, and what all children of a group share is said once.
+marker at each of its places. Here coordinates have two decimals (a hundredth of a point), paths are relative, styles
+that elements share are classes, and names that nothing refers to and groups that say nothing are gone.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ _MOVED = re.compile(r"translate\(([-\d.]+) ([-\d.]+)\)")
 _PLACES = ("x", "y", "width", "height", "transform", "viewBox", "d")
 _HEX = re.compile(r"#(.)\1(.)\2(.)\3\b")
 _LETTER = "scale(0.015625)"
-"""Letters are drawn in units of 1 / 64 of their own, of which a point has several hundred."""
+"""Outlines of letters are in units of a 64th of a hundredth of their size: some 700 in a point."""
 _COARSER = 16
+"""Outlines are rounded to so many of these units: to a fiftieth of a point."""
 
 
 def compact(source: str) -> str:
@@ -86,7 +87,7 @@ def _attributes(element: ET.Element, used: dict[str, str]) -> Iterator[tuple[str
 
 
 def _name(number: int) -> str:
-    """A short name, the same for the same number.
+    """A short name for a number.
 
     >>> _name(0), _name(51), _name(52)
     ('a', 'Z', 'ba')
