@@ -80,6 +80,66 @@
     });
   }
 
+  // cards of claims: closed, found by words, study and verdict, sorted, opened by their links, all printed
+  const explorer = document.getElementById("explorer");
+  if (explorer) {
+    const form = explorer.querySelector("form"), list = explorer.querySelector(".cards"), inOrder = Array.from(list.children);
+    const cards = all(".card", list), heads = all(".cards-of", list);
+    const texts = new Map(cards.map((card) => [card, card.textContent.toLowerCase()]));
+    const { words, study, verdict, order, unfold } = form.elements, output = form.querySelector("output");
+    const likely = (card) => Number(card.dataset.probability), known = (card) => card.dataset.probability !== "";
+    const ranks = Array.from(verdict.options, (option) => option.value), rank = (card) => ranks.indexOf(card.dataset.verdict);
+    const orders = {
+      verdict: (a, b) => rank(a) - rank(b) || likely(b) - likely(a),
+      likely: (a, b) => known(b) - known(a) || likely(b) - likely(a),
+      unlikely: (a, b) => known(b) - known(a) || likely(a) - likely(b),
+    };
+    const visible = () => cards.filter((card) => !card.hidden);
+    const filter = () => {
+      const asked = words.value.toLowerCase().split(/\s+/).filter(Boolean);
+      for (const card of cards) {
+        const fits = (select, value) => !select.value || select.value === value;
+        card.hidden = !(fits(study, card.dataset.study) && fits(verdict, card.dataset.verdict)
+          && asked.every((word) => texts.get(card).includes(word)));
+      }
+      for (const head of heads) head.hidden = Boolean(order.value) || !visible().some((card) => card.dataset.study === head.dataset.study);
+      output.textContent = visible().length + " of " + cards.length + " claims";
+      count();
+    };
+    const count = () => { unfold.textContent = visible().every((card) => card.open) ? "Close all" : "Open all"; };
+    const sort = () => {
+      list.append(...(order.value ? cards.slice().sort(orders[order.value]) : inOrder));
+      filter();
+    };
+    const follow = () => {
+      let target = null;
+      try { target = document.getElementById(decodeURIComponent(location.hash.slice(1))); } catch { /* no identifier */ }
+      const card = target && cards.find((each) => each.contains(target));
+      if (!card && !heads.includes(target)) return;
+      if (target.hidden) { form.reset(); sort(); }
+      if (card) card.open = true;
+      target.scrollIntoView();
+    };
+    for (const card of cards) { card.open = false; card.addEventListener("toggle", count); }
+    form.addEventListener("input", filter);
+    order.addEventListener("change", sort);
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("reset", () => setTimeout(sort));
+    unfold.addEventListener("click", () => {
+      const open = unfold.textContent === "Open all";
+      for (const card of visible()) card.open = open;
+    });
+    let closed = [];
+    addEventListener("beforeprint", () => { closed = cards.filter((card) => !card.open); for (const card of closed) card.open = true; });
+    addEventListener("afterprint", () => { for (const card of closed) card.open = false; });
+    addEventListener("hashchange", follow);
+    // a link to the card that the address names already changes no address
+    document.addEventListener("click", (event) => { const link = event.target.closest("a"); if (link && link.hash && link.hash === location.hash) follow(); });
+    form.hidden = false;
+    sort();
+    follow();
+  }
+
   // commands: copied by a button
   if (navigator.clipboard) {
     for (const command of all("code.command")) {

@@ -553,7 +553,8 @@ def claims(study: str | None = None, verdict: str | None = None, *, project: Whe
     DataFrame
         One row per claim and reading: study, id, statement, place, origin, kind, tested_by, reading, rule, metric,
         runs, claim (the entry of the study file, as JSON), verdict, probability, value, half_width (of the 95 %
-        interval), seeds, published, means (run to mean, as JSON), remark.
+        interval), drawn (quantiles 0.025, 0.25, 0.5, 0.75 and 0.975 of the draws of value), seeds, published, means
+        (run to mean, as JSON), remark.
 
     Raises
     ------

@@ -296,13 +296,14 @@ def ledger(output: Path, studies: tuple[Path, ...]) -> None:
 @cli.command()
 @click.option("--study", "only", multiple=True, help="Only these studies.")
 @click.option("--verdict", "verdicts", multiple=True, help="Only these verdicts, such as contradicted.")
+@click.option("--long", is_flag=True, help="Each claim with its sentence, source, rule and remark.")
 @click.argument("file", type=FILE, default=Path(LEDGER))
-def claims(file: Path, only: tuple[str, ...], verdicts: tuple[str, ...]) -> None:
-    """Print the claims of the sources with their verdicts."""
+def claims(file: Path, only: tuple[str, ...], verdicts: tuple[str, ...], long: bool) -> None:
+    """Print the claims of the sources with their verdicts: each on a line, with our number and (the published one)."""
     from mlpaper.paper.claim_text import show
     from mlpaper.study.ledger import read_ledger
 
-    show(read_ledger(file), only, verdicts)
+    show(read_ledger(file), only, verdicts, long)
 
 
 @cli.command()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import re
 import shutil
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import fakes
 import pytest
+from pypdf import PdfReader
 from test_render import REPORT, STUDY, document
 
 from mlpaper.files import write_json, write_text
+from mlpaper.paper.claim_text import Row
 from mlpaper.paper.figures import draw
 from mlpaper.paper.jobs import ItemJob
 from mlpaper.paper.render import render
@@ -112,6 +117,16 @@ def test_nothing_fails_and_nothing_is_fetched(page: Any, address: str) -> None:
     assert [url for url in page.requests if url != address and not url.startswith("data:")] == []
 
 
+def test_figures_keep_their_room_before_they_are_drawn(page: Any) -> None:
+    ratios = page.evaluate(
+        "Array.from(document.querySelectorAll('.sheet img'), (image) => [image.getAttribute('width') /"
+        " image.getAttribute('height'), image.naturalWidth / image.naturalHeight])"
+    )
+    assert ratios
+    for asked, drawn in ratios:
+        assert asked == pytest.approx(drawn, rel=0.01)
+
+
 def test_every_image_is_decoded(page: Any) -> None:
     widths = page.evaluate("Array.from(document.querySelectorAll('main img'), (image) => image.naturalWidth)")
     assert widths
@@ -192,6 +207,138 @@ def test_a_card_shows_its_command(page: Any) -> None:
     assert f"figures/{STUDY}-noise" in command.inner_text()
 
 
+# --- the cards of the claims
+
+
+@pytest.fixture
+def fresh(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
+    """Open the page anew, at an anchor."""
+    pages: list[Any] = []
+
+    def open_page(anchor: str = "", size: tuple[int, int] = DESK, **options: Any) -> Any:
+        viewport = {"width": size[0], "height": size[1]}
+        pages.append(browser.new_page(viewport=viewport, reduced_motion="reduce", **options))
+        pages[-1].goto(address + anchor)
+        return pages[-1]
+
+    yield open_page
+    for page in pages:
+        page.close()
+
+
+def shown(page: Any) -> list[str]:
+    """Names of the cards that are on the page, in its order."""
+    return page.evaluate("Array.from(document.querySelectorAll('.card:not([hidden])'), (card) => card.id)")
+
+
+def opened(page: Any) -> list[str]:
+    return page.evaluate("Array.from(document.querySelectorAll('.card[open]'), (card) => card.id)")
+
+
+def card_of(name: str) -> str:
+    return f"card-{STUDY}-{name}"
+
+
+def test_claims_are_found_by_words_and_verdict_and_sorted(fresh: Callable[..., Any]) -> None:
+    page, rows = fresh(), {row["id"]: row for row in document()["claims"]}
+    every = shown(page)
+    assert every == [card_of(name) for name in rows]
+    assert opened(page) == []
+    page.get_by_label("Search").fill("MOMENTUM adam")
+    found = shown(page)
+    assert card_of("adam-over-momentum") in found
+    assert 0 < len(found) < len(every)
+    assert page.locator(".filters output").inner_text() == f"{len(found)} of {len(rows)} claims"
+    page.locator("select[name=verdict]").select_option("supported")
+    of_both = shown(page)
+    page.get_by_label("Search").fill("")
+    supported = [card_of(name) for name, row in rows.items() if row["verdict"] == "supported"]
+    assert shown(page) == supported
+    assert of_both == [card for card in found if card in supported]
+    page.get_by_label("Search").fill("no such words")
+    assert shown(page) == []
+    assert not page.locator(".cards-of").first.is_visible()
+    page.get_by_role("button", name="Reset").click()
+    page.wait_for_function("document.querySelectorAll('.card[hidden]').length === 0")
+    assert shown(page) == every
+    page.locator("select[name=order]").select_option("likely")
+    chances = [rows[name.removeprefix(card_of(""))]["probability"] for name in shown(page)]
+    known = [chance for chance in chances if chance is not None]
+    assert known == sorted(known, reverse=True)
+    assert chances[: len(known)] == known
+
+
+def test_a_link_opens_its_card_on_load_and_with_back_and_forward(fresh: Callable[..., Any]) -> None:
+    first, second = card_of("m0-87"), card_of("m3b-best")
+    page = fresh(f"#{first}")
+    assert opened(page) == [first]
+    assert page.locator(f"#{first} dl").is_visible()
+    page.get_by_label("Search").fill("no such words")
+    page.evaluate(f"location.hash = '{second}'")
+    page.wait_for_function(f"document.getElementById('{second}').open")
+    assert page.locator(f"#{second}").bounding_box()["y"] < DESK[1], "what hides a card gives way"
+    page.evaluate("for (const card of document.querySelectorAll('.card')) card.open = false")
+    page.go_back()
+    page.wait_for_function(f"document.getElementById('{first}').open")
+    page.go_forward()
+    page.wait_for_function(f"document.getElementById('{second}').open")
+    verdict = page.locator(f"main li:has(#claim-{STUDY}-m0-87) a.verdict")
+    page.evaluate("for (const card of document.querySelectorAll('.card')) card.open = false")
+    verdict.first.click()
+    page.wait_for_function(f"document.getElementById('{first}').open")
+    page.locator(f"#{first}").get_by_role("link", name="in the text").click()
+    assert page.evaluate("location.hash") == f"#claim-{STUDY}-m0-87"
+
+
+def test_a_card_opens_by_the_keyboard(fresh: Callable[..., Any]) -> None:
+    page = fresh()
+    page.get_by_label("Search").focus()
+    for _ in range(6):  # two more choices, two buttons, the first card
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert opened(page) == [shown(page)[0]]
+
+
+def test_without_scripts_every_card_is_open_and_no_filter_is_shown(fresh: Callable[..., Any]) -> None:
+    page = fresh(java_script_enabled=False)
+    cards, rows = page.locator(".card"), document()["claims"]
+    assert cards.count() == len(rows)
+    for number in (0, len(rows) // 2, len(rows) - 1):
+        assert cards.nth(number).locator("dl").is_visible()
+        assert cards.nth(number).locator("code.command").is_visible()
+    assert not page.locator(".filters").is_visible()
+
+
+def letters(text: str) -> str:
+    """A text without what a PDF has otherwise: spaces, ends of lines, ligatures, signs beyond ASCII."""
+    return re.sub(r"[^A-Za-z0-9]", "", unicodedata.normalize("NFKD", text))
+
+
+def test_all_cards_are_printed_whatever_is_filtered_and_closed(fresh: Callable[..., Any]) -> None:
+    page = fresh()
+    page.get_by_label("Search").fill("no such words")
+    page.evaluate("document.querySelectorAll('main > :not(#explorer)').forEach((node) => node.remove())")
+    printed = letters("".join(sheet.extract_text() for sheet in PdfReader(io.BytesIO(page.pdf())).pages))
+    for row in map(Row, document()["claims"]):
+        assert letters(f"{row.facts['id']} in the text") in printed, (
+            "a line of its card that shows only where it is open"
+        )
+        assert letters(row.rule) in printed
+    assert opened(page) == []
+    assert shown(page) == []
+
+
+def test_open_cards_fit_a_phone(fresh: Callable[..., Any]) -> None:
+    page = fresh("#explorer", PHONE)
+    page.get_by_role("button", name="Open all").click()
+    assert len(opened(page)) == len(shown(page)) > 50
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE[0]
+    cut = """Array.from(document.querySelectorAll('.card *'), (node) => node.getBoundingClientRect())
+        .filter((box) => box.width && (box.left < 0 || box.right > innerWidth + 1)).length"""
+    assert page.evaluate(cut) == 0
+    assert page.get_by_role("button", name="Close all").is_visible()
+
+
 CONTRASTS = """
 () => {
   const parse = (colour) => (colour.match(/[\\d.]+/g) || []).map(Number);
@@ -207,7 +354,9 @@ CONTRASTS = """
     }
     return "rgb(255, 255, 255)";
   };
-  const chosen = "main p, main a, main h2, figcaption p, td, th, .provenance summary, .contents a, .num, .watermark";
+  const chosen = "main p, main a, main h2, figcaption p, td, th, .provenance summary, .contents a, .num, .watermark,"
+    + ".card .statement, .card .verdict, .card .probability, .card dt, .card dd, "
+    + ".strip span, .filters label, .filters button";
   return Array.from(document.querySelectorAll(chosen), (node) => {
     const [a, b] = [light(getComputedStyle(node).color), light(ground(node))].sort((x, y) => y - x);
     return [(a + 0.05) / (b + 0.05), node.tagName + "." + node.className + ": " + node.textContent.slice(0, 40)];

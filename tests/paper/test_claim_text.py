@@ -13,7 +13,7 @@ from mlpaper.cli import cli
 from mlpaper.errors import MlpaperError, RenderError
 from mlpaper.files import write_parquet
 from mlpaper.paper.claim_text import Claims, Row, counts, described, show
-from mlpaper.study.ledger import as_table
+from mlpaper.study.ledger import DECIDED, as_table, expected_wrong
 
 
 @pytest.fixture(scope="module")
@@ -260,14 +260,22 @@ def test_every_claim_of_a_source_says_where_it_is_made(claims: Claims) -> None:
 
 def test_the_ledger_is_printed(claims: Claims, tmp_path: Path) -> None:
     write_parquet(tmp_path / "claims.parquet", as_table([row.facts for row in claims.claims()]))
-    done = CliRunner().invoke(cli, ["claims", str(tmp_path / "claims.parquet"), "--study", STUDY])
+    asked = ["claims", str(tmp_path / "claims.parquet"), "--study", STUDY]
+    done = CliRunner().invoke(cli, [*asked, "--long"])
     assert done.exit_code == 0, done.output
     assert "Adam beats gradient descent with momentum." in done.output
     assert "source: table 2 and section 5.2.3; as coded" in done.output
     assert "residual-depth" not in done.output
-    *_, counted, second = done.output.strip().splitlines()
+    *_, counted, second, wrong = done.output.strip().splitlines()
     assert counted == "parameter counts: 1 reproduced, 3 not reproduced"
     assert second.startswith("second readings, as coded: ")
+    of_study = [row.facts for row in claims.claims(STUDY)]
+    decided = sum(row["verdict"] in DECIDED for row in of_study)
+    assert wrong == f"wrong by chance, on average: {expected_wrong(of_study):.1f} of {decided} decided verdicts"
+    in_brief = CliRunner().invoke(cli, asked).output.splitlines()
+    assert in_brief[0] == STUDY
+    assert [line.split()[1] for line in in_brief[1 : len(of_study) + 1]] == [row["id"] for row in of_study]
+    assert in_brief[-3:] == [counted, second, wrong]
     with pytest.raises(MlpaperError, match=r"the ledger has no `suported` .did you mean `supported`"):
         show([row.facts for row in claims.claims()], [], ["suported"])
     with pytest.raises(MlpaperError, match="is missing: snakemake --cores 4"):
@@ -283,7 +291,7 @@ def test_a_terminal_of_any_width_breaks_no_word_and_loses_none(
     if columns is not None:
         monkeypatch.setenv("COLUMNS", str(columns))
         monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    show(rows, [], [])
+    show(rows, [], [], long=True)
     lines = click.unstyle(capsys.readouterr().out).splitlines()
     if columns is not None:
         assert max(map(len, lines)) <= min(columns, 120)
@@ -291,11 +299,31 @@ def test_a_terminal_of_any_width_breaks_no_word_and_loses_none(
     printed = [word for line in lines if line not in studies for word in line.split()]
     wanted = [word for row in map(Row, rows) for word in described(row, None).split()]
     assert printed[: len(wanted)] == wanted
-    assert sum(int(word) for word in printed[len(wanted) :] if word.isdecimal()) == len(rows), "of every group"
+    counted = printed[len(wanted) : printed.index("wrong")]
+    assert sum(int(word) for word in counted if word.isdecimal()) == len(rows), "of every group"
     for row in map(Row, rows):
         for part in (row.facts["statement"], row.rule, row.published, row.ours, row.facts["remark"]):
             assert part in described(row, None)
     assert (columns is None) == any(len(line) > 120 for line in lines), "a pipe gets every text on one line"
+
+
+@pytest.mark.parametrize("columns", [20, 80, 200, None])
+def test_in_brief_a_claim_is_one_line_that_fits(
+    claims: Claims, columns: int | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    show([row.facts for row in claims.claims()], [], ["supported", "not reproduced"])
+    shown = [row for row in claims.claims() if row.facts["verdict"] in ("supported", "not reproduced")]
+    lines = [line for line in click.unstyle(capsys.readouterr().out).splitlines() if line.startswith(("✓", "✗"))]
+    assert len(lines) == len(shown)
+    for line, row in zip(lines, shown, strict=True):
+        if columns is None or not line.endswith("…"):
+            assert line.split()[:2] == [row.mark, row.facts["id"]]
+            assert line.endswith(f"{row.published})".replace("\u00a0", " ")) == (row.facts["published"] is not None)
+        assert columns is None or len(line) <= columns
+    assert any(line.endswith("…") for line in lines) == (columns in (20, 80))
 
 
 def test_a_row_reads_back_its_claim(claims: Claims) -> None:

@@ -19,7 +19,7 @@ from mlpaper import markup
 from mlpaper.errors import MlpaperError, RenderError, nearest
 from mlpaper.paper import number_format as fmt
 from mlpaper.study import rules
-from mlpaper.study.ledger import AS_CODED, VERDICTS, expected_wrong
+from mlpaper.study.ledger import AS_CODED, DECIDED, VERDICTS, expected_wrong
 from mlpaper.study.stats import Summary
 
 _CLAIM: TypeAdapter[rules.ClaimSpec] = TypeAdapter(rules.ClaimSpec)
@@ -36,6 +36,19 @@ OUTCOMES: Mapping[str, Outcome] = {
     "not comparable": "open",
     "not run": "not run",
 }
+
+MARKS: Mapping[str, str] = {
+    "supported": "✓",
+    "reproduced": "✓",
+    "contradicted": "✗",
+    "not reproduced": "✗",
+    "leaning for": "↑",
+    "leaning against": "↓",
+    "inconclusive": "?",
+    "not comparable": "≠",
+    "not run": "·",
+}
+"""A verdict as one character."""
 
 Kind = Literal["source", "as coded", "arithmetic", "ours"]
 """How a row is counted: a claim of a source as written, its second reading, a count of parameters, or our question."""
@@ -72,16 +85,23 @@ class Row:
     def published(self) -> str:
         """The published number with its unit, or an en dash."""
         value = self.facts["published"]
-        if value is None:
-            return fmt.MISSING
+        return fmt.MISSING if value is None else self.amount(value)
+
+    def amount(self, value: float) -> str:
+        """A number like the claim's own, with its unit."""
         if self.facts["rule"] == "speed":
-            return f"{value:g} times"
+            return f"{value:.3g} times"
         return self.signed(Summary(value, None, 1)) if self.is_difference else self.quantity(value)
 
     @property
     def is_difference(self) -> bool:
         """Whether its numbers are differences of two runs."""
         return self.facts["rule"] in ("difference", "contrast") or getattr(self.claim, "minus", None) is not None
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether its number is another quantity than the metric of its runs."""
+        return self.is_difference or self.facts["rule"] == "speed"
 
     @property
     def source(self) -> str:
@@ -108,6 +128,11 @@ class Row:
         return OUTCOMES[self.facts["verdict"]]
 
     @property
+    def mark(self) -> str:
+        """Its verdict as one character."""
+        return MARKS[self.facts["verdict"]]
+
+    @property
     def kind(self) -> Kind:
         """How it is counted: a second reading of any kind is only that."""
         if self.facts["reading"] == "as coded":
@@ -117,8 +142,13 @@ class Row:
 
     @property
     def anchor(self) -> str:
-        """Identifier in the document."""
+        """Identifier of the place in the document that tells it."""
         return f"claim-{self.facts['study']}-{self.facts['id']}"
+
+    @property
+    def card(self) -> str:
+        """Identifier of its card in the HTML page."""
+        return f"card-{self.facts['study']}-{self.facts['id']}"
 
     @property
     def summary(self) -> Summary | None:
@@ -238,9 +268,11 @@ class Claims:
         return self.claim(study, name).outcome
 
     def verdict(self, study: str, name: str) -> str:
-        """The verdict on a claim, in bold."""
+        """The verdict on a claim, in bold; in HTML a link to the claim's card."""
         word = self.claim(study, name).facts["verdict"]
-        return f"[{word}]{{.verdict .{word.replace(' ', '-')}}}" if self.target == "html" else f"**{word}**"
+        if self.target != "html":
+            return f"**{word}**"
+        return f"[{word}](#{self.claim(study, name).card}){{.verdict .{word.replace(' ', '-')}}}"
 
     def finding(self, study: str, name: str) -> str:
         """Our number, the published one and the verdict; the text has then printed the claim.
@@ -323,8 +355,10 @@ WIDEST = 120
 """Characters of a line beyond which it is hard to read."""
 
 
-def show(rows: Sequence[Mapping[str, Any]], studies: Sequence[str], verdicts: Sequence[str]) -> None:
-    """Print the ledger, study by study, and how many claims have which verdict.
+def show(
+    rows: Sequence[Mapping[str, Any]], studies: Sequence[str], verdicts: Sequence[str], long: bool = False
+) -> None:
+    """Print the ledger, study by study, a line per claim or (`long`) all of it; then how many have which verdict.
 
     Raises
     ------
@@ -341,27 +375,51 @@ def show(rows: Sequence[Mapping[str, Any]], studies: Sequence[str], verdicts: Se
     of_studies = [row for row in rows if not studies or row["study"] in studies]
     shown = [Row(row) for row in of_studies if not verdicts or row["verdict"] in verdicts]
     for study, claims in itertools.groupby(shown, key=lambda row: row.facts["study"]):
-        click.secho(f"{study}\n", bold=True)
+        click.secho(f"{study}\n" if long else study, bold=True)
         for row in claims:
-            verdict = row.facts["verdict"]
-            text = click.style(verdict.ljust(VERDICT_WIDTH), fg=COLOURS[verdict], bold=True)
-            click.echo(text + described(row, width)[VERDICT_WIDTH:] + "\n")
+            start, text = (VERDICT_WIDTH, f"{described(row, width)}\n") if long else (1, brief(row, width))
+            click.echo(click.style(text[:start], fg=COLOURS[row.facts["verdict"]], bold=True) + text[start:])
+        if not long:
+            click.echo()
     for line in summed(of_studies) or ["no claims"]:
         click.echo("\n".join(_folded(line, width)))
 
 
+def brief(row: Row, width: int | None) -> str:
+    """A claim on one line: mark, name, verdict, probability, our number and, in brackets, the published one.
+
+    Parameters
+    ----------
+    width
+        Characters of a line, whose end is cut where there is no room; None for a line of any length.
+    """
+    published = f" ({row.published})" if row.facts["published"] is not None else ""
+    columns = (
+        row.facts["id"].ljust(NAME_WIDTH),
+        row.facts["verdict"].ljust(VERDICT_WIDTH - 2),
+        f"{row.probability:>6}",
+    )
+    line = f"{row.mark} {' '.join(columns)} {row.ours}{published}".replace(fmt.NO_BREAK_SPACE, " ").rstrip()
+    return line if width is None or len(line) <= width else f"{line[: max(width - 1, 0)]}…"
+
+
 def summed(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The verdicts in words, a line per group that has claims: `results: 3 supported, 1 contradicted`."""
+    """The verdicts in words, a line per group that has claims: `results: 3 supported, 1 contradicted`; and how many of
+    them are wrong on average."""
     lines = []
     for group, words in GROUPS.items():
         of_group = [row for row in rows if group == ("as coded" if row["reading"] == "as coded" else row["kind"])]
         found = [f"{number} {verdict}" for verdict, number in counts(of_group).items() if number]
         if found:
             lines.append(f"{words}: {', '.join(found)}")
+    if decided := sum(row["verdict"] in DECIDED for row in rows):
+        lines.append(f"wrong by chance, on average: {expected_wrong(rows):.1f} of {decided} decided verdicts")
     return lines
 
 
 VERDICT_WIDTH = max(map(len, VERDICTS)) + 2
+NAME_WIDTH = 28
+"""Characters of most names of claims; longer ones push what follows to the right."""
 
 
 def described(row: Row, width: int | None) -> str:

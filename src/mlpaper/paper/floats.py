@@ -5,10 +5,10 @@ How they look in a target is decided by `report/style/{figure,table}.<target>.j2
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,8 @@ LONG_CELL = 18
 """Characters from which on a column may be broken into lines, where a table does not fit."""
 WIDEST_CELL = 90
 """Characters beyond which a column claims no more of the page."""
+ESCAPED = str.maketrans({sign: f"%{ord(sign):02X}" for sign in "%#&'\n\r\t"})
+"""Signs of an SVG that end an address, or an HTML attribute between `'`, or are lost in either. Base64 is longer."""
 KINDS: tuple[Literal["figure", "table"], ...] = ("figure", "table")
 
 
@@ -62,9 +64,18 @@ class Item:
         return f"{self.kind}s/{self.id}.{suffix}"
 
     def data_uri(self) -> str:
-        """The SVG as an address that needs no other file."""
-        svg = (self.folder / self.path("svg")).read_bytes()
-        return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")
+        """The SVG as an address that needs no other file, for an HTML attribute between `'`."""
+        return "data:image/svg+xml," + self._svg.translate(ESCAPED)
+
+    @property
+    def size(self) -> str:
+        """Width and height of the SVG as HTML attributes, which keep its room free until it is drawn."""
+        found = re.search(r'width="([\d.]+)(?:pt)?" height="([\d.]+)', self._svg)
+        return f'width="{float(found[1]):.0f}" height="{float(found[2]):.0f}"' if found else ""
+
+    @cached_property
+    def _svg(self) -> str:
+        return (self.folder / self.path("svg")).read_text(encoding="utf-8")
 
     @property
     def body(self) -> str:

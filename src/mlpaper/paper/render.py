@@ -31,6 +31,7 @@ from mlpaper.errors import RenderError
 from mlpaper.files import atomic, read_json, write_text
 from mlpaper.machine import commit
 from mlpaper.paper import lint
+from mlpaper.paper.cards import Cards
 from mlpaper.paper.claim_text import Claims
 from mlpaper.paper.floats import Item, Items
 from mlpaper.paper.macros import Numbers, Target
@@ -177,10 +178,12 @@ class Paper:
 
     def _fill(self, items: Items) -> str:
         studies = self.facts.get("studies") or list(self.facts["study"])
+        claims = Claims(self.facts["claims"], self.target)
         context = {
             **Numbers(self.facts, self.target).macros(),
             **items.macros(),
-            **Claims(self.facts["claims"], self.target).macros(),
+            **claims.macros(),
+            "cards": Cards(self.facts, claims.told).cards,
             "target": self.target,
             "studies": studies,
             "about": {name: _about(study) for name, study in self.facts["study"].items()},
@@ -212,7 +215,7 @@ class Paper:
 
     def _draw(self, item: Item) -> str:
         template = self._environment.get_template(f"style/{item.kind}.{self.target}.j2")
-        return template.render(item=item, target=self.target, columns=self.columns)
+        return template.render(item=item, target=self.target, columns=self.columns, paper=self.facts["provenance"])
 
     def _link(self, item: Item) -> str:
         return f"[{item.label.replace(' ', chr(0xA0))}](#{item.anchor})"
@@ -247,6 +250,7 @@ def _about(study: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **study,
         **{name: markup.markdown(study[name]) for name in ("title", "authors")},
+        "plain_title": study["title"],
         "summary": markup.prose_markdown(study["summary"]),
         "runs": {run: markup.markdown(description) for run, description in study["runs"].items()},
     }

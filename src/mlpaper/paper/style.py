@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from mlpaper.errors import RenderError
 from mlpaper.files import atomic
+from mlpaper.paper import svg
 from mlpaper.study.stats import summarise
 
 WIDTH = 6.5
@@ -119,6 +120,8 @@ def save(figure: Figure, stem: Path, title: str, watermark: str | None = None) -
         for ending, entries in metadata.items():
             with atomic(stem.with_name(f"{stem.name}.{ending}")) as temporary:
                 figure.savefig(temporary, format=ending, metadata=entries)
+                if ending == "svg":
+                    temporary.write_text(svg.compact(temporary.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _stamp(figure: Figure, text: str) -> None:

@@ -49,6 +49,8 @@ ONE_SEED = "one seed"
 CHANCE = {2: 0.02}
 """Chance of a wrong verdict that two seeds are allowed."""
 USUAL_CHANCE = 0.05
+QUANTILES = (0.025, 0.25, 0.5, 0.75, 0.975)
+"""What the ledger keeps of draws: their median, half of them, and 95 % of them."""
 
 Claim = TypeVar("Claim", bound=rules.Claim)
 
@@ -65,6 +67,8 @@ class Verdict:
     """Our difference, mean or factor, in the units of the metric; None for predicates over several means."""
     half_width: float | None = None
     """Of its 95 % interval; None with one seed."""
+    drawn: Sequence[float] = ()
+    """`QUANTILES` of the draws of that number; none where nothing is known of its distribution."""
     seeds: int = 0
     """Number of seeds that all of its runs were made with; the verdict rests on them."""
     published: float | None = None
@@ -120,6 +124,7 @@ def judge(claim: rules.ClaimSpec, measured: Measurements) -> Verdict:
         None if verdict == "not comparable" else _probability(evidence),
         _finite(evidence.value),
         _half_width(evidence) if known and len(seeds) > 1 else None,
+        _quantiles(evidence) if known else (),
         len(seeds),
         published,
         means,
@@ -151,10 +156,14 @@ def _probability(evidence: rules.Evidence) -> float | None:
 
 
 def _half_width(evidence: rules.Evidence) -> float | None:
+    quantiles = _quantiles(evidence)
+    return (quantiles[-1] - quantiles[0]) / 2 if quantiles else None
+
+
+def _quantiles(evidence: rules.Evidence) -> tuple[float, ...]:
     if evidence.value is None or evidence.drawn is None or not np.isfinite(evidence.drawn).all():
-        return None
-    low, high = np.quantile(evidence.drawn, (0.025, 0.975))
-    return float(high - low) / 2
+        return ()
+    return tuple(np.quantile(evidence.drawn, QUANTILES).tolist())
 
 
 def expected_wrong(rows: Sequence[Mapping[str, Any]]) -> float:
@@ -181,6 +190,7 @@ COLUMNS = {
     "claim": "string",
     "verdict": "string",
     **dict.fromkeys(("probability", "value", "half_width"), "double"),
+    "drawn": "list<double>",
     "seeds": "int64",
     "published": "double",
     "means": "string",
@@ -209,7 +219,13 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Rows of the ledger as an Arrow table, of the same types whatever is in them."""
     import pyarrow as pa
 
-    types = {"string": pa.string(), "list<string>": pa.list_(pa.string()), "double": pa.float64(), "int64": pa.int64()}
+    types = {
+        "string": pa.string(),
+        "list<string>": pa.list_(pa.string()),
+        "list<double>": pa.list_(pa.float64()),
+        "double": pa.float64(),
+        "int64": pa.int64(),
+    }
     return pa.Table.from_pylist(list(rows), schema=pa.schema([(name, types[kind]) for name, kind in COLUMNS.items()]))
 
 

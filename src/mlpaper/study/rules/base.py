@@ -166,6 +166,9 @@ class Claim(Model):
         """What was measured, with its unit; an en dash where nothing was."""
         raise NotImplementedError
 
+    def region(self, published: float | None) -> tuple[float, float] | None:
+        """The bounds between which its number must lie, or the means of its runs, where the rule has such bounds."""
+
     def subject(self) -> str:
         """What the metric was measured of."""
         return listed(self.named_runs)

@@ -37,6 +37,10 @@ class ContrastClaim(Claim):
         both = [measured.published_difference(self.metric, *pair) for pair in (self.larger, self.smaller)]
         return None if both[0] is None or both[1] is None else both[0] - both[1]
 
+    def region(self, published: float | None) -> tuple[float, float]:
+        """Above zero."""
+        return 0.0, math.inf
+
     def asked(self, row: Row) -> str:
         """`validation accuracy: M1g − M1b above M1c − M1b`."""
         larger, smaller = (" − ".join(pair) for pair in (self.larger, self.smaller))

@@ -44,8 +44,7 @@ class DifferenceClaim(Claim):
             raise ValueError("`most` is for `direction: above`, and larger than the margin")
         return self
 
-    @property
-    def bounds(self) -> tuple[float, float]:
+    def region(self, published: float | None = None) -> tuple[float, float]:
         """The differences that the claim allows lie between these two."""
         most = math.inf if self.most is None else self.most
         return {
@@ -63,7 +62,7 @@ class DifferenceClaim(Claim):
             return Evidence()
         difference = minus(means[self.first], means[self.second])
         value = measured.difference(self.metric, means.seeds, self.first, self.second)
-        return within(difference, *self.bounds, seeds=len(means.seeds), value=value)
+        return within(difference, *self.region(), seeds=len(means.seeds), value=value)
 
     def published_value(self, measured: Measurements) -> float | None:
         """The published difference, or that of the published values."""

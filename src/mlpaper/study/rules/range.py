@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
@@ -44,6 +45,10 @@ class RangeClaim(Claim):
         value = measured.mean(self.runs[0], self.metric, means.seeds) if len(self.runs) == 1 else None
         drawn = means[self.runs[0]] if len(self.runs) == 1 else None
         return Evidence.of(*conditions, seeds=len(means.seeds), value=value, drawn=drawn)
+
+    def region(self, published: float | None) -> tuple[float, float]:
+        """Between the bounds."""
+        return -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
 
     def asked(self, row: Row) -> str:
         """`test accuracy of plain-30 at most 15.00 %`."""

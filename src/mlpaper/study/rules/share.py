@@ -49,13 +49,17 @@ class ShareClaim(Claim):
         values = measured.values(self.run, self.metric, seeds)
         if values is None:
             return Evidence()
-        low, high = (-math.inf if self.low is None else self.low), (math.inf if self.high is None else self.high)
+        low, high = self.region()
         inside = sum(low <= value <= high for value in values)
         outside, random = len(values) - inside, measured.random(self)
         least = random.beta(inside, outside + 1, DRAWS) if inside else np.zeros(DRAWS)
         most = random.beta(inside + 1, outside, DRAWS) if outside else np.ones(DRAWS)
         condition = Condition(above(least, self.share).holds, above(most, self.share).open)
         return Evidence.of(condition, seeds=len(values), value=inside / len(values))
+
+    def region(self, published: float | None = None) -> tuple[float, float]:
+        """Between the bounds."""
+        return -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
 
     def asked(self, row: Row) -> str:
         """How many seeds, and where."""

@@ -74,6 +74,10 @@ class SpeedClaim(Claim):
         factor = (many or max(len(fast), len(slow)) + 1) / few
         return factor, ROUNDED * math.hypot(1, factor) / few
 
+    def region(self, published: float | None) -> tuple[float, float]:
+        """Above the least factor."""
+        return self.least, math.inf
+
     def asked(self, row: Row) -> str:
         """To what, and how much faster."""
         target = f"the final {row.metric} of {self.slow}"

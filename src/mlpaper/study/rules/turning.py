@@ -40,6 +40,10 @@ class TurningClaim(Claim):
         conditions = (at_least(epoch, self.earliest), at_most(epoch, self.latest), above(rise, self.rise))
         return Evidence.of(*conditions, seeds=len(epochs.seeds), value=value, drawn=epoch)
 
+    def region(self, published: float | None) -> tuple[float, float]:
+        """Between the two epochs."""
+        return self.earliest, self.latest
+
     def asked(self, row: Row) -> str:
         """Between which epochs, and by how much."""
         between = f"between epochs {self.earliest} and {self.latest}"

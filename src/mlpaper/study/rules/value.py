@@ -55,6 +55,10 @@ class ValueClaim(Claim):
             return self.published
         return measured.published_difference(self.metric, self.run, *([self.minus] if self.minus else []))
 
+    def region(self, published: float | None) -> tuple[float, float] | None:
+        """Within the tolerance of the published value."""
+        return None if published is None else (published - self.tolerance, published + self.tolerance)
+
     def asked(self, row: Row) -> str:
         """`test accuracy of M0 within 0.5 points of the published`."""
         compared = f"{row.metric}{':' if self.minus else ' of'} {self.subject()}"
