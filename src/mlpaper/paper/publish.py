@@ -93,7 +93,7 @@ def _paper(results: Path) -> bytes:
 
 def claims_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """The ledger as CSV; its rule and numbers in words as well, in the columns that end in ``_text``."""
-    table = pd.DataFrame(list(rows), columns=list(COLUMNS)).drop(columns=["claim", "means"])
+    table = pd.DataFrame(list(rows), columns=list(COLUMNS)).drop(columns=["claim", "drawn", "means"])
     table["runs"] = table["runs"].map(" ".join)
     for name, before in (("rule", "metric"), ("published", "remark"), ("ours", "remark")):
         words = [_plain(getattr(Row(row), name)) for row in rows]
