@@ -173,7 +173,7 @@ class Paper:
         return environment
 
     def _items(self, known: dict[str, Item] | None) -> Items:
-        return Items(self.results, self.facts["study"], self._draw, self._link, known)
+        return Items(self.results, self.facts["study"], self.facts["figures"], self._draw, self._link, known)
 
     def _fill(self, items: Items) -> str:
         studies = self.facts.get("studies") or list(self.facts["study"])

@@ -13,7 +13,7 @@ from mlpaper.study.schema.items import ClaimsTable
 
 
 def build(item: ClaimsTable, job: ItemJob) -> Table:
-    """One row per claim and reading; remarks are numbered and stand in the note."""
+    """One row per claim and reading, which begins with its id; remarks are numbered and stand in the note."""
     assert job.claims is not None
     rows = [Row(facts) for facts in read_parquet(Path(job.claims)).to_pylist()]
     remarks = {remark: number for number, remark in enumerate(_remarks(rows), 1)}
@@ -22,6 +22,7 @@ def build(item: ClaimsTable, job: ItemJob) -> Table:
         Column("rule", tuple(row.rule for row in rows)),
         Column("published", tuple(row.published for row in rows)),
         Column("ours", tuple(row.ours for row in rows)),
+        Column("probability", tuple(row.probability for row in rows)),
         Column("verdict", tuple(_verdict(row, remarks) for row in rows)),
     )
     raw = [{name: value for name, value in row.facts.items() if name not in ("claim", "runs")} for row in rows]
@@ -34,7 +35,8 @@ def _remarks(rows: Iterable[Row]) -> dict[str, None]:
 
 
 def _statement(row: Row) -> str:
-    return f"{row.facts['statement']} ({row.source})"
+    told = "The same, as coded." if row.kind == "as coded" else f"{row.facts['statement']} ({row.source})"
+    return f"{row.facts['id']}: {told}"
 
 
 def _verdict(row: Row, remarks: dict[str, int]) -> str:

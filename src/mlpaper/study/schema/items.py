@@ -183,6 +183,15 @@ class MetricDotsFigure(Item):
         return self.metrics
 
 
+class VerdictsFigure(Item):
+    """All claims of the paper, each with its probability and verdict; it belongs to no study."""
+
+    kind: Literal["verdicts"] = "verdicts"
+    name: Name = "verdicts"
+    title: Text = "All claims and their verdicts"
+    caption: Prose
+
+
 FigureSpec = Annotated[
     SamplesFigure
     | ClassDistributionFigure
