@@ -18,7 +18,7 @@ from mlpaper.study.schema.settings import Settings
 from mlpaper.study.schema.study import Study
 
 VERDICTS_CAPTION = (
-    "All claims. The place of a mark is the probability that the claim holds; its colour and shape are the verdict. From "
+    "All claims. The place of a mark is the probability that the claim holds; colour and shape are the verdict. From "
     "0.95 on a claim is supported or reproduced. It is contradicted or not reproduced where one of its conditions has "
     "0.05 or less. One seed decides nothing: such marks are hollow. Of two marks in a row, the upper is the claim as "
     "written, the lower as coded. Words in place of a mark say why there is none. Numbers are ours and the published "

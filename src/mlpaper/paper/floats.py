@@ -18,6 +18,8 @@ from mlpaper.files import read_json
 
 PAGE_CHARACTERS = 128
 """Characters of a table's smallest type that fit on one line of a page."""
+SMALL = 0.72
+"""Share of its size to which a small figure is drawn: type of 9.5 points then has 7."""
 BEFORE_FIGURES = ("settings", "open-choices", "differences", "split")
 """Tables that say how the runs were made."""
 LONG_CELL = 18
@@ -40,6 +42,8 @@ class Item:
     """The provenance that lies beside the file."""
     folder: Path
     """`results`."""
+    small: bool = False
+    """Whether a figure is made smaller in a PDF, as in an appendix."""
     rows_named: Mapping[str, str] = field(default_factory=dict)
     """What is written for names at the beginning of rows, such as links."""
 
@@ -69,9 +73,14 @@ class Item:
         return list(self.facts.get("links", ()))
 
     @property
-    def whole_page(self) -> bool:
-        """Whether it may be as high as a page: a figure of the whole paper."""
-        return self.facts.get("study", "") is None
+    def highest(self) -> float:
+        """Height in a PDF beyond which a figure is made smaller, in centimetres; that of the whole paper fills one."""
+        return 21.8 if self.facts.get("study", "") is None else 17.0
+
+    @property
+    def share(self) -> float:
+        """Its size in a PDF, of that in which it is drawn."""
+        return SMALL if self.small else 1.0
 
     def path(self, suffix: str) -> str:
         """The file, relative to the folder of the paper."""
@@ -169,13 +178,13 @@ class Items:
         """Whether there is such a figure or table."""
         return any(name in self._ids(each) for each in KINDS if kind in (None, each))
 
-    def figure(self, name: str) -> str:
+    def figure(self, name: str, small: bool = False) -> str:
         """A figure with number, caption and provenance."""
-        return self._place(name, "figure")
+        return self._place(name, "figure", small=small)
 
     def table(self, name: str, rows_named: Mapping[str, str] | None = None) -> str:
         """A table with number, caption and provenance; `rows_named` replaces names at the beginning of its rows."""
-        return self._place(name, "table", rows_named or {})
+        return self._place(name, "table", rows_named=rows_named or {})
 
     def unplaced(self, study: str) -> list[tuple[str, str]]:
         """Kinds and names of a study's figures and tables that the text has not placed, tables of settings first."""
@@ -204,7 +213,7 @@ class Items:
         whole = self.figures if kind == "figure" else ()
         return [*whole, *(name for study in self.studies.values() for name in study.get(f"{kind}s", ()))]
 
-    def _place(self, name: str, kind: Literal["figure", "table"], rows_named: Mapping[str, str] | None = None) -> str:
+    def _place(self, name: str, kind: Literal["figure", "table"], **how: Any) -> str:
         if name not in (allowed := self._ids(kind)):
             raise RenderError(f"there is no {kind} `{name}`{nearest(name, allowed)}")
         if f"{kind}-{name}" in self.placed:
@@ -213,6 +222,6 @@ class Items:
         if not sidecar.exists():
             raise RenderError(f"{kind} `{name}` was not made: {sidecar} is missing")
         number = 1 + sum(item.kind == kind for item in self.placed.values())
-        item = Item(name, kind, number, read_json(sidecar), self.results, rows_named or {})
+        item = Item(name, kind, number, read_json(sidecar), self.results, **how)
         self.placed[item.anchor] = item
         return self.draw(item)

@@ -182,6 +182,7 @@ class Paper:
             **items.macros(),
             **Claims(self.facts["claims"], self.target).macros(),
             "target": self.target,
+            "columns": self.columns,
             "studies": studies,
             "about": {name: _about(study) for name, study in self.facts["study"].items()},
             "provenance": self.facts["provenance"]

@@ -135,13 +135,14 @@ class Link:
 
 
 def take_links(figure: Figure) -> list[Link]:
-    """Where texts with an address (`Text.set_url`) are; they lose it, since links within an image cannot be followed."""
+    """Where texts with an address (`Text.set_url`) are; they lose it, since a link within an image cannot be used."""
     found = []
-    for text in figure.findobj(lambda artist: isinstance(artist, Text) and artist.get_url() is not None):
-        box = text.get_window_extent().transformed(figure.transFigure.inverted())
-        shares = (100 * share for share in (box.x0, 1 - box.y1, box.width, box.height))
-        found.append(Link(text.get_url(), *(round(share, 2) for share in shares)))
-        text.set_url(None)
+    for text in figure.findobj(Text):
+        if (target := text.get_url()) is not None:
+            box = text.get_window_extent().transformed(figure.transFigure.inverted())
+            shares = (100 * share for share in (box.x0, 1 - box.y1, box.width, box.height))
+            found.append(Link(target, *(round(share, 2) for share in shares)))
+            text.set_url(None)
     return found
 
 

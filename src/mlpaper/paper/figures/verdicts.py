@@ -286,7 +286,11 @@ def _extent(texts: Sequence[str]) -> float:
 def _add_key(figure: Figure, rows: Sequence[Row]) -> None:
     """The marks of the verdicts that occur, in the order from agreement to disagreement."""
     shown = {row.facts["verdict"] for row in rows if row.facts["probability"] is not None}
-    handles = [Line2D([], [], markersize=5 * mark.size, label=word, **mark.drawn) for word, mark in MARKS.items() if word in shown]
+    handles = [
+        Line2D([], [], markersize=5 * mark.size, label=word, **mark.drawn)
+        for word, mark in MARKS.items()
+        if word in shown
+    ]
     if handles:
         options: dict[str, Any] = {"handletextpad": 0.1, "columnspacing": 1.0, "handlelength": 1.4, "borderpad": 0.0}
         figure.legend(

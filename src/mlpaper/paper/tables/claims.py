@@ -19,10 +19,9 @@ def build(item: ClaimsTable, job: ItemJob) -> Table:
     remarks = {remark: number for number, remark in enumerate(_remarks(rows), 1)}
     columns = (
         Column("claim", tuple(_statement(row) for row in rows)),
-        Column("rule", tuple(row.rule for row in rows)),
+        Column("rule", tuple("as above" if row.kind == "as coded" else row.rule for row in rows)),
         Column("published", tuple(row.published for row in rows)),
         Column("ours", tuple(row.ours for row in rows)),
-        Column("probability", tuple(row.probability for row in rows)),
         Column("verdict", tuple(_verdict(row, remarks) for row in rows)),
     )
     raw = [{name: value for name, value in row.facts.items() if name not in ("claim", "runs")} for row in rows]
@@ -41,4 +40,5 @@ def _statement(row: Row) -> str:
 
 def _verdict(row: Row, remarks: dict[str, int]) -> str:
     remark = row.facts["remark"]
-    return f"{row.facts['verdict']} [{remarks[remark]}]" if remark else str(row.facts["verdict"])
+    parts = [str(row.facts["verdict"]), row.probability, f"[{remarks[remark]}]" if remark else ""]
+    return " ".join(filter(None, parts))

@@ -297,7 +297,8 @@ class ClaimsTable(Item):
     name: Name = "claims"
     title: Text = "Claims and verdicts"
     caption: Prose = (
-        "The claims of the source, the rule that decides each, the published value and ours, and the verdict."
+        "The claims of the source, the rule that decides each, the published value and ours, and the verdict with the "
+        "probability that the claim holds."
     )
 
 
