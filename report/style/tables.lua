@@ -190,7 +190,7 @@ local function columns(element, characters)
   return element
 end
 
-local LINE = 98 -- characters of a table in running text, in Typst
+local LINE = 106 -- characters of a table in running text, in Typst
 
 -- Rows `first` to `last` as a float of its own; those after the first repeat number and title.
 local function part(element, division, first, last, notes)

@@ -64,7 +64,7 @@ WORLDS: dict[str, dict[str, Any]] = {
 
 
 CLUMSY = re.compile(
-    r"\{\{|\{%|[a-z]{2}\.[A-Z][a-z]|\( *\)| [,;]|(?<!\.)\.\.(?!\.)| \.(?!\w)|: *[.;,](?!\w)"
+    r"\{\{|\{%|(?:[a-z]{2}|\d)\.[A-Z][a-z]|\( *\)| [,;]|(?<!\.)\.\.(?!\.)| \.(?!\w)|: *[.;,](?!\w)"
     r"|(?<!\w)(?:is|are|of|at|with|has|after|for|by|and|epoch) (?:diverged|not run \(|not measured)"
 )
 """What is left of a sentence whose parts are missing."""
