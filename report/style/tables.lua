@@ -151,36 +151,46 @@ local function sized(division)
   return division.content:walk({ Table = function(element) return tabular(element, widths) end })
 end
 
--- Typst: the names of rows stay on one line.
-local NAME = 24
+-- Typst: the names of rows and short cells stay on one line.
+local NAME, SHORT = 24, 12
 
+local function mean(rows, column)
+  local total = 0
+  for _, each in ipairs(rows) do
+    total = total + (utf8.len(pandoc.utils.stringify(each.cells[column].contents)) or 0)
+  end
+  return total / math.max(#rows, 1)
+end
+
+-- The least width of a column, the width at which most cells take few lines, and that at which none is broken.
 local function needs(element, column)
   local body = element.bodies[1].body
   local title = 1.15 * unbreakable(element.head.rows, column) -- which is bold
   local least, most = math.max(unbreakable(body, column), title), longest(body, column)
-  if column == 1 and most <= NAME then least = math.max(least, most) end
-  return least, math.max(least, math.min(most, 60))
+  if most <= (column == 1 and NAME or SHORT) then least = math.max(least, most) end
+  return least, math.max(least, math.min(most, 1.3 * mean(body, column))), math.max(least, most)
 end
 
 -- Typst: a table that is wider than the line gets widths in per cent: for each column its longest word, and of what is
--- left, shares by how much longer its cells are.
+-- left, shares by how long its cells are.
 local function columns(element, characters)
-  local least, most, gap = {}, {}, 2
-  local shortest, widest = 0, 0
+  local least, wanted, gap = {}, {}, 2
+  local shortest, ample, widest = 0, 0, 0
   for index = 1, #element.colspecs do
-    least[index], most[index] = needs(element, index)
-    shortest, widest = shortest + least[index] + gap, widest + most[index] + gap
+    local low, usual, high = needs(element, index)
+    least[index], wanted[index] = low, usual
+    shortest, ample, widest = shortest + low + gap, ample + usual + gap, widest + high + gap
   end
-  local room = math.max(characters - shortest, 0) / math.max(widest - shortest, 1)
+  local room = math.max(characters - shortest, 0) / math.max(ample - shortest, 1)
   local line = math.max(characters, shortest)
   for index, column in ipairs(element.colspecs) do
-    local width = (least[index] + gap + room * (most[index] - least[index])) / line
+    local width = (least[index] + gap + room * (wanted[index] - least[index])) / line
     element.colspecs[index] = { column[1], widest > characters and width or nil }
   end
   return element
 end
 
-local LINE = 98 -- characters of a table in running text, in Typst
+local LINE = 106 -- characters of a table in running text, in Typst
 
 -- Rows `first` to `last` as a float of its own; those after the first repeat number and title.
 local function part(element, division, first, last, notes)

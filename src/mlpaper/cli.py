@@ -310,6 +310,8 @@ def claims(file: Path, only: tuple[str, ...], verdicts: tuple[str, ...], long: b
 @_of_item
 def figure(job_file: Path, stem: Path, code: str, config: str) -> None:
     """Draw one figure."""
+    from dataclasses import asdict
+
     from mlpaper.digest import digest, item_modules
     from mlpaper.job_files import read
     from mlpaper.paper.figures import draw
@@ -317,8 +319,8 @@ def figure(job_file: Path, stem: Path, code: str, config: str) -> None:
     from mlpaper.paper.provenance import write_sidecar
 
     job = read(job_file, ItemJob)
-    draw(job, stem)
-    write_sidecar(job, "figure", stem, code or digest(*item_modules("figures", job.item.kind)), config)
+    links = [asdict(link) for link in draw(job, stem)]
+    write_sidecar(job, "figure", stem, code or digest(*item_modules("figures", job.item.kind)), config, links)
 
 
 @cli.command()

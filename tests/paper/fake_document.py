@@ -68,7 +68,7 @@ def document(
     """
     plan = plan_of(studies, scale)
     facts: dict[str, Any] = {"studies": list(studies), "numbers": {}, "settings": {}, "pools": {}, "study": {}}
-    facts["datasets"] = dict(numbers_job(plan).datasets)
+    facts["datasets"], facts["figures"] = dict(numbers_job(plan).datasets), list(numbers_job(plan).figures)
     facts |= {"claims": [], "diverged": {}, "demonstrations": demonstrations()}
     generator = np.random.default_rng(random)
     for name, study in plan.studies.items():

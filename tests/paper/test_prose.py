@@ -27,7 +27,6 @@ from mlpaper.paper.render import Paper
 REPORT = Path(__file__).parents[2] / "report"
 EXTRAS = ("batch-norm-sigmoid", "dropout-mnist", "glorot-initialisation")
 BECOMING: tuple[Outcome, ...] = ("held", "failed", "open", "not run")
-LISTS = {"Held": "held", "Did not hold": "failed", "Undecided": "open", "Not run": "not run"}
 DATASETS = re.compile(r"\b(?:Fashion-MNIST|EMNIST(?: ByMerge)?|(?<!-)MNIST|scikit-learn's handwritten digits)\b")
 OF_THE_SOURCE = re.compile(r"\bsource|\btitle|\[@")
 """A sentence that says what a source did may name its dataset, whatever was used here."""
@@ -65,7 +64,7 @@ WORLDS: dict[str, dict[str, Any]] = {
 
 
 CLUMSY = re.compile(
-    r"\{\{|\{%|[a-z]{2}\.[A-Z][a-z]|\( *\)| [,;]|(?<!\.)\.\.(?!\.)| \.(?!\w)|: *[.;,](?!\w)"
+    r"\{\{|\{%|(?:[a-z]{2}|\d)\.[A-Z][a-z]|\( *\)| [,;]|(?<!\.)\.\.(?!\.)| \.(?!\w)|: *[.;,](?!\w)"
     r"|(?<!\w)(?:is|are|of|at|with|has|after|for|by|and|epoch) (?:diverged|not run \(|not measured)"
 )
 """What is left of a sentence whose parts are missing."""
@@ -82,9 +81,9 @@ class Conclusion(NamedTuple):
 class Unplaced(Items):
     """Figures and tables that need no files."""
 
-    def _place(self, name: str, kind: Any) -> str:
+    def _place(self, name: str, kind: Any, **how: Any) -> str:
         self.placed[f"{kind}-{name}"] = Item(name, kind, 1, {}, self.results)
-        return f"[{kind} {name}]"
+        return f"[{kind} {name}]" + "".join(f"\n| {link}" for link in how.get("rows_named", {}).values())
 
 
 def conclusions() -> Iterator[Conclusion]:
@@ -158,7 +157,7 @@ def ledgers() -> Iterator[dict[str, Any]]:
 def filled(facts: dict[str, Any]) -> str:
     """The paper's Markdown, without its figures and tables."""
     PAPER.__dict__["facts"] = facts
-    return PAPER._fill(Unplaced(REPORT, facts["study"], str, str))
+    return PAPER._fill(Unplaced(REPORT, facts["study"], facts["figures"], str, str))
 
 
 PAPER = Paper(REPORT, REPORT, "md")
@@ -203,21 +202,20 @@ def _conclusions(facts: Mapping[str, Any], text: str) -> Iterator[str]:
 
 
 def _claims(facts: Mapping[str, Any], text: str) -> Iterator[str]:
-    """Each claim is printed once, with its verdict, and listed once, where it belongs."""
+    """Each claim is told once: in the main part with its verdict, or in the table of its study's appendix."""
     rows = [Row(facts) for facts in facts["claims"]]
-    listed = {
-        anchor: LISTS[kind]
-        for kind, line in re.findall(rf"^- \*({'|'.join(LISTS)}):\* (.*)$", text, re.MULTILINE)
-        for anchor in re.findall(r"\(#([^)]+)\)", line)
-    }
+    main, _, appendices = text.partition("\n# Appendix A. ")
     printed: dict[str, list[str]] = {}
-    for anchor, finding in re.findall(r"\]\{#(claim-[^}]+)\}(.*?)(?=\]\{#|\n)", text):
+    for anchor, finding in re.findall(r"\]\{#(claim-[^}]+)\}(.*?)(?=\]\{#|\n)", main):
         printed.setdefault(anchor, []).extend(re.findall(r"\*\*([a-z ]+)\*\*", finding))
+    anchors = Counter(re.findall(r"\]\{#(claim-[^}]+)\}", text))
+    linked = set(re.findall(r"^\| \[[^\]]+\]\(#(claim-[^)]+)\)", appendices, re.MULTILINE))
     for row in rows:
-        verdict = row.facts["verdict"]
-        place = None if row.kind == "ours" else row.outcome
-        if (printed.get(row.anchor), listed.get(row.anchor)) != ([verdict], place):
-            yield f"{row.anchor}: {verdict}, printed as {printed.get(row.anchor)}, listed as {listed.get(row.anchor)}"
+        verdict, told = row.facts["verdict"], printed.get(row.anchor)
+        if anchors[row.anchor] != 1:
+            yield f"{row.anchor} is told in {anchors[row.anchor]} places"
+        if told not in (None, [verdict]) or (told is not None) != (row.anchor in linked):
+            yield f"{row.anchor}: {verdict}, printed as {told}"
     abstract = text.split("link-citations")[0]
     for outcome, heading in (("held", "examples of what held"), ("failed", "examples of what did not hold")):
         shown = abstract.partition(heading)[2].partition("These are examples")[0]

@@ -49,9 +49,9 @@ def make(tmp_path_factory: pytest.TempPathFactory, tiny_pdf: bytes) -> Callable[
     def write(facts: dict[str, Any]) -> Path:
         results = tmp_path_factory.mktemp("results")
         write_json(results / "numbers.json", facts)
-        for name, study in facts["study"].items():
+        for name, study in {None: facts, **facts["study"]}.items():
             for kind in ("figure", "table"):
-                for item in study[f"{kind}s"]:
+                for item in study.get(f"{kind}s", ()):
                     stem = results / f"{kind}s" / item
                     sidecar = {
                         "id": item,
@@ -141,7 +141,9 @@ def test_github_markdown_holds_title_numbers_figures_and_links(results: Path) ->
 
 def test_html_needs_no_other_file(page: Page) -> None:
     assert not [src for src in page.all("src") if not src.startswith("data:")]
-    assert sum(tag == "img" for tag, _ in page.tags) == len(FIGURES) + 1  # and the one of the enlarged view
+    assert (
+        sum(tag == "img" for tag, _ in page.tags) == len(FIGURES) + 2
+    )  # and those of all claims and of the enlarged view
     assert not [tag for tag, attrs in page.tags if tag == "link" or (tag == "script" and "src" in attrs)]
 
 
@@ -225,19 +227,22 @@ def test_what_git_does_not_tell_is_said_to_be_unknown(
 def test_a_study_without_prose_gets_the_generic_section(make: Callable[..., Path]) -> None:
     facts = document()
     facts["study"] = {
-        "made-up": facts["study"][STUDY] | {"title": "Made up", "figures": ["made-up-a"], "tables": ["made-up-b"]}
+        "made-up": facts["study"][STUDY]
+        | {"title": "Made up", "figures": [f"made-up-{letter}" for letter in "abcd"], "tables": ["made-up-t"]}
     }
     facts["pools"] = {"made-up": facts["pools"][STUDY]}
-    facts |= {"studies": ["made-up"], "claims": []}
+    facts |= {"studies": ["made-up"], "claims": [], "figures": []}
     text = Paper(REPORT, make(facts), "md").document()
-    assert "## Made up" in text
-    assert "**Figure 1.**" in text
-    assert "**Table 1.**" in text
+    main, appendix = text.split("## Appendix B. Made up")
+    assert "## Made up" in main
+    assert re.findall(r"figure-made-up-\w", main) == [f"figure-made-up-{letter}" for letter in "abc"]
+    assert re.findall(r'id="(\w+-made-up-\w)"', appendix) == ["figure-made-up-d", "table-made-up-t"]
 
 
 def test_a_study_with_fewer_items_still_renders(make: Callable[..., Path]) -> None:
     facts = document()
     facts["study"][STUDY] |= {"figures": [f"{STUDY}-samples"], "tables": []}
+    facts["figures"] = []
     facts["provenance"] |= {"commit": None, "date": None}
     text = Paper(REPORT, make(facts), "md").document()
     assert "**Figure 1.**" in text
@@ -275,6 +280,52 @@ def test_five_studies_read_well_whatever_came_out(make: Callable[..., Path], wor
     }
     decided, leaning = found["supported"] + found["contradicted"], found["leaning for"] + found["leaning against"]
     assert (decided, leaning > 10) == (0, True) if lone else decided > 10 and not leaning
+
+
+# --- main part and appendices
+
+
+SHEET = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0} {1}" width="{0}" height="{1}"/>'
+
+
+@pytest.fixture(scope="module")
+def five(make: Callable[..., Path]) -> Path:
+    """Five studies whose figures have the sizes of real ones: half a page, and that of all claims a whole one."""
+    folder = make(document(STUDIES, random=1))
+    for path in (folder / "figures").glob("*.svg"):
+        write_text(path, SHEET.format(468, 612 if path.stem == "verdicts" else 317))
+    return folder
+
+
+def test_the_main_part_has_at_most_25_pages_and_the_first_figure_is_on_the_second(five: Path, tmp_path: Path) -> None:
+    """Typeset with Typst, which takes the five seconds."""
+    render(REPORT, five, "pdf", tmp_path / "paper.pdf", "typst")
+    reader = PdfReader(tmp_path / "paper.pdf")
+    starts = {str(entry.title): reader.get_destination_page_number(entry) for entry in _top(reader.outline)}
+    appendices = [title for title in starts if title.startswith("Appendix")]
+    assert [title.split(". ")[0] for title in appendices] == [f"Appendix {letter}" for letter in "ABCDEFG"]
+    first = starts[appendices[0]]
+    assert 15 < first <= 25, f"the main part has {first} pages"
+    assert max(page for title, page in starts.items() if title not in appendices) < first
+    assert reader.pages[first].extract_text().lstrip().startswith("Appendix A")
+    assert "Figure 1. A caption" in reader.pages[1].extract_text()
+
+
+def _top(outline: list[Any]) -> list[Any]:
+    return [entry for entry in outline if not isinstance(entry, list)]
+
+
+@pytest.mark.parametrize("target", ["md", "html", "tex", "typ"])
+def test_appendices_are_labelled_and_hold_what_the_main_part_does_not(five: Path, target: Any) -> None:
+    text = Paper(REPORT, five, target).document()
+    heads = [re.search(rf"Appendix {letter}\. (?!.*\.\.\.)", text) for letter in "ABCDEFG"]
+    assert all(heads)
+    start = text.rindex("Appendix A. Methods")
+    assert text.index("How to reproduce this paper", start) > start
+    settings = {"md": f'id="table-{STUDY}-settings"', "html": f'id="table-{STUDY}-settings"'}
+    settings |= {"tex": f"\\label{{table-{STUDY}-settings}}", "typ": f"<table-{STUDY}-settings>"}
+    assert text.rindex(settings[target]) > start, "placed in the appendix, and referred to before"
+    assert "#appendix-residual-depth" in text if target in ("md", "html") else "appendix-residual-depth" in text
 
 
 # --- macros

@@ -170,6 +170,11 @@ def item_of(jobs):
     return job
 
 
+def study_title(study):
+    """The title of a study, or what stands for it where something belongs to none."""
+    return PLAN.studies[study].title if study else "The paper"
+
+
 def shown(file, kind, jobs):
     """The file of a figure or table, shown in Snakemake's report under its study, with its title and caption."""
     job = item_of(jobs)
@@ -182,7 +187,7 @@ def shown(file, kind, jobs):
     return report(
         file,
         caption=f"../report/{kind}.rst",
-        category=lambda wildcards: report_label(PLAN.studies[job(wildcards).study].title),
+        category=lambda wildcards: report_label(study_title(job(wildcards).study)),
         subcategory=f"{kind.capitalize()}s",
         labels=labels,
     )
@@ -251,5 +256,5 @@ TRAIN_GROUP = on_cluster(run_group)
 MEASURE_GROUP = on_cluster(lambda wildcards: run_group(wildcards) or "measurements")
 DATA_GROUP = on_cluster("data")
 STUDY_GROUP = on_cluster(lambda wildcards: STUDY_GROUPS[wildcards.study])
-ITEM_GROUP = on_cluster(lambda wildcards: STUDY_GROUPS[item_of(FIGURES | TABLES)(wildcards).study])
+ITEM_GROUP = on_cluster(lambda wildcards: STUDY_GROUPS.get(item_of(FIGURES | TABLES)(wildcards).study))
 LOCAL = {"all", "fetch", "ledger", "numbers", "paper", "columns", "arxiv"}

@@ -226,7 +226,7 @@ class Claims:
 
     def macros(self) -> dict[str, Callable[..., Any]]:
         """The functions that templates see, by name."""
-        names = "claim claims as_coded examples outcome finding untold verdicts wrong"
+        names = "claim claims as_coded examples outcome finding places untold verdicts wrong"
         return {name: getattr(self, name) for name in names.split()}
 
     def claim(self, study: str, name: str) -> Row:
@@ -308,6 +308,14 @@ class Claims:
             and key not in self.told
             and not (row.facts["reading"] == "as coded" and key.removesuffix(AS_CODED) in self.rows)
         ]
+
+    def places(self, study: str) -> dict[str, str]:
+        """Id of a claim to a link to where the text tells it; where it does not, to an anchor."""
+        told = {str(row.facts["id"]): key in self.told for key, row in self.rows.items() if row.facts["study"] == study}
+        anchors = {name: self.claim(study, name).anchor for name in told}
+        return {
+            name: f"[{name}](#{anchor})" if told[name] else f"[{name}]{{#{anchor}}}" for name, anchor in anchors.items()
+        }
 
     def wrong(self, kind: str | None = None) -> float:
         """How many of the decided verdicts are wrong on average, by their probabilities."""

@@ -13,15 +13,32 @@ from mlpaper.paper.jobs import ItemJob, MetricsJob, NumbersJob, StudyJob
 from mlpaper.spec import RunSpec
 from mlpaper.study.ledger import AS_CODED, ClaimsJob
 from mlpaper.study.plan import Plan, measured_files, published, referenced
-from mlpaper.study.schema.items import FigureSpec, TableSpec
+from mlpaper.study.schema.items import FigureSpec, TableSpec, VerdictsFigure
 from mlpaper.study.schema.settings import Settings
 from mlpaper.study.schema.study import Study
 
+VERDICTS_CAPTION = (
+    "All claims. The place of a mark is the probability that the claim holds; colour and shape are the verdict. From "
+    "0.95 on a claim is supported or reproduced. It is contradicted or not reproduced where one of its conditions has "
+    "0.05 or less. One seed decides nothing: such marks are hollow. Of two marks in a row, the upper is the claim as "
+    "written, the lower as coded. Words in place of a mark say why there is none. Numbers are ours and the published "
+    "ones, in the units of the tables. The counts below the titles are of claims as written."
+)
+
 
 def figure_jobs(plan: Plan) -> dict[str, ItemJob]:
-    """The job of every figure, by its id."""
+    """The job of every figure, by its id: those of the whole paper, then those of its studies."""
     jobs = (_job(plan, study, figure) for study in plan.studies.values() for figure in study.figures)
-    return {job.id: job for job in jobs}
+    return {job.id: job for job in (*_figures_of_the_paper(plan), *jobs)}
+
+
+def _figures_of_the_paper(plan: Plan) -> list[ItemJob]:
+    """The figure of all claims, where there are any."""
+    titles = tuple({"study": study.name, "title": study.title} for study in plan.studies.values() if study.claims)
+    if not titles:
+        return []
+    item = VerdictsFigure(caption=VERDICTS_CAPTION)
+    return [ItemJob(study=None, item=item, claims=paths.LEDGER, entries=titles, watermark=plan.scale.watermark)]
 
 
 def table_jobs(plan: Plan) -> dict[str, ItemJob]:
@@ -37,6 +54,7 @@ def numbers_job(plan: Plan) -> NumbersJob:
         scale=plan.settings.scale,
         watermark=plan.scale.watermark,
         seeds=plan.seeds,
+        figures=tuple(job.id for job in _figures_of_the_paper(plan)),
         datasets={name: source.in_sentences or source.title for name, source in plan.datasets.items()},
         command=f"snakemake --cores all{config_arguments(plan.settings)}",
     )

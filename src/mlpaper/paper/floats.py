@@ -6,7 +6,7 @@ How they look in a target is decided by `report/style/{figure,table}.<target>.j2
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,12 +18,18 @@ from mlpaper.files import read_json
 
 PAGE_CHARACTERS = 128
 """Characters of a table's smallest type that fit on one line of a page."""
+SMALL = 0.72
+"""Share of its size to which a small figure is drawn: type of 9.5 points then has 7."""
+BEFORE_FIGURES = ("settings", "open-choices", "differences", "split")
+"""Tables that say how the runs were made."""
 LONG_CELL = 18
 """Characters from which on a column may be broken into lines, where a table does not fit."""
 WIDEST_CELL = 90
 """Characters beyond which a column claims no more of the page."""
 ESCAPED = str.maketrans({sign: f"%{ord(sign):02X}" for sign in "%#&'\n\r\t"})
 """Signs of an SVG that end an address, or an HTML attribute between `'`, or are lost in either. Base64 is longer."""
+FIRST_WORD = re.compile(r"(?<=^\| )[\w-]+", re.MULTILINE)
+"""The name that a row of a table begins with."""
 KINDS: tuple[Literal["figure", "table"], ...] = ("figure", "table")
 
 
@@ -38,6 +44,10 @@ class Item:
     """The provenance that lies beside the file."""
     folder: Path
     """`results`."""
+    small: bool = False
+    """Whether a figure is made smaller in a PDF, as in an appendix."""
+    rows_named: Mapping[str, str] = field(default_factory=dict)
+    """What is written for names at the beginning of rows, such as links."""
 
     @property
     def label(self) -> str:
@@ -58,6 +68,21 @@ class Item:
     def caption(self) -> str:
         """The caption as Markdown, on one line."""
         return markup.prose_markdown(self.facts["caption"])
+
+    @property
+    def links(self) -> list[Mapping[str, Any]]:
+        """Parts of the figure that lead somewhere (`mlpaper.paper.style.Link`)."""
+        return list(self.facts.get("links", ()))
+
+    @property
+    def highest(self) -> float:
+        """Height in a PDF beyond which a figure is made smaller, in centimetres; that of the whole paper fills one."""
+        return 21.8 if self.facts.get("study", "") is None else 17.0
+
+    @property
+    def share(self) -> float:
+        """Its size in a PDF, of that in which it is drawn."""
+        return SMALL if self.small else 1.0
 
     def path(self, suffix: str) -> str:
         """The file, relative to the folder of the paper."""
@@ -80,7 +105,8 @@ class Item:
     @property
     def body(self) -> str:
         """The table itself, a Markdown pipe table (with notes below it, where it has some)."""
-        return (self.folder / self.path("md")).read_text(encoding="utf-8").strip()
+        text = (self.folder / self.path("md")).read_text(encoding="utf-8").strip()
+        return FIRST_WORD.sub(lambda found: self.rows_named.get(found[0], found[0]), text)
 
     @property
     def pipes(self) -> str:
@@ -144,6 +170,8 @@ class Items:
 
     results: Path
     studies: Mapping[str, Mapping[str, Any]]
+    figures: Sequence[str]
+    """Figures of the whole paper."""
     draw: Callable[[Item], str]
     """Markup of a figure or a table in the target."""
     link: Callable[[Item], str]
@@ -154,19 +182,27 @@ class Items:
 
     def macros(self) -> dict[str, Callable[..., Any]]:
         """The functions that templates see, by name."""
-        return {"figure": self.figure, "table": self.table, "ref": self.ref, "has": self.has, "items": self.items}
+        names = "figure table ref has items unplaced"
+        return {name: getattr(self, name) for name in names.split()}
 
     def has(self, name: str, kind: str | None = None) -> bool:
-        """Whether a study has this figure or table."""
+        """Whether there is such a figure or table."""
         return any(name in self._ids(each) for each in KINDS if kind in (None, each))
 
-    def figure(self, name: str) -> str:
+    def figure(self, name: str, small: bool = False) -> str:
         """A figure with number, caption and provenance."""
-        return self._place(name, "figure")
+        return self._place(name, "figure", small=small)
 
-    def table(self, name: str) -> str:
-        """A table with number, caption and provenance."""
-        return self._place(name, "table")
+    def table(self, name: str, rows_named: Mapping[str, str] | None = None) -> str:
+        """A table with number, caption and provenance; `rows_named` replaces names at the beginning of its rows."""
+        return self._place(name, "table", rows_named=rows_named or {})
+
+    def unplaced(self, study: str) -> list[tuple[str, str]]:
+        """Kinds and names of a study's figures and tables that the text has not placed, tables of settings first."""
+        of_study = self.studies[study]
+        found = [(kind, name) for kind in KINDS for name in of_study.get(f"{kind}s", ())]
+        left = [(kind, name) for kind, name in found if f"{kind}-{name}" not in self.placed]
+        return sorted(left, key=lambda item: item[1].removeprefix(f"{study}-") not in BEFORE_FIGURES)
 
     def ref(self, name: str, kind: str | None = None) -> str:
         """`Figure 3`, linked; it may come later in the text. ``kind`` tells a figure from a table of the same name."""
@@ -185,17 +221,18 @@ class Items:
         return list((self.known or {}).values())
 
     def _ids(self, kind: str) -> list[str]:
-        return [name for study in self.studies.values() for name in study.get(f"{kind}s", ())]
+        whole = self.figures if kind == "figure" else ()
+        return [*whole, *(name for study in self.studies.values() for name in study.get(f"{kind}s", ()))]
 
-    def _place(self, name: str, kind: Literal["figure", "table"]) -> str:
+    def _place(self, name: str, kind: Literal["figure", "table"], **how: Any) -> str:
         if name not in (allowed := self._ids(kind)):
-            raise RenderError(f"no study has a {kind} `{name}`{nearest(name, allowed)}")
+            raise RenderError(f"there is no {kind} `{name}`{nearest(name, allowed)}")
         if f"{kind}-{name}" in self.placed:
             raise RenderError(f"{kind} `{name}` is placed twice")
         sidecar = self.results / f"{kind}s" / f"{name}.json"
         if not sidecar.exists():
             raise RenderError(f"{kind} `{name}` was not made: {sidecar} is missing")
         number = 1 + sum(item.kind == kind for item in self.placed.values())
-        item = Item(name, kind, number, read_json(sidecar), self.results)
+        item = Item(name, kind, number, read_json(sidecar), self.results, **how)
         self.placed[item.anchor] = item
         return self.draw(item)

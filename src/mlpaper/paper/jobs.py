@@ -14,7 +14,7 @@ from mlpaper import paths
 from mlpaper.spec import Model
 from mlpaper.study import metrics
 from mlpaper.study.left_out import LeftOut, by_reason
-from mlpaper.study.schema.items import METRIC_FILES, FigureSpec, TableSpec
+from mlpaper.study.schema.items import METRIC_FILES, FigureSpec, TableSpec, VerdictsFigure
 from mlpaper.study.schema.names import RunName
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 class ItemJob(Model):
     """One figure or table, with everything it depends on."""
 
-    study: str
-    item: FigureSpec | TableSpec
+    study: str | None
+    """None where it is about the whole paper."""
+    item: FigureSpec | TableSpec | VerdictsFigure
     runs: dict[RunName, tuple[str, ...]] = {}
     """Run folders by the study's names, one per seed, in the order of the item; none for a run that is left out."""
     left_out: dict[RunName, LeftOut] = {}
@@ -39,19 +40,19 @@ class ItemJob(Model):
     measured: dict[RunName, tuple[str, ...]] = {}
     """Which of robustness and gradients were measured, by run."""
     claims: str | None = None
-    """File of the study's ledger."""
+    """File of the study's ledger, or of that of all studies."""
     published: dict[str, float] = {}
     """Published values of the runs shown, by `<run>.<metric>`."""
     entries: tuple[dict[str, Any], ...] = ()
-    """Rows that come from the study file itself (open choices, differences, descriptions of runs)."""
+    """Rows that come from study files themselves (open choices, differences, descriptions of runs, titles)."""
     datasets: dict[str, str] = {}
     """What a table of settings calls datasets, by name."""
     watermark: str | None = None
 
     @property
     def id(self) -> str:
-        """Name in the file system: `<study>-<item>`."""
-        return f"{self.study}-{self.item.name}"
+        """Name in the file system: `<study>-<item>`, or `<item>`."""
+        return self.item.name if self.study is None else f"{self.study}-{self.item.name}"
 
     @cached_property
     def results(self) -> Results:
@@ -164,6 +165,8 @@ class NumbersJob(Model):
     watermark: str | None
     seeds: dict[str, tuple[int, ...]]
     """Study to the seeds of its runs."""
+    figures: tuple[str, ...] = ()
+    """Figures of no study, but of the whole paper."""
     datasets: dict[str, str] = {}
     """What sentences call datasets, by name."""
     command: str

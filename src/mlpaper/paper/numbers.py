@@ -38,6 +38,7 @@ def numbers(job: NumbersJob) -> dict[str, Any]:
             outcomes |= {run.id: run.outcome for run in seeds}
     return {
         "studies": [study.name for study in job.studies],
+        "figures": list(job.figures),
         "numbers": values,
         "demonstrations": demonstrations(),
         "claims": [row for study in job.studies for row in read_parquet(Path(study.claims)).to_pylist()],

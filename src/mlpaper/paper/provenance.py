@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mlpaper.files import write_json
 from mlpaper.machine import commit, machine, versions
 from mlpaper.paper.jobs import ItemJob, inputs
 
 
-def write_sidecar(job: ItemJob, kind: str, stem: Path, code: str, config: str) -> None:
+def write_sidecar(
+    job: ItemJob, kind: str, stem: Path, code: str, config: str, links: Sequence[Mapping[str, Any]] = ()
+) -> None:
     """Write ``<stem>.json``: what the figure or table is, what it was made from, and the command that makes it.
 
     `code` is the digest of the code that made it; `config` is what stands behind the command's target, such as
-    ` --config scale=demo`.
+    ` --config scale=demo`; `links` are the parts of a figure that lead somewhere.
     """
     runs = [Path(folder).name for folders in job.runs.values() for folder in folders]
     ending = "svg" if kind == "figure" else "md"
@@ -33,6 +37,7 @@ def write_sidecar(job: ItemJob, kind: str, stem: Path, code: str, config: str) -
             "versions": versions(),
             "machine": machine(),
             "inputs": inputs(job),
+            "links": list(links),
             "watermark": job.watermark,
             "command": f"snakemake --cores 1 {stem}.{ending}{config}",
         },

@@ -174,7 +174,7 @@ class Paper:
         return environment
 
     def _items(self, known: dict[str, Item] | None) -> Items:
-        return Items(self.results, self.facts["study"], self._draw, self._link, known)
+        return Items(self.results, self.facts["study"], self.facts["figures"], self._draw, self._link, known)
 
     def _fill(self, items: Items) -> str:
         studies = self.facts.get("studies") or list(self.facts["study"])
@@ -185,6 +185,7 @@ class Paper:
             **claims.macros(),
             "cards": Cards(self.facts, claims.told).cards,
             "target": self.target,
+            "columns": self.columns,
             "studies": studies,
             "about": {name: _about(study) for name, study in self.facts["study"].items()},
             "provenance": self.facts["provenance"]

@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox, ScaledTranslation, Transform
 from numpy.typing import NDArray
@@ -122,6 +123,30 @@ def save(figure: Figure, stem: Path, title: str, watermark: str | None = None) -
                 figure.savefig(temporary, format=ending, metadata=entries)
                 if ending == "svg":
                     temporary.write_text(svg.compact(temporary.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Link:
+    """A part of a figure that leads somewhere; lengths in per cent of the figure, from its upper left corner."""
+
+    target: str
+    """Identifier in the document."""
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+def take_links(figure: Figure) -> list[Link]:
+    """Where texts with an address (`Text.set_url`) are; they lose it, since a link within an image cannot be used."""
+    found = []
+    for text in figure.findobj(Text):
+        if (target := text.get_url()) is not None:
+            box = text.get_window_extent().transformed(figure.transFigure.inverted())
+            shares = (100 * share for share in (box.x0, 1 - box.y1, box.width, box.height))
+            found.append(Link(target, *(round(share, 2) for share in shares)))
+            text.set_url(None)
+    return found
 
 
 def _stamp(figure: Figure, text: str) -> None:

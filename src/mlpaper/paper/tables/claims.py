@@ -13,13 +13,13 @@ from mlpaper.study.schema.items import ClaimsTable
 
 
 def build(item: ClaimsTable, job: ItemJob) -> Table:
-    """One row per claim and reading; remarks are numbered and stand in the note."""
+    """One row per claim and reading, which begins with its id; remarks are numbered and stand in the note."""
     assert job.claims is not None
     rows = [Row(facts) for facts in read_parquet(Path(job.claims)).to_pylist()]
     remarks = {remark: number for number, remark in enumerate(_remarks(rows), 1)}
     columns = (
         Column("claim", tuple(_statement(row) for row in rows)),
-        Column("rule", tuple(row.rule for row in rows)),
+        Column("rule", tuple("as above" if row.kind == "as coded" else row.rule for row in rows)),
         Column("published", tuple(row.published for row in rows)),
         Column("ours", tuple(row.ours for row in rows)),
         Column("verdict", tuple(_verdict(row, remarks) for row in rows)),
@@ -34,9 +34,11 @@ def _remarks(rows: Iterable[Row]) -> dict[str, None]:
 
 
 def _statement(row: Row) -> str:
-    return f"{row.facts['statement']} ({row.source})"
+    told = "The same, as coded." if row.kind == "as coded" else f"{row.facts['statement']} ({row.source})"
+    return f"{row.facts['id']}: {told}"
 
 
 def _verdict(row: Row, remarks: dict[str, int]) -> str:
     remark = row.facts["remark"]
-    return f"{row.facts['verdict']} [{remarks[remark]}]" if remark else str(row.facts["verdict"])
+    parts = [str(row.facts["verdict"]), row.probability, f"[{remarks[remark]}]" if remark else ""]
+    return " ".join(filter(None, parts))

@@ -183,6 +183,15 @@ class MetricDotsFigure(Item):
         return self.metrics
 
 
+class VerdictsFigure(Item):
+    """All claims of the paper, each with its probability and verdict; it belongs to no study."""
+
+    kind: Literal["verdicts"] = "verdicts"
+    name: Name = "verdicts"
+    title: Text = "All claims and their verdicts"
+    caption: Prose
+
+
 FigureSpec = Annotated[
     SamplesFigure
     | ClassDistributionFigure
@@ -288,7 +297,8 @@ class ClaimsTable(Item):
     name: Name = "claims"
     title: Text = "Claims and verdicts"
     caption: Prose = (
-        "The claims of the source, the rule that decides each, the published value and ours, and the verdict."
+        "The claims of the source, the rule that decides each, the published value and ours, and the verdict with the "
+        "probability that the claim holds."
     )
 
 
