@@ -59,11 +59,13 @@ def address(tmp_path_factory: pytest.TempPathFactory, figure_stem: Path) -> str:
     sidecar = {"title": "A title", "alt": "Curves", "study": STUDY, "runs": ["digits-128x64-adam-s0-0123abcd"] * 40}
     sidecar |= {"caption": "Accuracy at every $\\sigma$.", "dirty": False, "commit": "b" * 40, "code_digest": "0" * 16}
     sidecar |= {"machine": {"processor": "Processor"}, "versions": {"numpy": "2.1"}, "specs": {}, "inputs": []}
+    spot = {"target": f"claim-{STUDY}-{facts['claims'][0]['id']}", "left": 10, "top": 10, "width": 20, "height": 5}
     for kind in ("figure", "table"):
-        for name in facts["study"][STUDY][f"{kind}s"]:
+        for name in facts["study"][STUDY][f"{kind}s"] + (facts["figures"] if kind == "figure" else []):
             stem = results / f"{kind}s" / name
             command = f"snakemake --cores 1 {stem.relative_to(results)} --config 'seeds=[0, 1, 2, 3, 4, 5, 6, 7]'"
-            write_json(stem.with_suffix(".json"), sidecar | {"id": name, "kind": kind, "command": command})
+            own = {"id": name, "kind": kind, "command": command, "links": [spot] if name in facts["figures"] else []}
+            write_json(stem.with_suffix(".json"), sidecar | own)
             if kind == "figure":
                 shutil.copy(figure_stem.with_suffix(".svg"), stem.with_suffix(".svg"))
             else:
@@ -290,6 +292,12 @@ def test_a_link_opens_its_card_on_load_and_with_back_and_forward(fresh: Callable
     assert page.evaluate("location.hash") == f"#claim-{STUDY}-m0-87"
 
 
+def test_a_claim_of_the_first_figure_leads_to_its_card(fresh: Callable[..., Any]) -> None:
+    page, claim = fresh(), document()["claims"][0]["id"]
+    page.locator("#figure-verdicts .spots a").click()
+    assert opened(page) == [card_of(claim)]
+
+
 def test_a_card_opens_by_the_keyboard(fresh: Callable[..., Any]) -> None:
     page = fresh()
     page.get_by_label("Search").focus()
@@ -320,9 +328,7 @@ def test_all_cards_are_printed_whatever_is_filtered_and_closed(fresh: Callable[.
     page.evaluate("document.querySelectorAll('main > :not(#explorer)').forEach((node) => node.remove())")
     printed = letters("".join(sheet.extract_text() for sheet in PdfReader(io.BytesIO(page.pdf())).pages))
     for row in map(Row, document()["claims"]):
-        assert letters(f"{row.facts['id']} in the text") in printed, (
-            "a line of its card that shows only where it is open"
-        )
+        assert letters(f"Rule {row.rule}") in printed, "a line of its card that shows only where it is open"
         assert letters(row.rule) in printed
     assert opened(page) == []
     assert shown(page) == []
@@ -357,7 +363,8 @@ CONTRASTS = """
   const chosen = "main p, main a, main h2, figcaption p, td, th, .provenance summary, .contents a, .num, .watermark,"
     + ".card .statement, .card .verdict, .card .probability, .card dt, .card dd, "
     + ".strip span, .filters label, .filters button";
-  return Array.from(document.querySelectorAll(chosen), (node) => {
+  const written = Array.from(document.querySelectorAll(chosen)).filter((node) => node.textContent.trim());
+  return written.map((node) => {
     const [a, b] = [light(getComputedStyle(node).color), light(ground(node))].sort((x, y) => y - x);
     return [(a + 0.05) / (b + 0.05), node.tagName + "." + node.className + ": " + node.textContent.slice(0, 40)];
   }).sort((x, y) => x[0] - y[0])[0];

@@ -42,7 +42,7 @@ figures:
   - {kind: noise, name: noise, title: Noise, runs: [A], caption: Noise.}
   - {kind: gradient-norms, name: gradients, title: Gradients, runs: [A], caption: Gradients of A.}
 tables:
-  - {kind: runs, name: test, title: Test, runs: [A, B], columns: [test_accuracy], caption: Test accuracies.}
+  - {kind: runs, name: curves, title: Test, runs: [A, B], columns: [test_accuracy], caption: Test accuracies.}
   - {kind: claims, name: claims, title: Claims, caption: What is claimed.}
 """
 

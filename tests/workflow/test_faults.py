@@ -162,7 +162,7 @@ def test_folders_with_which_no_job_could_work_are_told_before_any(project: Proje
 def test_figures_and_tables_that_were_deleted_are_made_again(built: Project, expected: dict[str, str]) -> None:
     """The paper in Markdown and in LaTeX shows them. What only they were made from may be missing."""
     results = built.folder / "results"
-    (results / "tables" / "tiny-test.tex").unlink()
+    (results / "tables" / "tiny-curves.tex").unlink()
     (built.folder / FIGURE).with_suffix(".pdf").unlink()
     assert built.plan() == {"figure": 1, "table": 1, "paper": 3}
     completes(built, expected)

@@ -83,7 +83,7 @@ def test_rerunning_one_rule_reruns_what_follows_and_nothing_else(built: Project)
 
 
 def test_a_figure_and_a_table_can_be_asked_for_by_name(built: Project) -> None:
-    targets = ("results/figures/tiny-a-confusion.svg", "results/tables/tiny-test.md")
+    targets = ("results/figures/tiny-a-confusion.svg", "results/tables/tiny-curves.md")
     files = [
         path for target in targets for path in (built.folder / target, (built.folder / target).with_suffix(".json"))
     ]

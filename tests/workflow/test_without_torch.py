@@ -24,7 +24,7 @@ def test_without_pytorch_its_runs_are_marked_and_with_it_they_are_made(built: Pr
     assert "`make twin` or `pip install torch` mends it" in outcome.output
     assert not {"train", "evaluate", "robustness", "gradients"} & set(outcome.jobs), "those of A and B are there"
     results = built.folder / "results"
-    table = (results / "tables" / "tiny-test.md").read_text().replace("\u00a0", " ")
+    table = (results / "tables" / "tiny-curves.md").read_text().replace("\u00a0", " ")
     assert len([line for line in table.splitlines() if line.startswith("| T ") and "not run" in line]) == 1
     assert "Not run: T (PyTorch is not installed)." in table
     paper = (built.folder / PAPER).read_text()
@@ -45,14 +45,14 @@ def test_without_pytorch_its_runs_are_marked_and_with_it_they_are_made(built: Pr
     built.show_torch()
     metrics = "results/studies/tiny/runs.parquet"
     figures = [f"results/figures/tiny-{name}" for name in ("noise", "gradients")]
-    outcome = built.snakemake("results/tables/tiny-test.md", metrics, *(f"{stem}.svg" for stem in figures))
+    outcome = built.snakemake("results/tables/tiny-curves.md", metrics, *(f"{stem}.svg" for stem in figures))
     assert outcome.code == 0, outcome.output
     assert "left out" not in outcome.output
     assert (outcome.jobs["train"], outcome.jobs["robustness"], outcome.jobs["gradients"]) == (1, 1, 1)
     table = pd.read_parquet(built.folder / metrics)
     accuracy = table[table["metric"] == "test_accuracy"].set_index("run")["value"]
     assert accuracy["T"] == pytest.approx(accuracy["A"], abs=0.02), "the same weights and batches"
-    assert "Not run" not in (results / "tables" / "tiny-test.md").read_text()
+    assert "Not run" not in (results / "tables" / "tiny-curves.md").read_text()
     for stem in figures:
         assert "Not run" not in read_json((built.folder / stem).with_suffix(".json"))["caption"]
     initial = [pd.read_parquet(path).query("moment == 'initialisation'") for path in results.glob("runs/*/grad*")]

@@ -110,11 +110,8 @@ CLAIMS_FILES = {name: JOBS.add(job) for name, job in CLAIMS.items()}
 FIGURE_FILES = {name: JOBS.add(job) for name, job in FIGURES.items()}
 TABLE_FILES = {name: JOBS.add(job) for name, job in TABLES.items()}
 CODE = {rule: digest(*modules) for rule, modules in RULES.items()}
-ITEM_CODE = {
-    name: digest(*item_modules(kind, job.item.kind))
-    for kind, jobs in (("figures", FIGURES), ("tables", TABLES))
-    for name, job in jobs.items()
-}
+FIGURE_CODE = {name: digest(*item_modules("figures", job.item.kind)) for name, job in FIGURES.items()}
+TABLE_CODE = {name: digest(*item_modules("tables", job.item.kind)) for name, job in TABLES.items()}
 
 
 wildcard_constraints:

@@ -11,7 +11,7 @@ rule figure:
         "results/logs/figure/{item}.log",
     params:
         job=lambda wildcards: FIGURE_FILES[wildcards.item],
-        code=lambda wildcards: ITEM_CODE[wildcards.item],
+        code=lambda wildcards: FIGURE_CODE[wildcards.item],
         stem=paths.FIGURE,
         caption=lambda wildcards: prose_rst(item_of(FIGURES)(wildcards).item.caption),
     group:
@@ -37,7 +37,7 @@ rule table:
         "results/logs/table/{item}.log",
     params:
         job=lambda wildcards: TABLE_FILES[wildcards.item],
-        code=lambda wildcards: ITEM_CODE[wildcards.item],
+        code=lambda wildcards: TABLE_CODE[wildcards.item],
         stem=paths.TABLE,
         caption=lambda wildcards: prose_rst(item_of(TABLES)(wildcards).item.caption),
     group:
