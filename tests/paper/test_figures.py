@@ -156,7 +156,7 @@ def test_runs_that_are_left_out_are_not_drawn(kind: str, make_job: Make, stem: P
 @pytest.mark.parametrize("kind", ["samples", "class-distribution"])
 def test_ten_classes_with_long_names(kind: str, make_job: Make, stem: Path) -> None:
     draw(make_job(kind=kind, classes=fakes.FASHION), stem)
-    assert "T-shirt/top" in stem.with_suffix(".svg").read_text()
+    assert "T-shirt/top" in words(stem)
 
 
 def test_a_curve_averages_the_seeds_that_still_train(make_job: Make) -> None:

@@ -36,6 +36,8 @@ abstract: "Short."
 {% from "sections/clauses.md.j2" import tests with context %}
 {% include "sections/generic.md.j2" %}
 
+{% include "sections/appendix.md.j2" %}
+
 *{{ about[study].title }}* by {{ about[study].authors }}: {{ about[study].runs.M0 }}
 
 | {{ about[study].title }} |
@@ -124,7 +126,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "paper.md.j2").write_text(
         PAPER.replace("about[study]", f"about['{STUDY}']")
         .replace("(study,", f"('{STUDY}',")
-        .replace("{% include", f"{{% set study = '{STUDY}' %}}\n{{% include")
+        .replace("{% include", f"{{% set study = '{STUDY}' %}}\n{{% include", 1)
     )
     return folder
 
