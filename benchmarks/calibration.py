@@ -5,8 +5,8 @@ Simulated studies of twenty runs, whose true means are known (ten minutes)::
     python benchmarks/calibration.py
 
 Three kinds of seeds: of equal variance in all runs; of unequal variance; and wild, where a seventh of the runs ends far
-away with one seed in three. Claims about wild runs are counted apart, by whether each of these runs shows a far seed
-among those that were made (`seen`), or one of them does not (`hidden`).
+away with one seed in three. Claims about wild runs are counted apart: the seeds that were made show of each of these
+runs that they differ so (`seen`), or all seeds of one of them are alike (`hidden`).
 
 Real runs, where many seeds stand for the truth::
 
@@ -15,8 +15,9 @@ Real runs, where many seeds stand for the truth::
 decides every claim with all seeds, and again with each of the disjoint sets of one, three and five; a decided verdict
 is wrong if all seeds decide otherwise. The runs must have been made with the same configuration.
 
-Both replace their rows of `report/calibration.csv`, which the paper shows: `kind` is the kind of seeds or `real`,
-`name` a rule or a study; `tried` claims were judged, `decided` of them decided, and `wrong` of these decided wrongly.
+Both replace their rows of `src/mlpaper/study/calibration.csv`, which the paper shows: `kind` is the kind of seeds or
+`real`, `name` a rule or a study; `tried` claims were judged, `decided` of them decided, and `wrong` of these decided
+wrongly.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from mlpaper.paper.expand import claims_job
+from mlpaper.study.calibration import FILE
 from mlpaper.study.ledger import DECIDED, ClaimsJob, judge, readings
 from mlpaper.study.measurements import Measurements
 from mlpaper.study.plan import load_plan
@@ -46,7 +48,6 @@ RUNS, STUDIES = 20, 300
 NAMES = [f"r{k}" for k in range(RUNS)]
 SEEDS = (1, 2, 3, 5, 10)
 KINDS = ("equal", "unequal", "wild")
-FILE = Path(__file__).parents[1] / "report" / "calibration.csv"
 METRIC = "validation_accuracy"
 HELD = {"supported": True, "reproduced": True, "contradicted": False, "not reproduced": False}
 
@@ -131,7 +132,7 @@ def _outcomes(name: str, kind: str, seeds: int) -> Iterator[tuple[str, str]]:
         named = np.isin(NAMES, claim.named_runs)
         shown = kind
         if kind == "wild":
-            hidden = (wild & named & ~far.any(axis=0)).any()
+            hidden = (wild & named & (far == far[0]).all(axis=0)).any()
             shown = "hidden" if hidden else "seen" if (wild & named).any() else "none is wild"
         verdict = judge(claim, _measured(values)).verdict
         outcome = "open"

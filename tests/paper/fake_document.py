@@ -68,7 +68,9 @@ def document(
     """
     plan = plan_of(studies, scale)
     facts: dict[str, Any] = {"studies": list(studies), "numbers": {}, "settings": {}, "pools": {}, "study": {}}
-    facts["datasets"], facts["figures"] = dict(numbers_job(plan).datasets), list(numbers_job(plan).figures)
+    of_paper = numbers_job(plan)
+    facts["datasets"], facts["figures"] = dict(of_paper.datasets), list(of_paper.figures)
+    facts["calibration"] = list(of_paper.calibration)
     facts |= {"claims": [], "diverged": {}, "demonstrations": demonstrations()}
     generator = np.random.default_rng(random)
     for name, study in plan.studies.items():

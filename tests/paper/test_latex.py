@@ -70,7 +70,7 @@ def test_nothing_runs_off_the_page(results: Path, tmp_path: Path, columns: Colum
 def test_with_two_columns_what_is_wide_spans_both(results: Path) -> None:
     text = Paper(REPORT, results, "tex", 2).document()
     assert ",twocolumn]{article}" in text
-    assert text.count(r"\begin{figure*}") == 1 + len(FIGURES)  # and that of all claims
+    assert text.count(r"\begin{figure*}") == 2 + len(FIGURES)  # and those of the whole paper
     assert r"\begin{figure}" not in text
     assert len(re.findall(r"\\begin\{table\}.*\n\n\\caption", text)) >= 1
     assert re.search(rf"\\begin\{{table\*\}}[^\n]*\n\n\\caption\{{.*\n?.*table-{STUDY}-settings", text)
@@ -110,7 +110,9 @@ def test_the_archive_holds_the_source_and_its_figures_and_nothing_of_this_machin
         assert source is not None
         text = source.read().decode()
     names = [entry.name for entry in entries]
-    assert names == sorted(["paper.tex", "figures/verdicts.pdf", *(f"figures/{STUDY}-{figure}.pdf" for figure in FIGURES)])
+    assert names == sorted(
+        ["paper.tex", "figures/calibration.pdf", "figures/verdicts.pdf", *(f"figures/{STUDY}-{figure}.pdf" for figure in FIGURES)]
+    )
     owners = {(entry.uid, entry.gid, entry.uname, entry.gname, entry.mode) for entry in entries}
     assert owners == {(0, 0, "", "", 0o644)}
     assert all(entry.isreg() for entry in entries)

@@ -142,7 +142,7 @@ def test_it_depends_on_the_ledger_alone_and_its_provenance_tells_so(make: Make, 
     job = figure_jobs(plan)["verdicts"]
     assert inputs(job) == ["results/claims.parquet"]
     assert (job.id, job.study) == ("verdicts", None)
-    assert list(numbers_job(plan).figures) == ["verdicts"]
+    assert list(numbers_job(plan).figures) == ["verdicts", "calibration"]
     links = [{"target": "claim-a", "left": 1.0, "top": 2.0, "width": 3.0, "height": 4.0}]
     write_sidecar(job, "figure", tmp_path / "verdicts", "0" * 12, " --config scale=demo", links)
     sidecar = read_json(tmp_path / "verdicts.json")

@@ -14,7 +14,7 @@ from mlpaper import paths
 from mlpaper.spec import Model
 from mlpaper.study import metrics
 from mlpaper.study.left_out import LeftOut, by_reason
-from mlpaper.study.schema.items import METRIC_FILES, FigureSpec, TableSpec, VerdictsFigure
+from mlpaper.study.schema.items import METRIC_FILES, CalibrationFigure, FigureSpec, TableSpec, VerdictsFigure
 from mlpaper.study.schema.names import RunName
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class ItemJob(Model):
 
     study: str | None
     """None where it is about the whole paper."""
-    item: FigureSpec | TableSpec | VerdictsFigure
+    item: FigureSpec | TableSpec | VerdictsFigure | CalibrationFigure
     runs: dict[RunName, tuple[str, ...]] = {}
     """Run folders by the study's names, one per seed, in the order of the item; none for a run that is left out."""
     left_out: dict[RunName, LeftOut] = {}
@@ -169,5 +169,7 @@ class NumbersJob(Model):
     """Figures of no study, but of the whole paper."""
     datasets: dict[str, str] = {}
     """What sentences call datasets, by name."""
+    calibration: tuple[dict[str, Any], ...] = ()
+    """How often verdicts are wrong (`mlpaper.study.calibration.counted`)."""
     command: str
     """Why runs are left out, where some are."""

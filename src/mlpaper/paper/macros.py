@@ -48,6 +48,7 @@ class Numbers:
         self.pools: Mapping[str, dict[str, Any]] = document["pools"]
         self.datasets: Mapping[str, str] = document["datasets"]
         self.demonstrations: Mapping[str, Any] = document["demonstrations"]
+        self.calibration: Sequence[Mapping[str, Any]] = document["calibration"]
         self.left_out: Mapping[str, str] = document["provenance"]["left_out"]
         self.target = target
         self._longest_first = sorted(self.settings, key=len, reverse=True)
@@ -56,7 +57,7 @@ class Numbers:
         """The functions that templates see, by name."""
         names = (
             "num each value has_number published difference relation setting setting_value pool pool_value "
-            "dataset images image_sizes count duration listing demonstration used"
+            "dataset images image_sizes count duration listing demonstration used calibrated"
         )
         return {name: getattr(self, name) for name in names.split()}
 
@@ -187,6 +188,15 @@ class Numbers:
             raise RenderError(f"there is no demonstration `{name}`{nearest(name, self.demonstrations)}")
         found = self.demonstrations[name]
         return ", ".join(map(_digits, found)) if isinstance(found, list) else _digits(found)
+
+    def calibrated(self, kind: str, seeds: int) -> dict[str, str] | None:
+        """How many verdicts are decided, and decided wrongly (`mlpaper.study.calibration`); None where none was."""
+        for row in self.calibration:
+            if (row["kind"], row["seeds"]) == (kind, seeds) and row["decided"]:
+                shares = {"share_wrong": row["wrong"] / row["decided"], "share_decided": row["decided"] / row["tried"]}
+                counts = {name: self.count(row[name]) for name in ("tried", "decided", "wrong")}
+                return counts | {name: f"{100 * share:.0f}{form.NO_BREAK_SPACE}%" for name, share in shares.items()}
+        return None
 
     @staticmethod
     def count(value: int) -> str:

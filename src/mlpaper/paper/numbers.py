@@ -45,6 +45,7 @@ def numbers(job: NumbersJob) -> dict[str, Any]:
         "settings": settings,
         "diverged": {run: count for run, count in diverged.items() if count},
         "datasets": job.datasets,
+        "calibration": list(job.calibration),
         "pools": {study.name: _pool(study) for study in job.studies},
         "study": {
             study.name: study.model_dump(

@@ -192,6 +192,15 @@ class VerdictsFigure(Item):
     caption: Prose
 
 
+class CalibrationFigure(Item):
+    """How often verdicts are wrong, by the number of seeds, in simulations and in real runs; it belongs to no study."""
+
+    kind: Literal["calibration"] = "calibration"
+    name: Name = "calibration"
+    title: Text = "How far to trust a verdict"
+    caption: Prose
+
+
 FigureSpec = Annotated[
     SamplesFigure
     | ClassDistributionFigure
