@@ -141,9 +141,8 @@ def test_github_markdown_holds_title_numbers_figures_and_links(results: Path) ->
 
 def test_html_needs_no_other_file(page: Page) -> None:
     assert not [src for src in page.all("src") if not src.startswith("data:")]
-    assert (
-        sum(tag == "img" for tag, _ in page.tags) == len(FIGURES) + 2
-    )  # and those of all claims and of the enlarged view
+    of_the_paper, enlarged = 2, 1
+    assert sum(tag == "img" for tag, _ in page.tags) == len(FIGURES) + of_the_paper + enlarged
     assert not [tag for tag, attrs in page.tags if tag == "link" or (tag == "script" and "src" in attrs)]
 
 
