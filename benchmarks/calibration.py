@@ -7,6 +7,10 @@ Simulated studies of twenty runs, whose true means are known::
 Three kinds of seeds: of equal variance in all runs; of unequal variance; and wild, where a seventh of the runs ends far
 away with one seed in three, and what is true of the mean may show with none of a few seeds.
 
+More seeds where three decide nothing, as `mlpaper seeds` proposes them::
+
+    python benchmarks/calibration.py --stopping
+
 Real runs, where many seeds stand for the truth::
 
     python benchmarks/calibration.py --config studies='[residual-depth]' seeds='[0,...,19]'
@@ -20,7 +24,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +35,7 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from mlpaper.paper.expand import claims_job
+from mlpaper.study.forecast import MOST, forecast
 from mlpaper.study.ledger import DECIDED, ClaimsJob, judge, readings
 from mlpaper.study.measurements import Measurements
 from mlpaper.study.plan import load_plan
@@ -39,6 +46,7 @@ from mlpaper.study.sampling import Sampling
 RUNS, STUDIES = 20, 300
 NAMES = [f"r{k}" for k in range(RUNS)]
 SEEDS = (2, 3, 5, 10)
+STOPPED = ("equal", "unequal")
 METRIC = "validation_accuracy"
 HELD = {"supported": True, "reproduced": True, "contradicted": False, "not reproduced": False}
 
@@ -63,11 +71,14 @@ def main() -> None:
     """Simulated studies, or the runs of a configuration."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="of runs that were made")
+    parser.add_argument("--stopping", action="store_true", help="simulated, with more seeds where three decide nothing")
     parser.add_argument("--workflow", type=Path, default=Path("workflow"))
     asked = parser.parse_args()
     if asked.config:
         pairs = (text.partition("=") for text in asked.config)
         real({key: json.loads(value) if value[:1] in "[{" else value for key, _, value in pairs}, asked.workflow)
+    elif asked.stopping:
+        stopping()
     else:
         simulated()
 
@@ -88,7 +99,22 @@ def _cell(wrong: int, right: int, tried: int) -> str:
 
 
 def _outcomes(name: str, kind: str, seeds: int) -> Iterator[str]:
-    random = np.random.default_rng([SEEDS.index(seeds), list(RULES).index(name), len(kind)])
+    for claim, truth, values in _studies(name, kind, seeds):
+        if outcome := _outcome(judge(claim, _measured(values)).verdict, truth):
+            yield outcome
+
+
+def _outcome(verdict: str, truth: bool) -> str:
+    """Right, wrong, or nothing for a claim that is not decided."""
+    if verdict not in DECIDED:
+        return ""
+    return "right" if HELD[verdict] == truth else "wrong"
+
+
+def _studies(name: str, kind: str, seeds: int) -> Iterator[tuple[ClaimSpec, bool, dict[str, np.ndarray]]]:
+    """Claims by one rule, each with whether it is true, and what was measured: (seeds, runs) by metric."""
+    stream = SEEDS.index(seeds) if seeds in SEEDS else seeds
+    random = np.random.default_rng([stream, list(RULES).index(name), len(kind)])
     for number in range(STUDIES):
         means = random.normal(size=RUNS) * random.choice([0.3, 1.0, 3.0])
         deviations = np.exp(0.7 * random.normal(size=RUNS)) if kind == "unequal" else np.ones(RUNS)
@@ -105,9 +131,55 @@ def _outcomes(name: str, kind: str, seeds: int) -> Iterator[str]:
             metric: means + deviations * random.normal(size=(seeds, RUNS)) + 20 * _far(random, wild, seeds)
             for metric in metrics
         }
-        verdict = judge(claim, _measured(values)).verdict
-        if verdict in DECIDED:
-            yield "right" if HELD[verdict] == _true(claim, means, theirs) else "wrong"
+        yield claim, _true(claim, means, theirs), values
+
+
+def stopping() -> None:
+    """Print how often verdicts are wrong where more seeds are taken until a claim is decided."""
+    ways: dict[str, Callable[[_Grown], Iterable[int]]] = {
+        "three": lambda study: [3],
+        "ten": lambda study: [10],
+        "three, then once more": lambda study: islice(study.asked(), 2),
+        "three, then again and again": lambda study: study.asked(),
+        "a look after every seed": lambda study: range(3, MOST + 1),
+    }
+    print(f"| seeds | {' | '.join(RULES)} | all rules |\n|---|{'--:|' * (len(RULES) + 1)}")
+    for kind in STOPPED:
+        found = {way: {name: Counter[str]() for name in RULES} for way in ways}
+        for name in RULES:
+            for claim, truth, values in _studies(name, kind, MOST):
+                study = _Grown(claim, truth, values)
+                for way, looks in ways.items():
+                    found[way][name][next(filter(None, map(study.outcome, looks(study))), "open")] += 1
+        for way, counts in found.items():
+            total = sum(counts.values(), Counter[str]())
+            cells = [_cell(of["wrong"], of["right"], of.total()) for of in (*counts.values(), total)]
+            print(f"| {kind}, {way} | {' | '.join(cells)} |", flush=True)
+
+
+class _Grown:
+    """A study of which more and more seeds are looked at."""
+
+    def __init__(self, claim: ClaimSpec, truth: bool, values: dict[str, np.ndarray]) -> None:
+        self.claim, self.truth, self.values = claim, truth, values
+        self.outcome, self.next = cache(self._outcome), cache(self._next)
+
+    def measured(self, seeds: int) -> Measurements:
+        return _measured({metric: of_metric[:seeds] for metric, of_metric in self.values.items()})
+
+    def _outcome(self, seeds: int) -> str:
+        return _outcome(judge(self.claim, self.measured(seeds)).verdict, self.truth)
+
+    def _next(self, seeds: int) -> int | None:
+        found = forecast(self.claim, self.measured(seeds))
+        return found.seeds if found is not None and found.hope == "seeds" else None
+
+    def asked(self) -> Iterator[int]:
+        """Three seeds, then those that would probably decide the claim, and so on."""
+        seeds: int | None = 3
+        while seeds is not None:
+            yield seeds
+            seeds = self.next(seeds)
 
 
 def _far(random: np.random.Generator, wild: np.ndarray, seeds: int) -> np.ndarray:
