@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
@@ -33,12 +34,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
+from scipy.special import stdtr
 
 from mlpaper.paper.expand import claims_job
 from mlpaper.study.forecast import MOST, forecast
-from mlpaper.study.ledger import DECIDED, ClaimsJob, judge, readings
+from mlpaper.study.ledger import DECIDED, USUAL_CHANCE, ClaimsJob, judge, readings
 from mlpaper.study.measurements import Measurements
 from mlpaper.study.plan import load_plan
+from mlpaper.study.posterior import MOST_FREEDOM, Prior
 from mlpaper.study.results import Results
 from mlpaper.study.rules import ClaimSpec
 from mlpaper.study.sampling import Sampling
@@ -79,6 +82,7 @@ def main() -> None:
         real({key: json.loads(value) if value[:1] in "[{" else value for key, _, value in pairs}, asked.workflow)
     elif asked.stopping:
         stopping()
+        at_the_margin()
     else:
         simulated()
 
@@ -155,6 +159,25 @@ def stopping() -> None:
             total = sum(counts.values(), Counter[str]())
             cells = [_cell(of["wrong"], of["right"], of.total()) for of in (*counts.values(), total)]
             print(f"| {kind}, {way} | {' | '.join(cells)} |", flush=True)
+
+
+def at_the_margin() -> None:
+    """Print how often claims of a difference are wrongly supported whose true difference is the margin itself.
+
+    What the ledger draws is here computed: Student's distribution, with the prior of runs whose variances are alike.
+    """
+    prior, studies = Prior(MOST_FREEDOM, 2.0), 40_000
+    values = np.random.default_rng(1).normal(size=(studies, MOST)) * math.sqrt(prior.variance)
+    sums, squares = values.cumsum(axis=1), (values**2).cumsum(axis=1)
+    for looks in ([3], [10], [3, 10], [3, 10, 20], range(3, MOST + 1)):
+        still_open, wrong = np.ones(studies, bool), np.zeros(studies, bool)
+        for n in looks:
+            mean, freedom = sums[:, n - 1] / n, prior.freedom + n - 1
+            scale = prior.freedom * prior.variance + squares[:, n - 1] - n * mean**2
+            probability = stdtr(freedom, mean / np.sqrt(scale / freedom / n))
+            wrong |= still_open & (probability >= 1 - USUAL_CHANCE)
+            still_open &= np.abs(probability - 0.5) < 0.5 - USUAL_CHANCE
+        print(f"at the margin, looks at {[*looks]} seeds: {wrong.mean():.1%} supported")
 
 
 class _Grown:

@@ -48,20 +48,22 @@ def siblings(seeds: int) -> dict[str, np.ndarray]:
 DIFFERENCE = {"rule": "difference", "first": "A", "second": "B", "metric": METRIC}
 
 
-def test_in_four_of_five_studies_the_seeds_that_are_forecast_decide() -> None:
-    """Studies whose true means are known to nobody; each is continued to the number of seeds that was forecast."""
+def test_the_seeds_that_are_forecast_mostly_decide() -> None:
+    """Studies whose true means nobody knows; each is continued to the number of seeds that was forecast."""
     random, outcomes, counts = generator("studies"), [], []
-    for number in range(150):
-        values = random.normal(size=(20, 1)) * random.choice([0.3, 1.0, 3.0]) + random.normal(size=(20, MOST))
-        entry = claim(rule="difference", first="r0", second="r1", metric=METRIC).model_copy(update={"id": f"c{number}"})
+    for number in range(400):
+        values = 2.5 * random.normal(size=(20, 1)) + random.normal(size=(20, MOST))
+        if not 1.2 < abs(values[0, :3].mean() - values[1, :3].mean()) < 2:
+            continue  # decided or close to the margin, most likely
+        entry = claim(**DIFFERENCE | {"first": "r0", "second": "r1"}).model_copy(update={"id": f"claim-{number}"})
         found = forecast(entry, measured(dict(zip(RUNS, values[:, :3], strict=True))))
         if found is None or found.hope != "seeds":
             continue
         later = measured(dict(zip(RUNS, values[:, : found.seeds], strict=True)))
         outcomes.append(judge(entry, later).verdict in DECIDED)
         counts.append(found.seeds)
-    assert len(outcomes) > 25
-    assert 0.68 < np.mean(outcomes) < 0.95, "0.8 is wanted"
+    assert len(outcomes) > 15
+    assert 0.65 < np.mean(outcomes) < 0.95, "0.8 is wanted"
     assert 4 <= min(counts) < 8 < max(counts) <= MOST
 
 
@@ -71,10 +73,11 @@ def test_a_forecast_is_the_same_every_time_and_larger_for_smaller_differences() 
         values = measured(siblings(3) | {"A": 0.5 + difference + base[0], "B": 0.5 + base[1]})
         found = [forecast(claim(**DIFFERENCE), values) for _ in range(2)]
         assert found[0] == found[1]
-        assert found[0] is not None and found[0].hope == "seeds", found[0]
+        assert found[0] is not None
+        assert found[0].hope == "seeds"
         return found[0].seeds
 
-    assert 3 < seeds(0.018) < seeds(0.014) <= MOST
+    assert 3 < seeds(0.014) < seeds(0.012) < seeds(0.01) <= MOST
 
 
 @pytest.mark.parametrize(
@@ -100,31 +103,34 @@ def test_what_needs_no_simulation(entry: dict, values: dict, left_out: dict, exp
 def test_one_seed_borrows_the_variance_of_its_siblings() -> None:
     found = forecast(claim(**DIFFERENCE), measured(siblings(5) | {"A": (0.55,), "B": (0.5,)}))
     assert found is not None
-    assert (found.hope, found.now, found.seeds) == ("seeds", 1, 3)
+    assert (found.hope, found.now, found.seeds) == ("seeds", 1, 2)
 
 
 def test_few_test_images_and_small_differences_are_told_apart() -> None:
     """What seeds cannot decide: scores of few images, however many seeds; and means that lie at the margin."""
-    values = siblings(5) | {"A": 0.53 + 0.01 * np.arange(5), "B": 0.5 + 0.01 * np.arange(5)[::-1]}
-    names = tuple(values)
-    few = Sampling(names, {METRIC: 0.03**2 * np.eye(len(names))}, dict.fromkeys(names, 100))
-    hopes = {}
-    for case, sampling, shift in (("images", few, 0.0), ("seeds", NO_SAMPLING, 0.0), ("margin", NO_SAMPLING, -0.03)):
-        shifted = values | {"A": values["A"] + shift}
-        found = forecast(claim(**DIFFERENCE), measured(shifted, sampling=sampling))
-        hopes[case] = None if found is None else found.hope
-        if found is not None and found.hope != "seeds":
-            assert 0 < found.chance < 0.8
-    assert hopes == {"images": "images", "seeds": None, "margin": "margin"}
+    first, second = 0.5 + 0.01 * np.array([[-1.0, 0.5, 0.0, -0.5, 1.0], [0.3, -1.0, 1.0, -0.5, 0.2]])
+    others = siblings(5)
+    names = (*others, "A", "B")
+    few = Sampling(names, {METRIC: 0.01**2 * np.eye(len(names))}, dict.fromkeys(names, 100))
+
+    def found(difference: float, sampling: Sampling) -> Forecast | None:
+        return forecast(
+            claim(**DIFFERENCE), measured(others | {"A": first + difference, "B": second}, sampling=sampling)
+        )
+
+    cases = [found(0.012, NO_SAMPLING), found(0.012, few), found(0.0, NO_SAMPLING)]
+    assert [None if case is None else case.hope for case in cases] == [None, "images", "margin"]
+    assert [case.chance for case in cases if case] == pytest.approx([0.05, 0.5], abs=0.1)
 
 
 def test_outcomes_of_two_kinds_are_repeated() -> None:
-    """Where four of five seeds collapse, none ends between; a normal distribution would make many that do."""
+    """Networks that collapse with some seeds: more seeds do or do not, and none ends between."""
     share = claim(rule="share", run="A", metric=METRIC, high=0.15, share=0.5)
-    found = forecast(share, measured({"A": (0.1, 0.1, 0.1, 0.1, 0.9)}))
-    assert found is not None
-    assert found.hope == "margin", "one seed in five may be one in two"
     assert forecast(share, measured({"A": (0.1, 0.1, 0.1)})) == Forecast("seeds", 3, 5)
+    few, some = (forecast(share, measured({"A": (0.1,) * count + (0.9,)})) for count in (4, 2))
+    assert few is not None
+    assert some is not None
+    assert (few.hope, some.hope) == ("seeds", "margin")
 
 
 def test_curves_are_repeated() -> None:

@@ -122,8 +122,8 @@ def _by_run(proposals: Iterable[Proposal]) -> dict[str, tuple[int, ...]]:
 
 
 GUARD = (
-    "The number of seeds is fixed before they are seen: run all of them, and let each claim be decided from all of its "
-    "seeds. XXX"
+    "Run all of these seeds once, then stop: to look after every seed until a verdict suits makes wrong verdicts. In "
+    "simulations of one such round 2 to 4 % of the decided verdicts were wrong, as with three seeds alone."
 )
 TITLES: Mapping[Hope, str] = {
     "seeds": f"More seeds would probably decide (in {WANTED:.0%} of simulated futures or more):",
