@@ -8,6 +8,10 @@ Three kinds of seeds: of equal variance in all runs; of unequal variance; and wi
 away with one seed in three. Claims about wild runs are counted apart: the seeds that were made show of each of these
 runs that they differ so (`seen`), or all seeds of one of them are alike (`hidden`).
 
+More seeds where three decide nothing, as `mlpaper seeds` proposes them::
+
+    python benchmarks/calibration.py --stopping
+
 Real runs, where many seeds stand for the truth::
 
     python benchmarks/calibration.py --config studies='[residual-depth]' seeds='[0,...,19]'
@@ -23,23 +27,27 @@ wrongly.
 from __future__ import annotations
 
 import argparse
-import functools
-import itertools
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, partial
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
+from scipy.special import stdtr
 
 from mlpaper.paper.expand import claims_job
 from mlpaper.study.calibration import FILE
-from mlpaper.study.ledger import DECIDED, ClaimsJob, judge, readings
+from mlpaper.study.forecast import MOST, forecast
+from mlpaper.study.ledger import DECIDED, USUAL_CHANCE, ClaimsJob, judge, readings
 from mlpaper.study.measurements import Measurements
 from mlpaper.study.plan import load_plan
+from mlpaper.study.posterior import MOST_FREEDOM, Prior
 from mlpaper.study.results import Results
 from mlpaper.study.rules import ClaimSpec
 from mlpaper.study.sampling import Sampling
@@ -48,6 +56,7 @@ RUNS, STUDIES = 20, 300
 NAMES = [f"r{k}" for k in range(RUNS)]
 SEEDS = (1, 2, 3, 5, 10)
 KINDS = ("equal", "unequal", "wild")
+STOPPED = ("equal", "unequal")
 METRIC = "validation_accuracy"
 HELD = {"supported": True, "reproduced": True, "contradicted": False, "not reproduced": False}
 
@@ -72,11 +81,15 @@ def main() -> None:
     """Simulated studies, or the runs of a configuration."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="of runs that were made")
+    parser.add_argument("--stopping", action="store_true", help="simulated, with more seeds where three decide nothing")
     parser.add_argument("--workflow", type=Path, default=Path("workflow"))
     asked = parser.parse_args()
     if asked.config:
         pairs = (text.partition("=") for text in asked.config)
         real({key: json.loads(value) if value[:1] in "[{" else value for key, _, value in pairs}, asked.workflow)
+    elif asked.stopping:
+        stopping()
+        at_the_margin()
     else:
         simulated()
 
@@ -84,7 +97,7 @@ def main() -> None:
 def simulated() -> None:
     """Judge a claim of every rule in simulated studies."""
     rows = []
-    for kind, seeds, rule in itertools.product(KINDS, SEEDS, RULES):
+    for kind, seeds, rule in product(KINDS, SEEDS, RULES):
         outcomes = list(_outcomes(rule, kind, seeds))
         for shown in dict.fromkeys(shown for shown, _ in outcomes):
             counts = _counts(outcome for of, outcome in outcomes if of == shown)
@@ -111,6 +124,19 @@ def write(rows: Iterable[dict[str, Any]]) -> None:
 
 def _outcomes(name: str, kind: str, seeds: int) -> Iterator[tuple[str, str]]:
     """What became of a claim in each study, after the kind of its seeds."""
+    for shown, claim, truth, values in _studies(name, kind, seeds):
+        yield shown, _outcome(judge(claim, _measured(values)).verdict, truth) or "open"
+
+
+def _outcome(verdict: str, truth: bool) -> str:
+    """Right, wrong, or nothing for a claim that is not decided."""
+    if verdict not in DECIDED:
+        return ""
+    return "right" if HELD[verdict] == truth else "wrong"
+
+
+def _studies(name: str, kind: str, seeds: int) -> Iterator[tuple[str, ClaimSpec, bool, dict[str, np.ndarray]]]:
+    """Kinds of seeds, claims by one rule, whether each is true, and what was measured: (seeds, runs) by metric."""
     random = np.random.default_rng([seeds, list(RULES).index(name), KINDS.index(kind)])
     for number in range(STUDIES):
         means = random.normal(size=RUNS) * random.choice([0.3, 1.0, 3.0])
@@ -134,11 +160,79 @@ def _outcomes(name: str, kind: str, seeds: int) -> Iterator[tuple[str, str]]:
         if kind == "wild":
             hidden = (wild & named & (far == far[0]).all(axis=0)).any()
             shown = "hidden" if hidden else "seen" if (wild & named).any() else "none is wild"
-        verdict = judge(claim, _measured(values)).verdict
-        outcome = "open"
-        if verdict in DECIDED:
-            outcome = "right" if HELD[verdict] == _true(claim, means, theirs) else "wrong"
-        yield shown, outcome
+        yield shown, claim, _true(claim, means, theirs), values
+
+
+def stopping() -> None:
+    """Print how often verdicts are wrong where more seeds are taken until a claim is decided."""
+    ways: dict[str, Callable[[_Grown], Iterable[int]]] = {
+        "three": lambda study: [3],
+        "ten": lambda study: [10],
+        "three, then once more": lambda study: islice(study.asked(), 2),
+        "three, then again and again": lambda study: study.asked(),
+        "a look after every seed": lambda study: range(3, MOST + 1),
+    }
+    print(f"| seeds | {' | '.join(RULES)} | all rules |\n|---|{'--:|' * (len(RULES) + 1)}")
+    for kind in STOPPED:
+        found = {way: {name: Counter[str]() for name in RULES} for way in ways}
+        for name in RULES:
+            for _, claim, truth, values in _studies(name, kind, MOST):
+                study = _Grown(claim, truth, values)
+                for way, looks in ways.items():
+                    found[way][name][next(filter(None, map(study.outcome, looks(study))), "open")] += 1
+        for way, counts in found.items():
+            total = sum(counts.values(), Counter[str]())
+            cells = [_cell(of["wrong"], of["right"], of.total()) for of in (*counts.values(), total)]
+            print(f"| {kind}, {way} | {' | '.join(cells)} |", flush=True)
+
+
+def _cell(wrong: int, right: int, tried: int) -> str:
+    decided = wrong + right
+    return f"{100 * wrong / max(decided, 1):.1f} % of {100 * decided / tried:.0f} %"
+
+
+def at_the_margin() -> None:
+    """Print how often claims of a difference are wrongly supported whose true difference is the margin itself.
+
+    What the ledger draws is here computed: Student's distribution, with the prior of runs whose variances are alike.
+    """
+    prior, studies = Prior(MOST_FREEDOM, 2.0), 40_000
+    values = np.random.default_rng(1).normal(size=(studies, MOST)) * math.sqrt(prior.variance)
+    sums, squares = values.cumsum(axis=1), (values**2).cumsum(axis=1)
+    for looks in ([3], [10], [3, 10], [3, 10, 20], range(3, MOST + 1)):
+        still_open, wrong = np.ones(studies, bool), np.zeros(studies, bool)
+        for n in looks:
+            mean, freedom = sums[:, n - 1] / n, prior.freedom + n - 1
+            scale = prior.freedom * prior.variance + squares[:, n - 1] - n * mean**2
+            probability = stdtr(freedom, mean / np.sqrt(scale / freedom / n))
+            wrong |= still_open & (probability >= 1 - USUAL_CHANCE)
+            still_open &= np.abs(probability - 0.5) < 0.5 - USUAL_CHANCE
+        print(f"at the margin, looks at {[*looks]} seeds: {wrong.mean():.1%} supported")
+
+
+class _Grown:
+    """A study of which more and more seeds are looked at."""
+
+    def __init__(self, claim: ClaimSpec, truth: bool, values: dict[str, np.ndarray]) -> None:
+        self.claim, self.truth, self.values = claim, truth, values
+        self.outcome, self.next = cache(self._outcome), cache(self._next)
+
+    def measured(self, seeds: int) -> Measurements:
+        return _measured({metric: of_metric[:seeds] for metric, of_metric in self.values.items()})
+
+    def _outcome(self, seeds: int) -> str:
+        return _outcome(judge(self.claim, self.measured(seeds)).verdict, self.truth)
+
+    def _next(self, seeds: int) -> int | None:
+        found = forecast(self.claim, self.measured(seeds))
+        return found.seeds if found is not None and found.hope == "seeds" else None
+
+    def asked(self) -> Iterator[int]:
+        """Three seeds, then those that would probably decide the claim, and so on."""
+        seeds: int | None = 3
+        while seeds is not None:
+            yield seeds
+            seeds = self.next(seeds)
 
 
 def _true(claim: ClaimSpec, means: np.ndarray, theirs: float) -> bool:
@@ -171,7 +265,7 @@ def real(config: dict[str, Any], workflow: Path) -> None:
         print(f"{name}: {len(claims)} claims; with {len(seeds)} seeds: {dict(Counter(truth.values()))}")
         write(
             {"kind": "real", "name": name, "seeds": size}
-            | _counts(_against(truth, seeds, size, functools.partial(decide, claims)))
+            | _counts(_against(truth, seeds, size, partial(decide, claims)))
             for size in (1, 3, 5)
         )
 

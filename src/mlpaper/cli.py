@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -399,14 +399,20 @@ def _of_plan(command: Command) -> Command:
     return command
 
 
+def _timing(runs: list[str]) -> Iterable[str]:
+    """The runs one by one, with a progress bar in a terminal."""
+    from rich.console import Console
+    from rich.progress import track
+
+    errors = Console(stderr=True)
+    return track(runs, "timing", console=errors, transient=True, disable=not errors.is_terminal)
+
+
 @cli.command()
 @click.option("--cores", type=click.IntRange(min=1), help="Jobs at a time.  [default: the cores of this machine]")
 @_of_plan
 def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more: tuple[str, ...]) -> None:
     """Tell how long what is left of the plan takes; every kind of training step is timed for a moment."""
-    from rich.console import Console
-    from rich.progress import track
-
     from mlpaper.machine import usable_cores
     from mlpaper.study.estimate import configuration, lines
     from mlpaper.study.estimate import estimate as estimate_plan
@@ -415,14 +421,35 @@ def estimate(cores: int | None, changes: tuple[str, ...], configfile: Path, more
     plan = load_plan(configuration(configfile, (*changes, *more)), configfile.parent / "workflow", [configfile])
     if notice := left_out_notice(plan):
         click.echo(notice, err=True)
-    errors = Console(stderr=True)
-    found = estimate_plan(
-        plan,
-        Path(),
-        watch=lambda runs: track(runs, "timing", console=errors, transient=True, disable=not errors.is_terminal),
-    )
-    for line in lines(plan, found, cores or usable_cores()):
+    for line in lines(plan, estimate_plan(plan, Path(), watch=_timing), cores or usable_cores()):
         click.echo(line)
+
+
+@cli.command()
+@click.option("--cores", type=click.IntRange(min=1), help="Jobs at a time.  [default: the cores of this machine]")
+@click.option("--write", "file", type=FILE, help="Write a file for --configfile that asks for these seeds.")
+@_of_plan
+def seeds(
+    cores: int | None, file: Path | None, changes: tuple[str, ...], configfile: Path, more: tuple[str, ...]
+) -> None:
+    """List undecided claims, with the number of seeds that would probably decide each and the time these take."""
+    from mlpaper.machine import usable_cores
+    from mlpaper.paper.expand import claims_job
+    from mlpaper.study.estimate import configuration
+    from mlpaper.study.estimate import estimate as estimate_plan
+    from mlpaper.study.more_seeds import lines, propose, with_more_seeds, write
+    from mlpaper.study.plan import load_plan
+
+    config, workflow = configuration(configfile, (*changes, *more)), configfile.parent / "workflow"
+    plan = load_plan(config, workflow, [configfile])
+    proposals = propose(plan, {name: claims_job(plan, study) for name, study in plan.studies.items()})
+    config["seeds"] = with_more_seeds(plan.settings, plan.studies, proposals)
+    times = estimate_plan(load_plan(config, workflow), Path(), watch=_timing)
+    for line in lines(proposals, times, cores or usable_cores()):
+        click.echo(line)
+    if file is not None:
+        write(file, plan, proposals)
+        click.echo(f"snakemake --cores {cores or usable_cores()} --configfile {file} makes them")
 
 
 @cli.command("export")

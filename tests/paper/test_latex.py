@@ -110,9 +110,8 @@ def test_the_archive_holds_the_source_and_its_figures_and_nothing_of_this_machin
         assert source is not None
         text = source.read().decode()
     names = [entry.name for entry in entries]
-    assert names == sorted(
-        ["paper.tex", "figures/calibration.pdf", "figures/verdicts.pdf", *(f"figures/{STUDY}-{figure}.pdf" for figure in FIGURES)]
-    )
+    figures = ["calibration", "verdicts", *(f"{STUDY}-{figure}" for figure in FIGURES)]
+    assert names == sorted(["paper.tex", *(f"figures/{figure}.pdf" for figure in figures)])
     owners = {(entry.uid, entry.gid, entry.uname, entry.gname, entry.mode) for entry in entries}
     assert owners == {(0, 0, "", "", 0o644)}
     assert all(entry.isreg() for entry in entries)

@@ -293,6 +293,9 @@ def test_the_configuration_is_that_of_snakemake(workflow: Path) -> None:
         "mirror": "~/data",
         "pdf": None,
     }
+    file.write_text("seeds: {residual-depth: [0], usaaio-classic: [0]}\n")
+    merged = {"residual-depth": [0, 1], "usaaio-classic": [0]}
+    assert configuration(file, ["seeds={residual-depth: [0, 1]}"]) == {"seeds": merged}
     for wrong, message in (("demo", "`demo` is not KEY=VALUE"), ("seeds=[0", "`seeds=\\[0`: is not valid YAML")):
         with pytest.raises(ConfigurationError, match=message):
             configuration(file, [wrong])

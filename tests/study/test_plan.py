@@ -242,6 +242,44 @@ def test_seeds_may_differ_by_study(config: dict, workflow: Path) -> None:
     assert {spec.seed for spec in plan.specs["residual-depth"]["plain-10"]} == {4, 5}
 
 
+def test_seeds_may_differ_by_run(config: dict, workflow: Path) -> None:
+    """A run's own name counts before a pattern, a pattern before its study, in whatever order they are written."""
+    seeds = {
+        "residual-depth.plain-30": list(range(10)),
+        "residual-*.plain-*": [0, 1, 2, 3],
+        "*.plain-20": [0, 1, 2, 3],
+        "residual-depth": [0, 1],
+        "usaaio-classic.no-such-run-*": [0],
+    }
+    for written in (seeds, dict(reversed(seeds.items())), {key: list(map(str, own)) for key, own in seeds.items()}):
+        plan = load_plan(config | {"studies": ["residual-depth"], "seeds": written}, workflow)
+        counts = {run: len(specs) for run, specs in plan.specs["residual-depth"].items()}
+        assert {run: counts[run] for run in ("plain-30", "plain-20", "plain-30-he", "residual-30")} == {
+            "plain-30": 10,
+            "plain-20": 4,
+            "plain-30-he": 4,
+            "residual-30": 2,
+        }
+        assert plan.seeds == {"residual-depth": tuple(range(10))}
+        assert len(plan.runs) == sum(counts.values())
+
+
+@pytest.mark.parametrize(("heavy", "counts"), [("first", (1, 5)), ("all", (3, 5)), ("none", (0, 0))])
+def test_a_heavy_run_has_the_seeds_of_its_own_name(
+    config: dict, workflow: Path, heavy: str, counts: tuple[int, int]
+) -> None:
+    """A pattern may fit more heavy runs than one meant; `heavy` cuts its seeds as those of the study."""
+    study = "fashion-hyperparameters"
+    runs = [
+        run
+        for run, entry in load_plan(config | {"studies": [study]}, workflow).studies[study].runs.items()
+        if entry.heavy
+    ]
+    seeds = {f"{study}.*": [0, 1, 2], f"{study}.{runs[1]}": [0, 1, 2, 3, 4]}
+    plan = load_plan(config | {"studies": [study], "seeds": seeds, "heavy": heavy}, workflow)
+    assert tuple(len(plan.names[study][run]) for run in runs[:2]) == counts
+
+
 def test_seeds_may_come_as_text_from_the_command_line(config: dict, workflow: Path) -> None:
     assert load_plan(config | {"seeds": ["0", "1"]}, workflow).seeds == {STUDY: (0, 1)}
     assert load_plan(config | {"seeds": {STUDY: ["7"]}}, workflow).seeds == {STUDY: (7,)}
@@ -311,10 +349,17 @@ def test_the_command_that_makes_a_paper_again_is_quoted() -> None:
         ({"seeds": [1, 1]}, "`seeds`: must be `auto`, a list of distinct seeds such as"),
         ({"seeds": [-1]}, "`seeds`: must be `auto`, a list of distinct seeds such as"),
         (
-            {"seeds": {"emnist-bymerge": [0, 0]}},
-            "`seeds`: must be `auto`, a list of distinct seeds .*such a list for some studies",
+            {"seeds": {"emnist-bymerge.M0": [0, 0]}},
+            "`seeds`: of `emnist-bymerge.M0` must be a list of distinct seeds such as",
         ),
         ({"seeds": {"emnist": [0]}}, r"`seeds`: there is no study `emnist` \(did you mean `emnist-bymerge`\?\)"),
+        ({"seeds": {f"{STUDY}.M1x": [0]}}, rf"`seeds`: no run is like `{STUDY}\.M1x` \(did you mean `{STUDY}\.M1"),
+        ({"seeds": {"emnist.M0": [0]}}, r"`seeds`: there is no study `emnist` \(did you mean `emnist-bymerge`\?\)"),
+        ({"seeds": {"emnist-*": [0]}}, "`seeds`: is for studies, and for runs as `<study>.<run>`; `emnist-\\*` is nei"),
+        (
+            {"seeds": {f"{STUDY}.M1*": [0], "*.M1a": [1]}},
+            rf"`seeds`: `{STUDY}\.M1\*` and `\*\.M1a` both fit `{STUDY}\.M1a`, with other seeds; give those of",
+        ),
         ({"studies": []}, "`studies`: must be a list of one or more distinct values"),
         ({"leave_out": [f"{STUDY}.M9"]}, "`leave_out`: no run is like `emnist-bymerge.M9`"),
         ({"leave_out": ["M9"]}, r"`leave_out\.0`: string should match pattern"),

@@ -33,13 +33,18 @@ from mlpaper.study.yaml_file import load, parse
 
 
 def configuration(file: Path, changes: Iterable[str]) -> dict[str, Any]:
-    """The keys of the configuration `file`, with the `changes`: ``key=value``, the value in YAML."""
+    """The keys of the configuration `file`, with the `changes`: ``key=value``, the value in YAML.
+
+    As in Snakemake, a mapping changes only the keys that it names.
+    """
     config = load(file)
     for change in changes:
         key, separator, text = change.partition("=")
         if not separator or not key.isidentifier():
             raise ConfigurationError(f"--config: `{change}` is not KEY=VALUE, such as scale=demo or seeds='[0]'")
-        config[key] = parse(text, f"--config: `{change}`")
+        value = parse(text, f"--config: `{change}`")
+        old = config.get(key)
+        config[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
     return config
 
 

@@ -151,13 +151,14 @@ def expand(
     origin: Origin,
     settings: Settings,
     scale: Scale,
-    seeds: tuple[int, ...],
+    seeds: Mapping[str, tuple[int, ...]],
     config: Origin,
     datasets: Catalog,
 ) -> tuple[dict[str, tuple[RunSpec, ...]], dict[str, RunSpec]]:
     """Every run of a study at a scale: its name to its specifications, one per seed; and those that the scale changes.
 
-    The second are as the study writes them. `origin` and `config` are where the study and the settings come from.
+    The second are as the study writes them. `seeds` are those of each run. `origin` and `config` are where the study
+    and the settings come from.
 
     Raises
     ------
@@ -174,8 +175,7 @@ def expand(
             other_chain = _chain(study, other, origin)
             scheduled, _ = _at_scale(study, other_chain, origin, settings, scale, config, datasets)
             spec = _with_rates_of(scheduled, spec, origin, ("runs", name, "epochs_for_rates_of"))
-        few = entry.heavy and scale.heavy and settings.heavy != "all"
-        expanded[name] = tuple(spec.model_copy(update={"seed": seed}) for seed in seeds[: 1 if few else None])
+        expanded[name] = tuple(spec.model_copy(update={"seed": seed}) for seed in seeds[name])
     return expanded, changed
 
 

@@ -107,7 +107,7 @@ def judge(claim: rules.ClaimSpec, measured: Measurements) -> Verdict:
         return Verdict("inconclusive", published=published, seeds=len(seeds), means=means, remark=same)
     evidence = claim.evidence(measured)
     known = measured.seeds_known(claim.metric_names, evidence.seeds)
-    verdict = _decided(claim, evidence)
+    verdict = decided(claim, evidence)
     remarks = [
         evidence.remark,
         measured.divergence(runs),
@@ -115,7 +115,7 @@ def judge(claim: rules.ClaimSpec, measured: Measurements) -> Verdict:
     ]
     if evidence.holds is None and not any(remarks):
         remarks = ["not measured"]
-    elif evidence.holds is not None and not evidence.holds.any() and np.all(evidence.parts):
+    elif evidence.tie:
         remarks = ["a tie", *remarks]
     if reason := measured.not_comparable(claim):
         verdict, remarks = "not comparable", [reason, *remarks]
@@ -132,7 +132,8 @@ def judge(claim: rules.ClaimSpec, measured: Measurements) -> Verdict:
     )
 
 
-def _decided(claim: rules.ClaimSpec, evidence: rules.Evidence) -> str:
+def decided(claim: rules.ClaimSpec, evidence: rules.Evidence) -> str:
+    """The verdict that the evidence allows, of a claim whose published value is comparable."""
     if evidence.holds is None:
         return "inconclusive"
     chance = CHANCE.get(evidence.seeds, USUAL_CHANCE)
@@ -272,6 +273,11 @@ class ClaimsJob(Model):
 
 def ledger_of(job: ClaimsJob) -> list[dict[str, Any]]:
     """The ledger of one study, from its table of metrics and the histories of its runs."""
+    return ledger(job.study, job.claims, job.runs, measurements_of(job))
+
+
+def measurements_of(job: ClaimsJob) -> Measurements:
+    """What was measured of a study's runs, from its table of metrics and the histories of its runs."""
     from mlpaper.files import read_frame
     from mlpaper.study.results import Results
     from mlpaper.study.sampling import Sampling
@@ -285,7 +291,7 @@ def ledger_of(job: ClaimsJob) -> list[dict[str, Any]]:
             if folder.converged
         }
 
-    measured = Measurements(
+    return Measurements(
         read_frame(Path(job.table)),
         job.left_out,
         job.published,
@@ -296,4 +302,3 @@ def ledger_of(job: ClaimsJob) -> list[dict[str, Any]]:
         job.official,
         job.not_comparable,
     )
-    return ledger(job.study, job.claims, job.runs, measured)

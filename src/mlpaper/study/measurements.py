@@ -6,6 +6,7 @@ Runs are compared over the seeds that all of them were made with.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,6 +111,37 @@ class Measurements:
             self._diverged.setdefault(run, {})[int(seed)] = outcome == "diverged"
             self._ids.setdefault(run, set()).add(name)
         self._priors: dict[str, Prior] = {}
+        self.draws = DRAWS
+
+    def continued(
+        self,
+        runs: Sequence[str],
+        values: Mapping[str, Array],
+        accuracies: Callable[[str], Curves],
+        sampling: Sampling,
+        draws: int,
+    ) -> Measurements:
+        """The same study, had these runs been made with seeds 0, 1, ... and had these values: for forecasts.
+
+        The variances between seeds that its runs lend each other stay as they are.
+
+        Parameters
+        ----------
+        values
+            (seeds, runs), by metric.
+        draws
+            Draws of the means; fewer are faster.
+        """
+        other = copy.copy(self)
+        other.draws, other.accuracies, other.sampling = draws, accuracies, sampling
+        other._values = {
+            (run, metric): dict(enumerate(column))
+            for metric, of_metric in values.items()
+            for run, column in zip(runs, of_metric.T.tolist(), strict=True)
+        }
+        seeds = len(next(iter(values.values())))
+        other._diverged = {run: dict.fromkeys(range(seeds), False) for run in runs}
+        return other
 
     def shared(self, runs: Iterable[str]) -> list[int]:
         """Seeds that all these runs were made with, diverged ones among them."""
@@ -164,12 +196,11 @@ class Measurements:
         if any(values is None for values in columns.values()) or {False, True} in infinite.values():
             return None
         finite = [run for run in runs if infinite[run] == {False}]
-        drawn = {run: np.full(DRAWS, (columns[run] or [math.inf])[0]) for run in runs if run not in finite}
+        drawn = {run: np.full(self.draws, (columns[run] or [math.inf])[0]) for run in runs if run not in finite}
         if finite:
             values = np.array([columns[run] for run in finite], dtype=float).T
             random = self.random(claim, metric, "one more" if one_more else "mean")
-            prior = NOTHING if metric in EXACT else self.prior(metric)
-            means = draw_means(values, prior, random, one_more=one_more)
+            means = draw_means(values, self.prior(metric), random, one_more=one_more, draws=self.draws)
             images = self.sampling.covariance(metric, finite, values.mean(axis=0))
             times = (0 if self.official else 2) if one_more else 1
             if images is not None and times:
@@ -183,10 +214,12 @@ class Measurements:
         values = np.array([column for column in columns if column is not None], dtype=float).T
         if any(column is None for column in columns) or not np.isfinite(values).all():
             return None
-        return draw_covariances(values, self.prior(metric), self.random(claim, metric, "covariances"))
+        return draw_covariances(values, self.prior(metric), self.random(claim, metric, "covariances"), self.draws)
 
     def prior(self, metric: str) -> Prior:
         """What the runs of the study say about the variance of a metric between seeds."""
+        if metric in EXACT:
+            return NOTHING
         if metric not in self._priors:
             groups = [[*of.values()] for (_, name), of in sorted(self._values.items()) if name == metric]
             groups = [values for values in groups if len(values) > 1 and np.isfinite(values).all()]

@@ -27,6 +27,7 @@ from mlpaper.study.rules import ClaimSpec, ValueClaim
 from mlpaper.study.schema.items import FigureSpec, StepLossFigure, SweepFigure, TableSpec
 from mlpaper.study.schema.settings import Scale, Settings
 from mlpaper.study.schema.study import RunEntry, Study
+from mlpaper.study.seeding import check_names, seeds_of
 from mlpaper.study.validate import Configuration, Keys, Origin, file, validate
 
 DATA_NOT_PROVIDED = "data not provided"
@@ -39,8 +40,6 @@ class Plan:
     settings: Settings
     scale: Scale
     studies: dict[str, Study]
-    seeds: dict[str, tuple[int, ...]]
-    """Study to the seeds of its runs; of a heavy run only the first."""
     specs: dict[str, dict[str, tuple[RunSpec, ...]]]
     """Study to run name to the specifications of its seeds, whether they are made or left out."""
     datasets: dict[str, Source]
@@ -56,6 +55,14 @@ class Plan:
     def runs(self) -> dict[str, RunSpec]:
         """Every training run by its id; a run of two studies is there once."""
         return {spec.id: spec for study, run, spec in self._all() if self.why_absent(study, run) is None}
+
+    @cached_property
+    def seeds(self) -> dict[str, tuple[int, ...]]:
+        """Study to the seeds of its runs; not every run has all of them."""
+        return {
+            study: tuple(dict.fromkeys(spec.seed for specs in runs.values() for spec in specs))
+            for study, runs in self.specs.items()
+        }
 
     @cached_property
     def left_out(self) -> dict[str, RunSpec]:
@@ -148,16 +155,16 @@ def load_plan(
     if scale.dataset is not None and scale.dataset not in datasets:
         raise file(scale_file).error(("dataset",), datasets.unknown(scale.dataset))
     wanted = _wanted(settings, workflow / "studies", available, origin)
-    seeds = {name: seeds_of(name, settings, scale) for name in wanted}
-    _check_seeds(settings, wanted, available, origin)
     studies: dict[str, Study] = {}
     specs: dict[str, dict[str, tuple[RunSpec, ...]]] = {}
     written: dict[str, dict[str, RunSpec]] = {}
     for name in wanted:
         path = workflow / "studies" / f"{name}.yaml"
         studies[name] = load_study(path, wanted[name])
-        specs[name], written[name] = expand(studies[name], file(path), settings, scale, seeds[name], origin, datasets)
+        seeds = seeds_of(studies[name], settings, scale, origin)
+        specs[name], written[name] = expand(studies[name], file(path), settings, scale, seeds, origin, datasets)
         _check_steps(studies[name], specs[name], file(path))
+    check_names(settings, studies, available, origin)
     _check_left_out(settings, studies, origin)
     pools = dict.fromkeys(spec.dataset for runs in specs.values() for spec, *_ in runs.values())
     used = {pool.name: datasets[pool.name] for pool in pools}
@@ -165,7 +172,7 @@ def load_plan(
     check_mirror(settings.mirror, "config.yaml or --config: `mirror`", with_sources)
     check_local(used.values())
     without = {name: how for name, source in used.items() if (how := not_provided(source)) is not None}
-    return Plan(settings, scale, studies, seeds, specs, used, written, why_without_twin(settings), without)
+    return Plan(settings, scale, studies, specs, used, written, why_without_twin(settings), without)
 
 
 def _wanted(settings: Settings, folder: Path, available: Sequence[str], origin: Origin) -> dict[str, dict[str, Any]]:
@@ -183,18 +190,6 @@ def _wanted(settings: Settings, folder: Path, available: Sequence[str], origin: 
             f"{folder} has {which} studies with `extra: true`; `studies: {other}` makes what it has"
         )
     return wanted
-
-
-def seeds_of(study: str, settings: Settings, scale: Scale) -> tuple[int, ...]:
-    """Seeds that the runs of a study are repeated over."""
-    asked = settings.seeds.get(study, "auto") if isinstance(settings.seeds, dict) else settings.seeds
-    return scale.study_seeds.get(study, scale.seeds) if isinstance(asked, str) else asked
-
-
-def _check_seeds(settings: Settings, wanted: Iterable[str], available: Iterable[str], origin: Origin) -> None:
-    for name in settings.seeds if isinstance(settings.seeds, dict) else ():
-        if name not in {*wanted, *available}:
-            raise origin.error(("seeds",), f"there is no study `{name}`{nearest(name, available)}")
 
 
 def _check_left_out(settings: Settings, studies: Mapping[str, Study], origin: Origin) -> None:

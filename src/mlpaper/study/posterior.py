@@ -25,7 +25,7 @@ of Statistics 34 (2006), section 3.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,23 +145,41 @@ def draw_means(
         Draw what one more seed would give, of variance (1 + 1/n) Sigma, in place of the mean, of Sigma / n.
     """
     n, runs = values.shape
-    mean = values.mean(axis=0)
-    drawn = np.broadcast_to(mean, (draws, runs)).copy()
+    drawn = np.broadcast_to(values.mean(axis=0), (draws, runs)).copy()
+    for some, root, freedom in _blocks(values, prior, 1 / n + one_more):
+        drawn[:, some] += (
+            _student(random, freedom, draws)[:, None] * random.standard_normal((draws, len(root))) @ root.T
+        )
+    return drawn
+
+
+def draw_seeds(values: Array, prior: Prior, random: np.random.Generator, *, more: int, draws: int) -> Array:
+    """Draw what `more` seeds would give, float64 (draws, more, R): those of one draw have one mean and covariance.
+
+    Where nothing is known of the variance between seeds, all are the mean of the seeds. `values` are (n seeds, R runs).
+    """
+    n, runs = values.shape
+    drawn = np.broadcast_to(values.mean(axis=0), (draws, more, runs)).copy()
+    for some, root, freedom in _blocks(values, prior):
+        spread = _student(random, freedom, draws)[:, None, None]
+        of_mean, of_seeds = (random.standard_normal((draws, count, len(root))) for count in (1, more))
+        drawn[:, :, some] += spread * (of_mean / np.sqrt(n) + of_seeds) @ root.T
+    return drawn
+
+
+def _blocks(values: Array, prior: Prior, share: float = 1.0) -> Iterator[tuple[NDArray[np.intp], Array, float]]:
+    """Runs that vary together, a root of a `share` of the covariance of one seed's values, and degrees of freedom."""
+    n = len(values)
     if not known(n, prior):
-        return drawn
-    share = 1 / n + one_more
-    centred = values - mean
+        return
+    centred = values - values.mean(axis=0)
     alone = _alone(centred, prior)
     if not alone.all():
         freedom = prior.freedom + n - 1
-        root = square_root(_scale(centred[:, ~alone], prior) / freedom * share)
-        drawn[:, ~alone] += (
-            _student(random, freedom, draws)[:, None] * random.standard_normal((draws, len(root))) @ root.T
-        )
+        yield np.flatnonzero(~alone), square_root(_scale(centred[:, ~alone], prior) / freedom * share), freedom
     for run in np.flatnonzero(alone):
         deviation = np.sqrt((centred[:, run] ** 2).sum() / (n - 1) * share)
-        drawn[:, run] += deviation * _student(random, n - 1, draws) * random.standard_normal(draws)
-    return drawn
+        yield np.array([run]), np.array([[deviation]]), n - 1
 
 
 def draw_covariances(values: Array, prior: Prior, random: np.random.Generator, draws: int = DRAWS) -> Array:

@@ -85,6 +85,11 @@ class Evidence:
     """Draws of that number."""
     remark: str = ""
 
+    @property
+    def tie(self) -> bool:
+        """Whether no condition is missed and yet the claim never holds."""
+        return self.holds is not None and not self.holds.any() and bool(np.all(self.parts))
+
     @classmethod
     def of(cls, *conditions: Condition, seeds: int, value: float | None = None, drawn: Array | None = None) -> Evidence:
         """Evidence on a claim that holds where all of its conditions do."""
@@ -97,6 +102,8 @@ class Claim(Model):
 
     same_says_nothing: ClassVar[bool] = True
     """Whether nothing is said where two of the runs that are compared are one, as at a scale that cuts widths short."""
+    normal: ClassVar[bool] = True
+    """Whether it decides on values that are about normal. Of others a forecast repeats the seeds that there are."""
 
     rule: str
     id: Name

@@ -9,7 +9,6 @@ import numpy as np
 from pydantic import model_validator
 
 from mlpaper.spec import Fraction, Real
-from mlpaper.study.posterior import DRAWS
 from mlpaper.study.rules.base import Claim, Condition, Evidence, above, between
 from mlpaper.study.schema.names import Metric, RunName
 
@@ -23,6 +22,8 @@ class ShareClaim(Claim):
 
     It suits outcomes that a mean does not describe, such as those of networks that learn with some seeds only.
     """
+
+    normal = False
 
     rule: Literal["share"]
     run: RunName
@@ -52,8 +53,8 @@ class ShareClaim(Claim):
         low, high = self.region()
         inside = sum(low <= value <= high for value in values)
         outside, random = len(values) - inside, measured.random(self)
-        least = random.beta(inside, outside + 1, DRAWS) if inside else np.zeros(DRAWS)
-        most = random.beta(inside + 1, outside, DRAWS) if outside else np.ones(DRAWS)
+        least = random.beta(inside, outside + 1, measured.draws) if inside else np.zeros(measured.draws)
+        most = random.beta(inside + 1, outside, measured.draws) if outside else np.ones(measured.draws)
         condition = Condition(above(least, self.share).holds, above(most, self.share).open)
         return Evidence.of(condition, seeds=len(values), value=inside / len(values))
 

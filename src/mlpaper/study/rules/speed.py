@@ -29,6 +29,8 @@ class SpeedClaim(Claim):
     That is `target`, or the final accuracy of `slow` where none is given. A run that does not reach it is last.
     """
 
+    normal = False
+
     rule: Literal["speed"]
     fast: RunName
     slow: RunName
@@ -52,7 +54,7 @@ class SpeedClaim(Claim):
         if not factors:
             return Evidence(remark="neither gets there")
         values, random = np.array([factor for factor, _ in factors]), measured.random(self)
-        drawn = draw_means(values[:, None], NOTHING, random)[:, 0]
+        drawn = draw_means(values[:, None], NOTHING, random, draws=measured.draws)[:, 0]
         rounding = math.sqrt(sum(error**2 for _, error in factors)) / len(factors)
         drawn = drawn + rounding * random.standard_normal(len(drawn))
         return within(drawn, self.least, math.inf, seeds=len(values), value=float(values.mean()))

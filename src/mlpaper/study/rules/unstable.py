@@ -8,7 +8,6 @@ import numpy as np
 
 from mlpaper.spec import PositiveReal
 from mlpaper.study import metrics
-from mlpaper.study.posterior import DRAWS
 from mlpaper.study.rules.base import Claim, Evidence, above
 from mlpaper.study.schema.names import RunName
 
@@ -24,6 +23,8 @@ class UnstableClaim(Claim):
 
     Near guessing is less than five points above it; much is at least `factor` times the change of `beside`.
     """
+
+    normal = False
 
     rule: Literal["unstable"]
     run: RunName
@@ -44,7 +45,7 @@ class UnstableClaim(Claim):
         if any(curves[seed][-1] < measured.guess + metrics.NEAR_GUESSING for seed in seeds if seed in curves):
             failed = failed or "ends near guessing"
         if failed:
-            always = np.ones(DRAWS, dtype=bool)
+            always = np.ones(measured.draws, dtype=bool)
             return Evidence(always, (always,), len(seeds), remark=f"{self.run} {failed}")
         means = measured.draw(self, JITTER)
         if means is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,12 @@ from mlpaper.data.mirror import parse_mirror
 from mlpaper.spec import DatasetName, Flag, Model, Part, Positive, Seed
 from mlpaper.study.schema.names import Name, Text
 from mlpaper.study.yaml_file import scalar
+
+RUN = r"[a-z0-9*-]+\.[A-Za-z0-9*_-]+"
+"""`<study>.<run>`, where `*` stands for anything."""
+
+SEEDS_OF = f"[a-z0-9-]+|{RUN}"
+SeedsOf = Annotated[str, Field(pattern=f"^({SEEDS_OF})$")]
 
 
 def plain(value: Any) -> Any:
@@ -32,9 +39,12 @@ class Settings(Model):
     studies: tuple[str, ...] | Literal["all", "extra"] = "all"
     """Studies to reproduce: `all` but those that say `extra: true`, `extra` for those alone, or a list of names of
     files in `workflow/studies/`."""
-    seeds: tuple[Seed, ...] | dict[str, tuple[Seed, ...]] | Literal["auto"] = "auto"
-    """Seeds that every run is repeated over, for all studies or by study; `auto`, and a study that is not named, take
-    the scale's own."""
+    seeds: (
+        tuple[Seed, ...] | dict[Annotated[str, Field(pattern=f"^({SEEDS_OF})$")], tuple[Seed, ...]] | Literal["auto"]
+    ) = "auto"
+    """Seeds that every run is repeated over: a list for all runs; or lists by study and by run, `<study>.<run>`, where
+    `*` stands for anything. A run's own name counts before a pattern, a pattern before its study. `auto`, and studies
+    that are not named, take the scale's own."""
     scale: str = "paper"
     """Name of a file in `workflow/scales/`."""
     mirror: str | None = None
@@ -51,8 +61,9 @@ class Settings(Model):
     twin: Literal["auto", "always", "never"] = "auto"
     """Whether runs of the engine `torch` are made: `auto` makes them where PyTorch is installed."""
     heavy: Literal["first", "all", "none"] = "first"
-    """Runs that their study marks as heavy: made with the first seed, with all of them, or left out."""
-    leave_out: tuple[Annotated[str, Field(pattern=r"^[a-z0-9*-]+\.[A-Za-z0-9*_-]+$")], ...] = ()
+    """Runs that their study marks as heavy: made with the first seed, with all of them, or left out. With `first`, a
+    run whose own name is in `seeds` is made with all that it has there."""
+    leave_out: tuple[Annotated[str, Field(pattern=f"^{RUN}$")], ...] = ()
     """Runs that are not made, as `<study>.<run>`; `*` stands for anything."""
 
     @field_validator("studies")
@@ -66,11 +77,14 @@ class Settings(Model):
     @classmethod
     def _known_seeds(cls, value: Any) -> Any:
         value = plain(value)
-        lists = list(value.values()) if isinstance(value, dict) else [] if value == "auto" else [value]
-        if not all(map(_are_seeds, lists)):
-            raise ValueError(
-                "must be `auto`, a list of distinct seeds such as [0, 1, 2], or such a list for some studies"
-            )
+        if isinstance(value, dict):
+            for name, seeds in value.items():
+                if not re.fullmatch(SEEDS_OF, name if isinstance(name, str) else ""):
+                    raise ValueError(f"is for studies, and for runs as `<study>.<run>`; `{name}` is neither")
+                if not _are_seeds(seeds):
+                    raise ValueError(f"of `{name}` must be a list of distinct seeds such as [0, 1, 2]")
+        elif value != "auto" and not _are_seeds(value):
+            raise ValueError("must be `auto`, a list of distinct seeds such as [0, 1, 2], or lists by study or by run")
         return value
 
     @field_validator("mirror")
