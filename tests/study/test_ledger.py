@@ -82,7 +82,7 @@ def test_a_difference_is_decided_by_its_draws(first: Any, direction: str, margin
     variance = (2 * prior.freedom * prior.variance + 2 * np.var(first, ddof=1)) / freedom
     width = stats.t.ppf(0.975, freedom) * math.sqrt(variance / 3)
     assert found.half_width == pytest.approx(width, rel=0.06, abs=1e-12), "Student's, of a moderated variance"
-    low, high = entry.bounds
+    low, high = entry.region()
     if variance:
         below = stats.t.cdf([(bound - found.value) / math.sqrt(variance / 3) for bound in (low, high)], freedom)
         assert found.probability == pytest.approx(below[1] - below[0], abs=0.03)
