@@ -32,3 +32,24 @@ def test_few_seeds_seldom_decide_wrongly_unless_wild_ones_hide() -> None:
             assert row["decided"] == 0
         elif row["kind"] in ("equal", "unequal"):
             assert row["wrong"] <= 0.05 * int(row["decided"])
+
+
+def test_the_documentation_shows_them() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "verdicts.md").read_text()
+    assert table() in page, table()
+
+
+def table() -> str:
+    """A row per number of seeds, a column per kind: the share of wrong verdicts (the share of decided claims)."""
+    found = {(row["kind"], row["seeds"]): row for row in counted()}
+    lines = [f"| seeds | {' | '.join(KINDS.values())} |", "|--:|" + "--:|" * len(KINDS)]
+    for seeds in sorted({number for _, number in found if number != 1}):
+        cells = (_cell(found.get((kind, seeds))) for kind in KINDS)
+        lines.append(f"| {seeds} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(row: dict | None) -> str:
+    if row is None:
+        return "–"
+    return f"{100 * row['wrong'] / row['decided']:.1f} % ({100 * row['decided'] / row['tried']:.0f} %)"

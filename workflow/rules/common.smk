@@ -198,7 +198,7 @@ def study_files(study, *names):
 # On a cluster: what jobs ask for, and which of them share one. A profile's `group-components` says how many share. Elsewhere, and in
 # a job of the cluster, to find this out for each job would take a tenth of the time that planning takes.
 CLUSTER = workflow.resource_settings.nodes is not None and not workflow.remote_exec
-STUDY_GROUPS = {study: f"study-{study}" for study in PLAN.studies}
+STUDY_GROUPS = {study: f"study-{study}" for study in PLAN.studies} | {None: "paper"}
 workflow.parent_groupids.update(dict.fromkeys(STUDY_GROUPS.values(), "study"))
 
 
@@ -253,5 +253,5 @@ TRAIN_GROUP = on_cluster(run_group)
 MEASURE_GROUP = on_cluster(lambda wildcards: run_group(wildcards) or "measurements")
 DATA_GROUP = on_cluster("data")
 STUDY_GROUP = on_cluster(lambda wildcards: STUDY_GROUPS[wildcards.study])
-ITEM_GROUP = on_cluster(lambda wildcards: STUDY_GROUPS.get(item_of(FIGURES | TABLES)(wildcards).study))
+ITEM_GROUP = on_cluster(lambda wildcards: STUDY_GROUPS[item_of(FIGURES | TABLES)(wildcards).study])
 LOCAL = {"all", "fetch", "ledger", "numbers", "paper", "columns", "arxiv"}
