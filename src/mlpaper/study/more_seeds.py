@@ -123,10 +123,10 @@ def _by_run(proposals: Iterable[Proposal]) -> dict[str, tuple[int, ...]]:
 
 GUARD = (
     "Run all of these seeds once, then stop: to look after every seed until a verdict suits makes wrong verdicts. In "
-    "simulations of one such round 2 to 4 % of the decided verdicts were wrong, as with three seeds alone."
+    "simulations of one such round 2 to 4 % of the decided verdicts were wrong, no more than with three seeds alone."
 )
 TITLES: Mapping[Hope, str] = {
-    "seeds": f"More seeds would probably decide (in {WANTED:.0%} of simulated futures or more):",
+    "seeds": f"More seeds would probably decide (in {100 * WANTED:.0f} % of simulated futures or more):",
     "first seeds": f"How much they vary between seeds is not known; {FIRST} seeds would tell:",
     "margin": f"Close to the margin, or with values that vary much: {MOST} seeds will hardly decide",
     "images": "The test images are too few: more seeds will hardly decide",
@@ -186,8 +186,10 @@ def write(path: Path, plan: Plan, proposals: Sequence[Proposal]) -> None:
     Raises
     ------
     MlpaperError
-        The file exists and is another.
+        There are no seeds to add, or the file exists and is another.
     """
+    if not any(proposal.seeds for proposal in proposals):
+        raise MlpaperError(f"more seeds would decide no claim: {path} is not written")
     if path.exists() and not path.read_text(encoding="utf-8").startswith(HEADER):
         raise MlpaperError(f"{path} exists, and `mlpaper seeds` did not write it: give --write another name")
     reasons = defaultdict[str, list[str]](list)
@@ -204,10 +206,7 @@ def write(path: Path, plan: Plan, proposals: Sequence[Proposal]) -> None:
     text += [f"{key}: {json.dumps(value)}" for key, value in settings.items()]
     text.append("seeds:")
     for name, seeds in with_more_seeds(plan.settings, plan.studies, proposals).items():
-        text += (
-            wrap(f"for {', '.join(reasons[name])}", 118, initial_indent="  # ", subsequent_indent="  # ")
-            if name in reasons
-            else []
-        )
+        if name in reasons:
+            text += wrap(f"for {', '.join(reasons[name])}", 118, initial_indent="  # ", subsequent_indent="  # ")
         text.append(f"  {name}: {json.dumps(seeds)}")
     write_text(path, "\n".join(text) + "\n")
