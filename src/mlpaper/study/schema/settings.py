@@ -17,6 +17,7 @@ RUN = r"[a-z0-9*-]+\.[A-Za-z0-9*_-]+"
 """`<study>.<run>`, where `*` stands for anything."""
 
 SEEDS_OF = f"[a-z0-9-]+|{RUN}"
+Runs = Annotated[str, Field(pattern=f"^{RUN}$")]
 SeedsOf = Annotated[str, Field(pattern=f"^({SEEDS_OF})$")]
 
 
@@ -39,9 +40,7 @@ class Settings(Model):
     studies: tuple[str, ...] | Literal["all", "extra"] = "all"
     """Studies to reproduce: `all` but those that say `extra: true`, `extra` for those alone, or a list of names of
     files in `workflow/studies/`."""
-    seeds: (
-        tuple[Seed, ...] | dict[Annotated[str, Field(pattern=f"^({SEEDS_OF})$")], tuple[Seed, ...]] | Literal["auto"]
-    ) = "auto"
+    seeds: tuple[Seed, ...] | dict[SeedsOf, tuple[Seed, ...]] | Literal["auto"] = "auto"
     """Seeds that every run is repeated over: a list for all runs; or lists by study and by run, `<study>.<run>`, where
     `*` stands for anything. A run's own name counts before a pattern, a pattern before its study. `auto`, and studies
     that are not named, take the scale's own."""
@@ -63,7 +62,7 @@ class Settings(Model):
     heavy: Literal["first", "all", "none"] = "first"
     """Runs that their study marks as heavy: made with the first seed, with all of them, or left out. With `first`, a
     run whose own name is in `seeds` is made with all that it has there."""
-    leave_out: tuple[Annotated[str, Field(pattern=f"^{RUN}$")], ...] = ()
+    leave_out: tuple[Runs, ...] = ()
     """Runs that are not made, as `<study>.<run>`; `*` stands for anything."""
 
     @field_validator("studies")
