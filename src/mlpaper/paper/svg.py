@@ -21,6 +21,8 @@ _PLACES = ("x", "y", "width", "height", "transform", "viewBox", "d")
 _HEX = re.compile(r"#(.)\1(.)\2(.)\3\b")
 _LETTER = "scale(0.015625)"
 """Outlines of letters are in units of a 64th of a hundredth of their size: some 700 in a point."""
+_LONG = 4000
+"""Characters from which on a path is a dense curve, for which a tenth of a point is fine enough."""
 _COARSER = 16
 """Outlines are rounded to so many of these units: to a fiftieth of a point."""
 
@@ -79,7 +81,8 @@ def _attributes(element: ET.Element, used: dict[str, str]) -> Iterator[tuple[str
         elif key == "style":
             yield key, _HEX.sub(r"#\1\2\3", re.sub(r"\s*([:;])\s*", r"\1", value.strip()))
         elif key == "d":
-            yield key, relative(value, 1 / _COARSER, 0) if letter else relative(value)
+            decimals = 1 if len(value) > _LONG else 2
+            yield key, relative(value, 1 / _COARSER, 0) if letter else relative(value, decimals=decimals)
         elif letter and key == "transform":
             yield key, f"scale({_COARSER / 64:g})"
         else:
