@@ -21,8 +21,8 @@ _PLACES = ("x", "y", "width", "height", "transform", "viewBox", "d")
 _HEX = re.compile(r"#(.)\1(.)\2(.)\3\b")
 _LETTER = "scale(0.015625)"
 """Outlines of letters are in units of a 64th of a hundredth of their size: some 700 in a point."""
-_LONG = 1000
-"""Characters from which on a path is a dense curve, for which a tenth of a point is fine enough."""
+_LONG = 400
+"""Characters from which on a path is a curve of many points, for which a tenth of a point is fine enough."""
 _COARSER = 16
 """Outlines are rounded to so many of these units: to a fiftieth of a point."""
 
