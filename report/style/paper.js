@@ -186,6 +186,7 @@
     origin.style.top = (above ? box.top - height - 8 : box.bottom + 8) + scrollY + "px";
   };
   for (const number of all(".num")) {
+    number.dataset.key = number.title; // its own box tells, not the tooltip
     number.removeAttribute("title");
     number.tabIndex = 0;
     number.setAttribute("role", "button");

@@ -156,10 +156,10 @@ def test_html_ids_are_unique_and_internal_links_resolve(page: Page) -> None:
 
 def test_html_numbers_say_where_they_come_from(page: Page) -> None:
     marked = [attrs for _, attrs in page.tags if (attrs.get("class") or "") == "num"]
-    first = next(attrs for attrs in marked if attrs["data-key"] == f"{STUDY}.M0.macro_f1")
+    first = next(attrs for attrs in marked if attrs["title"] == f"{STUDY}.M0.macro_f1")
     assert first["data-runs"] == "run-a run-b"
     assert (first["data-values"], first["data-published"]) == ("80.00, 80.10, 79.90", "83.92\u00a0%")
-    claim = next(attrs for attrs in marked if attrs["data-key"] == f"{STUDY}.adam-over-momentum")
+    claim = next(attrs for attrs in marked if attrs["title"] == f"{STUDY}.adam-over-momentum")
     assert claim["data-runs"] == "M1b M1a"
     assert f"snakemake {STUDY}-samples" in page.text
 

@@ -296,7 +296,7 @@ class Claims:
         if self.target != "html" or row.facts["value"] is None or not here.endswith(ours):
             return here
         key = f"{row.facts['study']}.{row.facts['id']}"
-        span = f'[{ours}]{{.num title="{key}" key="{key}" runs="{" ".join(row.facts["runs"])}"}}'
+        span = f'[{ours}]{{.num title="{key}" runs="{" ".join(row.facts["runs"])}"}}'
         return here.removesuffix(ours) + span
 
     def untold(self, study: str) -> list[str]:

@@ -253,11 +253,11 @@ class Numbers:
         if self.target != "html":
             return text
         values = ", ".join(form.number(entry["metric"], value) for value in _by_seed(entry).values())
-        facts = {"key": key, "runs": " ".join(entry.get("runs", ())), "values": values}
+        facts = {"title": key, "runs": " ".join(entry.get("runs", ())), "values": values}
         if entry.get("published") is not None:
             facts["published"] = form.quantity(entry["metric"], entry["published"])
         attributes = " ".join(f'{name}="{fact}"' for name, fact in facts.items() if fact)
-        return f'[{text}]{{.num title="{key}" {attributes}}}'
+        return f'[{text}]{{.num {attributes}}}'
 
 
 def _by_seed(entry: Mapping[str, Any]) -> dict[int, float]:
