@@ -257,7 +257,7 @@ class Numbers:
         if entry.get("published") is not None:
             facts["published"] = form.quantity(entry["metric"], entry["published"])
         attributes = " ".join(f'{name}="{fact}"' for name, fact in facts.items() if fact)
-        return f'[{text}]{{.num {attributes}}}'
+        return f"[{text}]{{.num {attributes}}}"
 
 
 def _by_seed(entry: Mapping[str, Any]) -> dict[int, float]:
