@@ -85,6 +85,9 @@ def test_the_command_makes_what_the_metric_is_read_from(facts: dict[str, Any]) -
     commands = {each.row.facts["id"]: each.command for each in made.cards(STUDY)}
     assert commands["m0-87"] == "snakemake --cores all results/runs/{M0-s0,M0-s1}/evaluation.json --config a=1"
     assert commands["m3b-gap"].split()[3] == "results/runs/{M3b-s0,M3b-s1}/run.json"
+    numbers[f"{STUDY}.M0.epochs"]["runs"] = [f"M0-s{seed}" for seed in range(20)]
+    assert made.cards(STUDY)[0].command.split()[3] == f"results/studies/{STUDY}/claims.parquet", "they are many"
+    numbers[f"{STUDY}.M0.epochs"]["runs"] = ["M0-s0", "M0-s1"]
     assert commands["m3b-most-robust-1"].split()[3].endswith("/robustness.parquet")
     numbers[f"{STUDY}.M0.epochs"]["runs"].pop()
     assert made.cards(STUDY)[0].command.split()[3] == "results/runs/M0-s0/evaluation.json", "braces need two"

@@ -13,10 +13,13 @@ from typing import Any
 
 from mlpaper.paper import number_format as fmt
 from mlpaper.paper.claim_text import Row
+from mlpaper.paths import study_claims
 from mlpaper.study import metrics
 
 EDGE = 3.0
 """Per cent of an axis that stay free at either end."""
+MOST_RUNS = 12
+"""Runs that a command names one by one."""
 TARGETS = {
     "outcome": "run.json",
     "history": "run.json",
@@ -182,12 +185,18 @@ class Cards:
         return folders
 
     def _command(self, row: Row) -> str:
-        """The call of Snakemake that makes the runs of a claim; braces are bash's and zsh's."""
+        """The call of Snakemake that makes the runs of a claim, or, if these are many, all of its study.
+
+        Braces are bash's and zsh's.
+        """
         runs = [run for name in row.claim.named_runs for run in self._folders(f"{row.facts['study']}.{name}")]
         if not runs:
             return ""
         runs = list(dict.fromkeys(runs))
-        folders = "{" + ",".join(runs) + "}" if len(runs) > 1 else runs[0]
-        files = dict.fromkeys(TARGETS[metrics.get(metric).file] for metric in row.claim.metric_names)
-        targets = " ".join(f"results/runs/{folders}/{file}" for file in files)
+        if len(runs) > MOST_RUNS:
+            targets = study_claims(row.facts["study"])
+        else:
+            folders = "{" + ",".join(runs) + "}" if len(runs) > 1 else runs[0]
+            files = dict.fromkeys(TARGETS[metrics.get(metric).file] for metric in row.claim.metric_names)
+            targets = " ".join(f"results/runs/{folders}/{file}" for file in files)
         return re.sub(r"^(snakemake --cores \S+)", rf"\1 {targets}", self.command)
