@@ -123,7 +123,7 @@ def write(rows: Iterable[dict[str, Any]]) -> None:
 
 
 def _outcomes(name: str, kind: str, seeds: int) -> Iterator[tuple[str, str]]:
-    """What became of a claim in each study, after the kind of its seeds."""
+    """The kind of seeds and the outcome of a claim, study by study."""
     for shown, claim, truth, values in _studies(name, kind, seeds):
         yield shown, _outcome(judge(claim, _measured(values)).verdict, truth) or "open"
 
@@ -211,7 +211,7 @@ def at_the_margin() -> None:
 
 
 class _Grown:
-    """A study of which more and more seeds are looked at."""
+    """A simulated study, to be judged with more and more of its seeds."""
 
     def __init__(self, claim: ClaimSpec, truth: bool, values: dict[str, np.ndarray]) -> None:
         self.claim, self.truth, self.values = claim, truth, values
@@ -256,7 +256,7 @@ def _measured(values: dict[str, np.ndarray]) -> Measurements:
 
 
 def real(config: dict[str, Any], workflow: Path) -> None:
-    """Judge the claims of each study with some of its seeds, beside all of them."""
+    """Judge the claims of each study with some of its seeds, and compare with the verdicts of all."""
     plan = load_plan(config, workflow)
     for name, study in plan.studies.items():
         decide, seeds = _decider(claims_job(plan, study))
@@ -273,7 +273,7 @@ def real(config: dict[str, Any], workflow: Path) -> None:
 def _against(
     truth: dict[str, str], seeds: list[int], size: int, decide: Callable[[Sequence[int]], dict[str, str]]
 ) -> Iterator[str]:
-    """Whether what disjoint sets of so many seeds decide is what all seeds decide."""
+    """The outcome of each claim from disjoint sets of so many seeds: wrong where all seeds decide otherwise."""
     for first in range(0, len(seeds) - size + 1, size):
         some = seeds[first : first + size]
         for key, verdict in decide(some).items():

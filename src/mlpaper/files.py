@@ -34,6 +34,10 @@ MOST_ROWS, MOST_COLUMNS, MOST_UNPACKED = 20_000_000, 200, 2 * 2**30
 """Rows, columns and unpacked bytes that a Parquet file may claim to have."""
 
 
+NO_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT))
+"""Errors of a disk, or a quota, that is full."""
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` on success, remove it on any failure.
@@ -57,7 +61,7 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_SPACE:
             message = f"the disk of {path.parent} is full: {path.name} was not written. Free some space and run again"
             raise StorageError(message) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):

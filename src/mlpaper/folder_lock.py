@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from mlpaper.errors import StorageError
-from mlpaper.files import abandoned
-from mlpaper.preflight import check_room
+from mlpaper.files import NO_SPACE, abandoned
+from mlpaper.preflight import FOLDERS, check_room
 
 FOLDER = Path(".snakemake")
 LOCKS = "locks"
@@ -66,7 +66,7 @@ def hold(say: Callable[[str], None], folder: Path = FOLDER) -> None:
         finally:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_SPACE:
             raise StorageError(f"the disk of {folder.resolve()} is full. Free some space and run again") from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise StorageError(
@@ -137,7 +137,7 @@ def _locks(folder: Path) -> dict[str, Path]:
 
 def _remove_unfinished() -> None:
     """Remove files that killed jobs had begun to write."""
-    for folder in map(Path, ("results", "data")):
+    for folder in map(Path, FOLDERS):
         for path in abandoned(folder):
             path.unlink(missing_ok=True)
 

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from mlpaper.errors import StorageError
+from mlpaper.files import NO_SPACE
 
 FOLDERS = ("data", "results")
 """What the pipeline makes, in the working folder."""
@@ -46,7 +47,7 @@ def check_temporary() -> None:
         with tempfile.TemporaryFile(dir=folder) as stream:
             check_room(stream.fileno())
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in NO_SPACE:
             raise
         message = (
             f"the disk of {folder} is full. Free some space there, or name another folder for temporary files (TMPDIR)"

@@ -48,7 +48,7 @@ def _figures_of_the_paper(plan: Plan) -> list[ItemJob]:
     verdicts, trust = VerdictsFigure(caption=VERDICTS_CAPTION), CalibrationFigure(caption=CALIBRATION_CAPTION)
     return [
         ItemJob(study=None, item=verdicts, claims=paths.LEDGER, entries=titles, watermark=plan.scale.watermark),
-        ItemJob(study=None, item=trust, entries=tuple(calibration.counted())),
+        ItemJob(study=None, item=trust, entries=calibration.counted()),
     ]
 
 
@@ -66,7 +66,7 @@ def numbers_job(plan: Plan) -> NumbersJob:
         watermark=plan.scale.watermark,
         seeds=plan.seeds,
         figures=tuple(job.id for job in _figures_of_the_paper(plan)),
-        calibration=tuple(calibration.counted()),
+        calibration=calibration.counted(),
         datasets={name: source.in_sentences or source.title for name, source in plan.datasets.items()},
         command=f"snakemake --cores all{config_arguments(plan.settings)}",
     )

@@ -23,6 +23,7 @@ from mlpaper.errors import MlpaperError, nearest
 from mlpaper.files import read_json, write_text
 from mlpaper.paper import number_format as fmt
 from mlpaper.paper.claim_text import Row, counts
+from mlpaper.paper.macros import Numbers
 from mlpaper.study.ledger import DECIDED, expected_wrong
 from mlpaper.study.left_out import by_reason
 from mlpaper.study.stats import summarise
@@ -247,13 +248,13 @@ TEXTS: Mapping[str, Callable[[Published], str]] = {"summary": summary, "run": ru
 
 def _extent(published: Published) -> str:
     made, number = published.provenance, len(published.studies)
-    data = list(dict.fromkeys(map(published.data, published.studies)))
+    data = Numbers.listing(dict.fromkeys(map(published.data, published.studies)))
     trained = made["trained_on"]
     places = [it["name"] if len(trained) == 1 else f"{it['name']} ({it['runs']:,} runs)" for it in trained]
     each = "" if any(it["gpu"] for it in trained) else ", one core each"
     return (
-        f"The {made['runs']:,} runs of {number} {'studies' if number > 1 else 'study'}, on {_listed(data)}, took "
-        f"{fmt.duration(made['seconds'])} of training on {markup.markdown(_listed(places), inside=True)}{each}."
+        f"The {made['runs']:,} runs of {number} {'studies' if number > 1 else 'study'}, on {data}, took "
+        f"{fmt.duration(made['seconds'])} of training on {markup.markdown(Numbers.listing(places), inside=True)}{each}."
     )
 
 
@@ -320,11 +321,6 @@ def _prose(text: str) -> str:
 
 def _unbroken(text: str) -> str:
     return text.replace(" ", fmt.NO_BREAK_SPACE)
-
-
-def _listed(words: Sequence[str]) -> str:
-    """`a, b and c`."""
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _paragraphs(*parts: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 FILE = Path(__file__).with_suffix(".csv")
@@ -21,11 +22,12 @@ KINDS = {
 """Kinds of seeds in words. Of wild runs, one seed in three ends far away."""
 
 
-def counted() -> list[dict[str, str | int]]:
+@cache
+def counted() -> tuple[dict[str, str | int], ...]:
     """Claims that were tried, decided, and decided wrongly, by kind and number of seeds, over all rules and studies."""
     sums: dict[tuple[str, int], Counter[str]] = {}
     with FILE.open(encoding="utf-8", newline="") as lines:
         for row in csv.DictReader(lines):
             found = sums.setdefault((row["kind"], int(row["seeds"])), Counter())
             found.update({name: int(row[name]) for name in ("tried", "decided", "wrong")})
-    return [{"kind": kind, "seeds": seeds, **sums[kind, seeds]} for kind, seeds in sorted(sums) if kind in KINDS]
+    return tuple({"kind": kind, "seeds": seeds, **sums[kind, seeds]} for kind, seeds in sorted(sums) if kind in KINDS)
