@@ -52,7 +52,7 @@ from mlpaper.study.results import Results
 from mlpaper.study.rules import ClaimSpec
 from mlpaper.study.sampling import Sampling
 
-RUNS, STUDIES = 20, 300
+RUNS, STUDIES, STUDIES_STOPPED = 20, 300, 100
 NAMES = [f"r{k}" for k in range(RUNS)]
 SEEDS = (1, 2, 3, 5, 10)
 KINDS = ("equal", "unequal", "wild")
@@ -174,16 +174,19 @@ def stopping() -> None:
     }
     print(f"| seeds | {' | '.join(RULES)} | all rules |\n|---|{'--:|' * (len(RULES) + 1)}")
     for kind in STOPPED:
+        forecasts = Counter[bool]()
         found = {way: {name: Counter[str]() for name in RULES} for way in ways}
         for name in RULES:
-            for _, claim, truth, values in _studies(name, kind, MOST):
+            for _, claim, truth, values in islice(_studies(name, kind, MOST), STUDIES_STOPPED):
                 study = _Grown(claim, truth, values)
+                forecasts.update(study.outcome(seeds) != "" for seeds in islice(study.asked(), 1, 2))
                 for way, looks in ways.items():
                     found[way][name][next(filter(None, map(study.outcome, looks(study))), "open")] += 1
         for way, counts in found.items():
             total = sum(counts.values(), Counter[str]())
             cells = [_cell(of["wrong"], of["right"], of.total()) for of in (*counts.values(), total)]
             print(f"| {kind}, {way} | {' | '.join(cells)} |", flush=True)
+        print(f"{forecasts[True]} of {forecasts.total()} claims are decided by the seeds that are forecast", flush=True)
 
 
 def _cell(wrong: int, right: int, tried: int) -> str:

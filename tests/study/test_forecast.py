@@ -41,8 +41,11 @@ def measured(
 
 
 def siblings(seeds: int) -> dict[str, np.ndarray]:
-    """Runs whose values vary by 0.01 between seeds."""
-    return dict(zip(RUNS, 0.5 + 0.01 * generator("siblings").normal(size=(20, seeds)), strict=True))
+    """Runs whose means are far apart, and whose values vary by 0.01 between seeds."""
+    random = generator("siblings")
+    return dict(
+        zip(RUNS, 0.5 + 0.1 * random.normal(size=(20, 1)) + 0.01 * random.normal(size=(20, seeds)), strict=True)
+    )
 
 
 DIFFERENCE = {"rule": "difference", "first": "A", "second": "B", "metric": METRIC}
@@ -67,6 +70,17 @@ def test_the_seeds_that_are_forecast_mostly_decide() -> None:
     assert 4 <= min(counts) < 8 < max(counts) <= MOST
 
 
+def test_means_that_stand_out_by_chance_are_moved_to_the_others() -> None:
+    """Of runs that are all alike, two differ with three seeds; with more they will not."""
+    spread = 0.01 * np.array([[-1.0, 0.2, 0.8], [0.9, -1.0, 0.1]])
+    alike = dict(zip(RUNS, 0.5 + 0.01 * generator("alike").normal(size=(20, 3)), strict=True))
+    hopes = []
+    for others in (siblings(3), alike):
+        found = forecast(claim(**DIFFERENCE), measured(others | {"A": 0.512 + spread[0], "B": 0.5 + spread[1]}))
+        hopes.append(None if found is None else found.hope)
+    assert hopes == ["seeds", "margin"]
+
+
 def test_a_forecast_is_the_same_every_time_and_larger_for_smaller_differences() -> None:
     def seeds(difference: float) -> int:
         base = 0.01 * np.array([[-1.0, 0.2, 0.8], [0.9, -1.0, 0.1]])
@@ -86,6 +100,7 @@ def test_a_forecast_is_the_same_every_time_and_larger_for_smaller_differences() 
         (DIFFERENCE, {"A": (0.9, 0.9, 0.9), "B": (0.5, 0.51, 0.5)}, {}, None),
         (DIFFERENCE, {"A": (0.9, 0.9), "B": (0.5, 0.5)}, {"A": "too heavy"}, None),
         (DIFFERENCE, {"A": (0.9,), "B": (0.5,)}, {}, Forecast("first seeds", 1, FIRST)),
+        (DIFFERENCE, {"A": (0.5,), "B": (0.5,)}, {}, Forecast("first seeds", 1, FIRST)),
         (DIFFERENCE, {"A": (0.5, 0.5), "B": (0.5, 0.5)}, {}, Forecast("other", 2, remark="a tie")),
         (
             DIFFERENCE | {"metric": "macro_f1"},
@@ -94,7 +109,7 @@ def test_a_forecast_is_the_same_every_time_and_larger_for_smaller_differences() 
             Forecast("other", 2, remark="not measured"),
         ),
     ],
-    ids=["decided", "not run", "one seed", "tie", "not measured"],
+    ids=["decided", "not run", "one seed", "one seed, a tie", "tie", "not measured"],
 )
 def test_what_needs_no_simulation(entry: dict, values: dict, left_out: dict, expected: Forecast | None) -> None:
     assert forecast(claim(**entry), measured(values, left_out)) == expected
@@ -126,11 +141,11 @@ def test_few_test_images_and_small_differences_are_told_apart() -> None:
 def test_outcomes_of_two_kinds_are_repeated() -> None:
     """Networks that collapse with some seeds: more seeds do or do not, and none ends between."""
     share = claim(rule="share", run="A", metric=METRIC, high=0.15, share=0.5)
-    assert forecast(share, measured({"A": (0.1, 0.1, 0.1)})) == Forecast("seeds", 3, 5)
-    few, some = (forecast(share, measured({"A": (0.1,) * count + (0.9,)})) for count in (4, 2))
-    assert few is not None
-    assert some is not None
-    assert (few.hope, some.hope) == ("seeds", "margin")
+    always, mostly = (forecast(share, measured({"A": column})) for column in ((0.1, 0.1, 0.1), (0.1, 0.1, 0.9)))
+    assert always is not None
+    assert mostly is not None
+    assert (always.hope, mostly.hope) == ("seeds", "margin")
+    assert 5 < always.seeds < 15, "five that collapse decide, but not all of them may"
 
 
 def test_curves_are_repeated() -> None:

@@ -61,18 +61,18 @@ def seeds(*arguments: str) -> str:
 def test_the_file_adds_seeds_to_the_runs_that_need_them(plan: Plan) -> None:
     told = seeds("--write", "more.yaml", "--config", *CONFIG)
     listed = told.splitlines()
-    assert listed[1].split()[:4] == ["3", "->", "5", "seeds"]
+    assert listed[1].split()[:4] == ["3", "->", "11", "seeds"]
     assert listed[1].endswith(f"{STUDY}.plain-collapses: plain-30")
     assert f"{STUDY}.plain-loss-rises: not measured" in told
     new = load_plan(yaml_file.load(Path("more.yaml")), Path("workflow"))
     more = {run: len(specs) - 3 for run, specs in new.specs[STUDY].items() if len(specs) > 3}
-    assert more["plain-30"] == 2
+    assert more["plain-30"] == 8
     assert set(more) == {"plain-30", "residual-two-31", "residual-30"}
     assert more["residual-two-31"] == more["residual-30"] > 2, "runs of a claim get the same seeds"
     assert plan.runs.keys() < new.runs.keys()
     assert f"All of them: {sum(more.values())} runs, " in told
     text = Path("more.yaml").read_text()
-    assert f"  # for plain-collapses (3 -> 5 seeds)\n  {STUDY}.plain-30: [0, 1, 2, 3, 4]\n" in text
+    assert f"  # for plain-collapses (3 -> 11 seeds)\n  {STUDY}.plain-30: {[*range(11)]}\n" in text
     kept = {key: value for key, value in yaml_file.load(Path("more.yaml")).items() if key != "seeds"}
     assert Settings.model_validate(kept) == Settings(scale="demo", studies=(STUDY,))
     assert seeds("--write", "more.yaml", "--config", *CONFIG) == told, "it may be written once more"

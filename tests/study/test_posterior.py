@@ -9,9 +9,12 @@ from scipy import stats
 from mlpaper.study.posterior import (
     MOST_FREEDOM,
     NOTHING,
+    Population,
     Prior,
     draw_covariances,
     draw_means,
+    draw_seeds,
+    fit_population,
     fit_prior,
     generator,
     known,
@@ -93,3 +96,33 @@ def test_of_verdicts_with_95_percent_few_are_wrong(seeds: int, unequal: bool) ->
             wrong += (probability > 0.5) != (truth[0] > truth[1])
     assert decided > 120
     assert stats.binomtest(wrong, decided, 0.05, alternative="greater").pvalue > 0.01
+
+
+def test_more_seeds_have_the_means_that_are_believed() -> None:
+    """The mean of very many more seeds is a draw of the mean, the first of them one more seed; a wild run is alone."""
+    x, prior = values(3, 4), Prior(3.0, 1.0)
+    x[:, 3] *= 50
+    seeds = draw_seeds(x, prior, None, generator("more"), more=400, draws=8000)
+    quantiles = (0.05, 0.25, 0.75, 0.95)
+    for drawn, one_more in ((seeds.mean(axis=1), False), (seeds[:, 0], True)):
+        means = draw_means(x, prior, generator("means"), one_more=one_more, draws=8000)
+        scale = np.ptp(np.quantile(means, (0.25, 0.75), axis=0), axis=0)
+        both = (np.quantile(each, quantiles, axis=0) for each in (drawn, means))
+        assert np.abs(np.subtract(*both) / scale).max() < 0.25
+
+
+def test_a_population_moves_means_as_far_as_they_are_uncertain() -> None:
+    x = values(4, 2)
+    prior = Prior(MOST_FREEDOM, 1.0)
+    alone, none, wide = (
+        draw_seeds(x, prior, population, generator("p"), more=400, draws=4000).mean(axis=(0, 1))
+        for population in (None, Population(5.0, 0.0), Population(5.0, 1e6))
+    )
+    assert alone == pytest.approx(x.mean(axis=0), abs=0.05)
+    assert wide == pytest.approx(alone, abs=0.01)
+    assert none == pytest.approx([5.0, 5.0], abs=0.05)
+    means = generator("means").normal(3.0, 2.0, size=(400, 1))
+    found = fit_population((means + generator("seeds").normal(size=(400, 2))).tolist())
+    assert found is not None
+    assert (found.mean, found.variance) == (pytest.approx(means.mean(), abs=0.1), pytest.approx(means.var(), abs=0.4))
+    assert fit_population([[1.0], [2.0]] * 5) is None, "no run has two seeds"

@@ -27,7 +27,8 @@ from mlpaper.study.rules import ClaimSpec
 from mlpaper.study.sampling import NO_SAMPLING, Sampling
 
 WANTED = 0.8
-"""Share of the futures that a number of seeds must decide."""
+"""Share of the futures that a number of seeds must decide. Futures are somewhat too hopeful: `benchmarks/calibration.py
+--stopping` measures how many claims are then decided."""
 MOST = 30
 """Seeds that a forecast goes up to."""
 FIRST = 3
@@ -71,8 +72,7 @@ def forecast(claim: ClaimSpec, measured: Measurements, most: int = MOST) -> Fore
         claim.kind == "arithmetic"
         or measured.same(claim.compared)
         or values is None
-        or (evidence.holds is None and now > 1)
-        or evidence.tie
+        or (now > 1 and (evidence.holds is None or evidence.tie))
     ):
         return Forecast("other", now, remark=verdict.remark)
     if now == 1 and not (claim.normal and measured.seeds_known(claim.metric_names, now)):
@@ -154,17 +154,20 @@ def _continued(claim: ClaimSpec, measured: Measurements, values: Values, most: i
     Where values are about normal, new ones are drawn; else a new seed repeats one of those before it, chosen at random
     (Polya's urn, the Bayesian bootstrap).
     """
-    now = len(next(iter(values.values())))
+    now, every, kinds = len(next(iter(values.values()))), np.arange(FUTURES), np.array(claim.kinds)
     random = measured.random(claim, "seeds that repeat")
     repeated = np.tile(np.arange(most), (FUTURES, 1))
     for seed in range(now, most):
-        repeated[:, seed] = repeated[np.arange(FUTURES), random.integers(0, seed, FUTURES)]
-    if not claim.normal:
-        return {metric: of_metric[repeated] for metric, of_metric in values.items()}, repeated
+        ball = random.integers(0, seed + (len(kinds) > 0), FUTURES)
+        repeated[:, seed] = repeated[every, np.minimum(ball, seed - 1)]
+        repeated[ball == seed, seed] = now + random.integers(0, max(len(kinds), 1), FUTURES)[ball == seed]
     futures = {}
     for metric, present in values.items():
-        prior, random = measured.prior(metric), measured.random(claim, metric, "more seeds")
-        drawn = draw_seeds(present, prior, random, more=most - now, draws=FUTURES)
-        first = np.broadcast_to(present, (FUTURES, *present.shape))
-        futures[metric] = np.concatenate([first, drawn], axis=1)
+        if claim.normal:
+            beliefs = measured.prior(metric), measured.population(metric), measured.random(claim, metric, "more seeds")
+            drawn = draw_seeds(present, *beliefs, more=most - now, draws=FUTURES)
+            futures[metric] = np.concatenate([np.broadcast_to(present, (FUTURES, *present.shape)), drawn], axis=1)
+        else:
+            rows = np.broadcast_to(kinds[:, None], (len(kinds), present.shape[1]))
+            futures[metric] = np.concatenate([present, rows])[repeated]
     return futures, repeated

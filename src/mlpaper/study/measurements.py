@@ -20,9 +20,11 @@ from mlpaper.study.left_out import by_reason
 from mlpaper.study.posterior import (
     DRAWS,
     NOTHING,
+    Population,
     Prior,
     draw_covariances,
     draw_means,
+    fit_population,
     fit_prior,
     generator,
     known,
@@ -221,11 +223,19 @@ class Measurements:
         if metric in EXACT:
             return NOTHING
         if metric not in self._priors:
-            groups = [[*of.values()] for (_, name), of in sorted(self._values.items()) if name == metric]
-            groups = [values for values in groups if len(values) > 1 and np.isfinite(values).all()]
+            groups = [values for values in self._groups(metric) if len(values) > 1]
             variances = [float(np.var(values, ddof=1)) for values in groups]
             self._priors[metric] = fit_prior(variances, [len(values) - 1 for values in groups])
         return self._priors[metric]
+
+    def population(self, metric: str) -> Population | None:
+        """What the runs of the study say about the means of a metric; decides nothing."""
+        return fit_population(self._groups(metric))
+
+    def _groups(self, metric: str) -> list[list[float]]:
+        """Finite values of every run."""
+        groups = [[*of.values()] for (_, name), of in sorted(self._values.items()) if name == metric]
+        return [values for values in groups if np.isfinite(values).all()]
 
     def seeds_known(self, metric_names: Sequence[str], seeds: int) -> bool:
         """Whether anything is known of how much these metrics vary between seeds."""

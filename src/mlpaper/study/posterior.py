@@ -153,17 +153,48 @@ def draw_means(
     return drawn
 
 
-def draw_seeds(values: Array, prior: Prior, random: np.random.Generator, *, more: int, draws: int) -> Array:
+@dataclass(frozen=True)
+class Population:
+    """What means the runs of a study have: normal."""
+
+    mean: float
+    variance: float
+
+
+def fit_population(values: Sequence[Sequence[float]]) -> Population | None:
+    """The population of the runs' means, from their values by seed; None of a few runs, or where none has two seeds.
+
+    Its variance is that of the means, less what the seeds contribute.
+    """
+    errors = [float(np.var(of_run, ddof=1)) / len(of_run) for of_run in values if len(of_run) > 1]
+    if len(values) < FEW or not errors:
+        return None
+    means = [float(np.mean(of_run)) for of_run in values]
+    return Population(float(np.mean(means)), max(float(np.var(means, ddof=1)) - float(np.mean(errors)), 0.0))
+
+
+def draw_seeds(
+    values: Array, prior: Prior, population: Population | None, random: np.random.Generator, *, more: int, draws: int
+) -> Array:
     """Draw what `more` seeds would give, float64 (draws, more, R): those of one draw have one mean and covariance.
 
-    Where nothing is known of the variance between seeds, all are the mean of the seeds. `values` are (n seeds, R runs).
+    Where nothing is known of the variance between seeds, all are the mean of the seeds. Means far from the others are
+    so partly by chance: a `population` of variance t^2 moves them towards its mean, by (t^2 I + Sigma / n)^-1 Sigma / n
+    of the way; but not those of runs that are believed alone. `values` are (n seeds, R runs).
     """
     n, runs = values.shape
     drawn = np.broadcast_to(values.mean(axis=0), (draws, more, runs)).copy()
     for some, root, freedom in _blocks(values, prior):
         spread = _student(random, freedom, draws)[:, None, None]
-        of_mean, of_seeds = (random.standard_normal((draws, count, len(root))) for count in (1, more))
-        drawn[:, :, some] += spread * (of_mean / np.sqrt(n) + of_seeds) @ root.T
+        error = root @ root.T / n
+        if population is not None and freedom > n - 1:
+            kept = np.linalg.solve(
+                population.variance * np.eye(len(root)) + error, population.variance * np.eye(len(root))
+            )
+            drawn[:, :, some] = population.mean + (drawn[0, 0, some] - population.mean) @ kept
+            error = kept @ error
+        of_mean = random.standard_normal((draws, 1, len(root))) @ square_root(error).T
+        drawn[:, :, some] += spread * (of_mean + random.standard_normal((draws, more, len(root))) @ root.T)
     return drawn
 
 

@@ -147,6 +147,11 @@ class Claim(Model):
         return tuple(dict.fromkeys(run for value in values for run in ((value,) if isinstance(value, str) else value)))
 
     @property
+    def kinds(self) -> tuple[float, ...]:
+        """Where it counts outcomes, a value of each kind: a forecast may meet kinds that no seed has shown."""
+        return ()
+
+    @property
     def compared(self) -> Sequence[tuple[str, str]]:
         """Pairs of runs that it compares."""
         return list(combinations(self.named_runs, 2)) if self.same_says_nothing else []

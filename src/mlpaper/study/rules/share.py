@@ -41,6 +41,11 @@ class ShareClaim(Claim):
             raise ValueError("needs `low`, `high` or both")
         return self
 
+    @property
+    def kinds(self) -> tuple[float, float]:
+        """A value within the bounds, and one beyond."""
+        return (self.high, self.high + 1) if self.high is not None else (self.low or 0.0, (self.low or 0.0) - 1)
+
     def evidence(self, measured: Measurements) -> Evidence:
         """The share is Beta(k, n - k + 1) to support a claim, and Beta(k + 1, n - k) to contradict it.
 

@@ -24,8 +24,6 @@ class UnstableClaim(Claim):
     Near guessing is less than five points above it; much is at least `factor` times the change of `beside`.
     """
 
-    normal = False
-
     rule: Literal["unstable"]
     run: RunName
     beside: RunName
