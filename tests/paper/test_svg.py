@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import re
+from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
@@ -64,3 +65,37 @@ def test_errors_of_rounding_do_not_add_up() -> None:
     steps = np.array([float(number) for number in path.removeprefix("M0 0l").replace("-", " -").split()])
     assert steps[::2].sum() == pytest.approx(14.0, abs=0.0051)
     assert steps[1::2].sum() == pytest.approx(10.0, abs=1e-9)
+
+
+def test_points_of_a_curve_that_are_left_out_are_near_those_kept() -> None:
+    random = np.random.default_rng(0)
+    points = np.cumsum(random.normal(scale=(0.05, 0.3), size=(2000, 2)), axis=0)
+    path = svg.relative("M 0 0 " + " ".join(f"L {x:.6f} {y:.6f}" for x, y in points), decimals=1, near=0.4)
+    kept, last = [], np.zeros(2)
+    for step, numbers in re.findall(r"([lhv])([^lhv]*)", path):
+        ends = np.array([float(number) for number in re.findall(r"-?[\d.]+", numbers)])
+        moves = ends.reshape(-1, 2) if step == "l" else np.outer(ends, (step == "h", step == "v"))
+        kept += [*(last + moves.cumsum(axis=0))]
+        last = kept[-1]
+    apart = np.abs(points[:, None] - np.array(kept)).max(axis=2).min(axis=1)
+    assert len(kept) < 1500
+    assert apart.max() < 0.46
+    assert apart[-1] < 0.051, "the end stays"
+
+
+@pytest.mark.parametrize("colours", [["grey"], ["red", "green"], None, ["transparent"]])
+def test_a_picture_keeps_its_pixels(colours: list[str] | None) -> None:
+    shape = (28, 28)
+    pixels = np.random.default_rng(0).integers(256, size=(*shape, 4), dtype=np.uint8)
+    pixels[..., 3] = 255
+    if colours == ["grey"]:
+        pixels[..., :3] = pixels[..., :1]
+    elif colours == ["transparent"]:
+        pixels[0, 0, 3] = 0
+    elif colours:
+        pixels = np.array([(255, 0, 0, 255), (0, 128, 0, 255)], np.uint8)[pixels[..., 0] % 2]
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "png")
+    written = b64decode(svg._picture(file.getvalue()))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(written)).convert("RGBA")), pixels)
+    assert len(written) < len(file.getvalue()) or colours == ["transparent"]

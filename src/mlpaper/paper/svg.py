@@ -2,27 +2,36 @@
 
 Matplotlib writes six decimals, a group and a name around every mark, each on a line of its own, and the style of a
 marker at each of its places. Here coordinates have two decimals (a hundredth of a point), paths are relative, styles
-that elements share are classes, and names that nothing refers to and groups that say nothing are gone.
+that elements share are classes, and names that nothing refers to and groups that say nothing are gone. Pictures are
+stored with as few bits to a pixel as show the same.
 """
 
 from __future__ import annotations
 
+import io
 import re
+from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from string import ascii_letters
 from xml.etree import ElementTree as ET
+
+from PIL import Image
 
 _SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 _REFERENCE = re.compile(r"#([\w.-]+)(?=\)|$)")
 _NUMBER = re.compile(r"-?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?")
 _MOVED = re.compile(r"translate\(([-\d.]+) ([-\d.]+)\)")
 _PLACES = ("x", "y", "width", "height", "transform", "viewBox", "d")
+PNG = "data:image/png;base64,"
 _HEX = re.compile(r"#(.)\1(.)\2(.)\3\b")
 _LETTER = "scale(0.015625)"
 """Outlines of letters are in units of a 64th of a hundredth of their size: some 700 in a point."""
 _LONG = 400
 """Characters from which on a path is a curve of many points, for which a tenth of a point is fine enough."""
+_NEAR = 0.4
+"""In such a curve, points nearer than this to the one before are left out: a third of a line's width."""
 _COARSER = 16
 """Outlines are rounded to so many of these units: to a fiftieth of a point."""
 
@@ -75,14 +84,18 @@ def _attributes(element: ET.Element, used: dict[str, str]) -> Iterator[tuple[str
         elif key == f"{_LINK}href" and value.startswith("#"):
             yield "href", f"#{used[value[1:]]}"
         elif key == f"{_LINK}href":
-            yield "href", "".join(value.split())  # an image
+            yield "href", PNG + _picture(b64decode(value.removeprefix(PNG)))
         elif value.startswith("url("):
             yield key, f"url(#{used[_REFERENCE.findall(value)[0]]})"
         elif key == "style":
             yield key, _HEX.sub(r"#\1\2\3", re.sub(r"\s*([:;])\s*", r"\1", value.strip()))
         elif key == "d":
-            decimals = 1 if len(value) > _LONG else 2
-            yield key, relative(value, 1 / _COARSER, 0) if letter else relative(value, decimals=decimals)
+            if letter:
+                yield key, relative(value, 1 / _COARSER, 0)
+            elif len(value) > _LONG:
+                yield key, relative(value, decimals=1, near=_NEAR)
+            else:
+                yield key, relative(value)
         elif letter and key == "transform":
             yield key, f"scale({_COARSER / 64:g})"
         else:
@@ -118,17 +131,18 @@ def _look(element: ET.Element) -> str:
     return ";".join(filter(None, [element.get("style", "").rstrip(";"), clip and f"clip-path:{clip}"]))
 
 
-def relative(path: str, factor: float = 1.0, decimals: int = 2) -> str:
+def relative(path: str, factor: float = 1.0, decimals: int = 2, near: float = 0.0) -> str:
     """A path of absolute moves, lines, curves and closures, with steps in place of coordinates.
 
-    Every place is rounded before the step to it is taken, so that errors do not add up.
+    Every place is rounded before the step to it is taken, so that errors do not add up. Between two lines, a step of
+    less than `near` in both directions is not taken.
 
     >>> relative("M 0 208.8 L 468 208.804 L 468.001 0 Q 1.5 2 3 4 z")
     'M0 208.8h468v-208.8q-466.5 2-465 4z'
     """
     written, last, grain = [], "", 10**decimals
     place = start = (0, 0)
-    for command, numbers in re.findall(r"([A-Za-z])([^A-Za-z]*)", path):
+    for (command, numbers), (following, _) in pairwise([*re.findall(r"([A-Za-z])([^A-Za-z]*)", path), ("", "")]):
         if command not in "MLQCz":
             raise ValueError(f"{command!r} is not among the commands that Matplotlib writes")
         if command == "z":
@@ -137,6 +151,11 @@ def relative(path: str, factor: float = 1.0, decimals: int = 2) -> str:
             continue
         places = [round(grain * factor * float(number)) for number in numbers.split()]
         points = list(zip(places[::2], places[1::2], strict=True))
+        if (
+            command == following == "L"
+            and max(abs(a - b) for a, b in zip(place, points[0], strict=True)) < near * grain
+        ):
+            continue
         letter, steps = _step(command, place, points)
         if letter != last or letter in "Mhv":
             written.append(letter)
@@ -146,6 +165,17 @@ def relative(path: str, factor: float = 1.0, decimals: int = 2) -> str:
         place, last = points[-1], letter
         start = place if command == "M" else start
     return "".join(written)
+
+
+def _picture(png: bytes) -> str:
+    """The same pixels, in grey or with a palette where these suffice, in the letters of a data address."""
+    image, written = Image.open(io.BytesIO(png)), [png]
+    for mode in ("L", "P", "RGB"):
+        other, file = image.convert(mode, palette=Image.Palette.ADAPTIVE), io.BytesIO()
+        if other.convert(image.mode).tobytes() == image.tobytes():
+            other.save(file, "png", optimize=True)
+            written.append(file.getvalue())
+    return b64encode(min(written, key=len)).decode()
 
 
 def _step(command: str, place: tuple[int, int], points: list[tuple[int, int]]) -> tuple[str, list[int]]:
