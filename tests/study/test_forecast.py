@@ -108,8 +108,9 @@ def test_a_forecast_is_the_same_every_time_and_larger_for_smaller_differences() 
             {},
             Forecast("other", 2, remark="not measured"),
         ),
+        (DIFFERENCE, {"A": (0.6, *[0.4, 0.6] * 15), "B": (0.5, *[0.6, 0.4] * 15)}, {}, Forecast("margin", 31)),
     ],
-    ids=["decided", "not run", "one seed", "one seed, a tie", "tie", "not measured"],
+    ids=["decided", "not run", "one seed", "one seed, a tie", "tie", "not measured", "31 seeds"],
 )
 def test_what_needs_no_simulation(entry: dict, values: dict, left_out: dict, expected: Forecast | None) -> None:
     assert forecast(claim(**entry), measured(values, left_out)) == expected

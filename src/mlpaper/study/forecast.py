@@ -77,10 +77,12 @@ def forecast(claim: ClaimSpec, measured: Measurements, most: int = MOST) -> Fore
         return Forecast("other", now, remark=verdict.remark)
     if now == 1 and not (claim.normal and measured.seeds_known(claim.metric_names, now)):
         return Forecast("first seeds", now, FIRST)
+    if now >= most:
+        return Forecast("margin", now)
     futures = _Futures(claim, measured, seeds, *_continued(claim, measured, values, most), measured.sampling)
-    chance = futures.decided(most) if now < most else 0.0
+    chance = futures.decided(most)
     if chance < WANTED:
-        images = now < most and replace(futures, sampling=NO_SAMPLING).mostly_decided(most)
+        images = replace(futures, sampling=NO_SAMPLING).mostly_decided(most)
         return Forecast("images" if images else "margin", now, chance=chance)
     low, high = now, most
     while high - low > 1:

@@ -158,6 +158,8 @@ def _by_claim(group: Sequence[Proposal], times: Estimate) -> Iterator[str]:
         elif found.hope == "seeds":
             cost = duration(_seconds([proposal], times))
             yield f"{found.now} -> {found.seeds:2} seeds {cost:>8}  {proposal.name}: {', '.join(proposal.seeds)}"
+        elif found.now >= MOST:
+            yield f"{proposal.name}: {found.now} seeds do not decide it"
         else:
             yield f"{proposal.name}: {found.now} seeds; {MOST} would decide it with probability {found.chance:.2f}"
 

@@ -191,7 +191,7 @@ def draw_seeds(
             kept = np.linalg.solve(
                 population.variance * np.eye(len(root)) + error, population.variance * np.eye(len(root))
             )
-            drawn[:, :, some] = population.mean + (drawn[0, 0, some] - population.mean) @ kept
+            drawn[:, :, some] = population.mean + (values[:, some].mean(axis=0) - population.mean) @ kept
             error = kept @ error
         of_mean = random.standard_normal((draws, 1, len(root))) @ square_root(error).T
         drawn[:, :, some] += spread * (of_mean + random.standard_normal((draws, more, len(root))) @ root.T)
