@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,13 @@ def test_the_command_makes_what_the_metric_is_read_from(facts: dict[str, Any]) -
     numbers = {f"{STUDY}.{run}.epochs": {"runs": [f"{run}-s0", f"{run}-s1"]} for run in ("M0", "M1g", "M3b")}
     made = Cards(facts | {"numbers": numbers, "provenance": {"command": "snakemake --cores all --config a=1"}}, set())
     commands = {each.row.facts["id"]: each.command for each in made.cards(STUDY)}
-    assert commands["m0-87"] == "snakemake --cores all results/runs/{M0-s0,M0-s1}/evaluation.json --config a=1"
-    assert commands["m3b-gap"].split()[3] == "results/runs/{M3b-s0,M3b-s1}/run.json"
+    assert commands["m0-87"] == "snakemake --cores all results/runs/M0-s{0,1}/evaluation.json --config a=1"
+    for each in made.cards(STUDY):
+        if targets := each.command.removeprefix("snakemake --cores all ").removesuffix(" --config a=1"):
+            paths = subprocess.run(["bash", "-c", f"echo {targets}"], check=True, capture_output=True, text=True).stdout
+            known = {run for name in each.row.claim.named_runs for run in made._folders(f"{STUDY}.{name}")}
+            assert {path.split("/")[2] for path in paths.split()} == known
+    assert commands["m3b-gap"].split()[3] == "results/runs/M3b-s{0,1}/run.json"
     numbers[f"{STUDY}.M0.epochs"]["runs"] = [f"M0-s{seed}" for seed in range(20)]
     assert made.cards(STUDY)[0].command.split()[3] == f"results/studies/{STUDY}/claims.parquet", "they are many"
     numbers[f"{STUDY}.M0.epochs"]["runs"] = ["M0-s0", "M0-s1"]

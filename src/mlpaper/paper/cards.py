@@ -13,6 +13,7 @@ from typing import Any
 
 from mlpaper.paper import number_format as fmt
 from mlpaper.paper.claim_text import Row
+from mlpaper.paper.provenance import braced
 from mlpaper.paths import study_claims
 from mlpaper.study import metrics
 
@@ -196,7 +197,8 @@ class Cards:
         if len(runs) > MOST_RUNS:
             targets = study_claims(row.facts["study"])
         else:
-            folders = "{" + ",".join(runs) + "}" if len(runs) > 1 else runs[0]
+            folders = braced(runs)
+            folders = "{" + folders.replace(" ", ",") + "}" if " " in folders else folders
             files = dict.fromkeys(TARGETS[metrics.get(metric).file] for metric in row.claim.metric_names)
             targets = " ".join(f"results/runs/{folders}/{file}" for file in files)
         return re.sub(r"^(snakemake --cores \S+)", rf"\1 {targets}", self.command)

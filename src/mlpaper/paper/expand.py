@@ -76,7 +76,7 @@ def config_arguments(settings: Settings) -> str:
     """What must stand after a call of Snakemake to have these settings: nothing, or ` --config ...`, quoted."""
     defaults = Settings()
     changed = [
-        shlex.quote(f"{key}={json.dumps(value)}")
+        shlex.quote(f"{key}={json.dumps(value, separators=(',', ':'))}")
         for key, value in settings.model_dump(mode="json").items()
         if value != defaults.model_dump(mode="json")[key] and key != "mirror"
     ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,4 +42,19 @@ def write_sidecar(
             "watermark": job.watermark,
             "command": f"snakemake --cores 1 {stem}.{ending}{config}",
         },
+    )
+
+
+def braced(runs: Iterable[str]) -> str:
+    """Names of runs, shorter: those that differ from the seed on are in braces, as bash and zsh expand them.
+
+    >>> braced(["mnist-64-sgd-s0-17d1f8fb", "mnist-64-sgd-s1-ddf8dc9b", "mnist-8-sgd-s0-5cc19712"])
+    'mnist-64-sgd-s{0-17d1f8fb,1-ddf8dc9b} mnist-8-sgd-s0-5cc19712'
+    """
+    groups = defaultdict[str, list[str]](list)
+    for run in dict.fromkeys(runs):
+        network, mark, seed = run.rpartition("-s")
+        groups[network + mark].append(seed)
+    return " ".join(
+        f"{network}{{{','.join(seeds)}}}" if len(seeds) > 1 else network + seeds[0] for network, seeds in groups.items()
     )

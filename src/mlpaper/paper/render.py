@@ -35,6 +35,7 @@ from mlpaper.paper.cards import Cards
 from mlpaper.paper.claim_text import Claims
 from mlpaper.paper.floats import Item, Items
 from mlpaper.paper.macros import Numbers, Target
+from mlpaper.paper.provenance import braced
 
 Output = Literal["md", "html", "tex", "pdf"]
 Engine = Literal["auto", "latex", "typst"]
@@ -170,7 +171,7 @@ class Paper:
             keep_trailing_newline=True,
         )
         environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}  # YAML knows no halves of characters
-        environment.filters |= {"text": markup.markdown, "typst": markup.typst}
+        environment.filters |= {"braced": braced, "text": markup.markdown, "typst": markup.typst}
         return environment
 
     def _items(self, known: dict[str, Item] | None) -> Items:
