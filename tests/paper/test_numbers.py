@@ -73,6 +73,9 @@ def test_diverged_seeds_are_told_where_they_matter(document: dict[str, Any]) -> 
     assert prose.each("s.M0.test_accuracy") == "86.00, 87.00 and 88.00\u00a0%"
     assert prose.each("s.M1a.test_accuracy") == "80.00 and 82.00\u00a0% (1 diverged)"
     assert prose.each("s.M1d.test_accuracy") == "diverged"
+    many = {"metric": "test_accuracy", "mean": 0.5, "seeds": [*range(7)], "values": [0.9, *[0.1] * 5, 0.3]}
+    of_many = Numbers(document | {"numbers": {"s.M0.test_accuracy": many}}, "md").each("s.M0.test_accuracy")
+    assert of_many.replace("\u00a0", " ") == "10.00 % to 90.00 % (median 10.00 %, 7 seeds)"
 
 
 def test_a_run_that_is_left_out_is_told_and_breaks_no_sentence(document: dict[str, Any]) -> None:

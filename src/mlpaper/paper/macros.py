@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, groupby
+from statistics import median
 from typing import Any, Literal
 
 from mlpaper.errors import RenderError, nearest
@@ -22,6 +24,8 @@ Relation = Literal["above", "below", "level", "diverged", "missing"]
 """How a metric of one run lies to another's: `level` where the interval of the paired difference holds zero."""
 
 PARTS = {"train": "the official training part alone", "test": "the official test part alone"}
+MOST_LISTED = 6
+"""Seeds whose values a sentence lists one by one."""
 POWER = re.compile(r"(-?[\d.]+)e(-?\d+)")
 
 
@@ -57,7 +61,7 @@ class Numbers:
         """The functions that templates see, by name."""
         names = (
             "num each value has_number published difference relation setting setting_value pool pool_value "
-            "dataset images image_sizes count duration listing demonstration used calibrated"
+            "dataset images image_sizes count duration listing spans demonstration used calibrated"
         )
         return {name: getattr(self, name) for name in names.split()}
 
@@ -84,13 +88,17 @@ class Numbers:
         return self._marked(key, entry, text)
 
     def each(self, key: str) -> str:
-        """The value of every seed, with its unit: `10.28, 11.35 and 80.14 %`; of one seed, that value."""
+        """The value of every seed, with its unit: `10.28, 11.35 and 80.14 %`; of many, their range and median."""
         entry = self._entry(key)
         metric, values = entry["metric"], list(_by_seed(entry).values())
         if not values:
             return self._marked(key, entry, self._absence(key))
-        shown = [form.number(metric, value) for value in values]
-        text = f"{self.listing(shown)}{form.NO_BREAK_SPACE}{form.unit(metric)}".rstrip(form.NO_BREAK_SPACE)
+        if len(values) > MOST_LISTED:
+            low, middle, high = (form.quantity(metric, of(values)) for of in (min, median, max))
+            text = f"{low} to {high} (median {middle}, {len(values)} seeds)"
+        else:
+            listed = self.listing(form.number(metric, value) for value in values)
+            text = f"{listed}{form.NO_BREAK_SPACE}{form.unit(metric)}".rstrip(form.NO_BREAK_SPACE)
         if lost := entry.get("diverged", 0):
             text += f" ({lost} diverged)"
         return self._marked(key, entry, text)
@@ -217,6 +225,17 @@ class Numbers:
         """
         *first, last = list(words) or [""]
         return f"{', '.join(first)} {joint} {last}" if first else last
+
+    @staticmethod
+    def spans(numbers: Iterable[int]) -> str:
+        """Whole numbers in rising order as a list in a sentence, of neighbours the first and the last.
+
+        >>> Numbers.spans([0, 1, 2]), Numbers.spans([0, 1, 2, 3, 7])
+        ('0, 1 and 2', '0 to 3 and 7')
+        """
+        groups = [[number for _, number in group] for _, group in groupby(enumerate(numbers), lambda it: it[1] - it[0])]
+        words = ([f"{group[0]} to {group[-1]}"] if len(group) > 3 else map(str, group) for group in groups)
+        return Numbers.listing(chain.from_iterable(words))
 
     def _entry(self, key: str) -> dict[str, Any]:
         """The entry of a key. A metric that a known run does not have (it diverged) is an entry without a mean."""
