@@ -152,6 +152,7 @@ def test_settings_of_a_run_that_is_left_out_are_shown(
             "cosine to 0, after 10 updates of warm-up",
         ),
         ("L2 λ", {"decay": {"l2": 1e-4}}, "0.0001"),
+        ("L2 λ", {"decay": {"l2": 0.01, "parameters": "all"}}, "0.01 (all)"),
         ("decoupled decay", {"decay": {"decoupled": 0.01}}, "0.01"),
         ("gradient norm", {"clip_norm": 1.0}, "at most 1"),
         ("batch size", {"batch_size": "full"}, "full"),

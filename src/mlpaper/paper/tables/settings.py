@@ -19,7 +19,6 @@ UNMENTIONED = {
     "augmentation": describe.ABSENT,
     "pixels": describe.ABSENT,
     "decoupled decay": "0",
-    "decaying": "weights",
     "gradient norm": describe.ABSENT,
     "engine": "mlpaper",
 }
@@ -55,6 +54,8 @@ def build(item: SettingsTable, job: ItemJob) -> Table:
         notes.append(f"Patience is in epochs without a better {watched}.")
     if len(gains) > 1:
         notes.append("Beside the patience stands, in brackets, the gain that counts as one where it is not any.")
+    if any("(all)" in _decay(spec, kind) for spec in specs.values() for kind in ("l2", "decoupled")):
+        notes.append("Decay is of the weights, or of all parameters (all).")
     if any(spec["optimizer"]["name"] == "adam" for spec in specs.values()):
         notes.append(ADAM)
     if recorded := [run for run, spec in specs.items() if spec.get("record_steps")]:
@@ -89,15 +90,19 @@ def _row(spec: dict[str, Any], datasets: Mapping[str, str], brief: bool, gain: b
         "optimiser": describe.optimizer(spec),
         "learning rate": fmt.short(spec["optimizer"]["learning_rate"]),
         "schedule": describe.schedule(spec),
-        "L2 λ": fmt.short(spec["decay"]["l2"]),
-        "decoupled decay": fmt.short(spec["decay"]["decoupled"]),
-        "decaying": spec["decay"]["parameters"],
+        "L2 λ": _decay(spec, "l2"),
+        "decoupled decay": _decay(spec, "decoupled"),
         "gradient norm": f"at most {fmt.short(clip)}" if clip else describe.ABSENT,
         "batch size": describe.batch(spec),
         "epochs": describe.length(spec),
         "patience" if brief else "early stopping": describe.patience(spec, gain) if brief else describe.stopping(spec),
         "engine": describe.engine(spec),
     }
+
+
+def _decay(spec: dict[str, Any], kind: str) -> str:
+    decay = spec["decay"]
+    return fmt.short(decay[kind]) + (" (all)" if decay[kind] and decay["parameters"] == "all" else "")
 
 
 def _raw_row(run: str, spec: dict[str, Any]) -> dict[str, Any]:
