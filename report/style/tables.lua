@@ -97,11 +97,11 @@ local function longest(rows, column)
   return width
 end
 
--- The longest part of a column's cells at which no line can be broken.
-local function unbreakable(rows, column)
+-- The longest part of a column's cells at which no line can be broken: a word, or between hyphens.
+local function unbreakable(rows, column, pattern)
   local width = 0
   for _, each in ipairs(rows) do
-    for word in pandoc.utils.stringify(each.cells[column].contents):gmatch("[^%s%-]+%-?") do
+    for word in pandoc.utils.stringify(each.cells[column].contents):gmatch(pattern or "[^%s%-]+%-?") do
       width = math.max(width, utf8.len(word) or 0)
     end
   end
@@ -151,7 +151,7 @@ local function sized(division)
   return division.content:walk({ Table = function(element) return tabular(element, widths) end })
 end
 
--- Typst: the names of rows and short cells stay on one line.
+-- Typst: short cells, and the words in names of rows, stay on one line.
 local NAME, SHORT = 24, 12
 
 local function mean(rows, column)
@@ -167,6 +167,8 @@ local function needs(element, column)
   local body = element.bodies[1].body
   local title = 1.15 * unbreakable(element.head.rows, column) -- which is bold
   local least, most = math.max(unbreakable(body, column), title), longest(body, column)
+  local name = column == 1 and unbreakable(body, column, "%S+") or 0
+  if name <= NAME then least = math.max(least, name) end
   if most <= (column == 1 and NAME or SHORT) then least = math.max(least, most) end
   return least, math.max(least, math.min(most, 1.3 * mean(body, column))), math.max(least, most)
 end
