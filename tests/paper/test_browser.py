@@ -334,6 +334,15 @@ def test_all_cards_are_printed_whatever_is_filtered_and_closed(fresh: Callable[.
     assert shown(page) == []
 
 
+def test_what_stands_for_a_number_is_wrapped_on_a_phone(fresh: Callable[..., Any]) -> None:
+    page = fresh("", PHONE)
+    assert "±" in page.locator(".num").first.inner_text()
+    page.evaluate(
+        "document.querySelectorAll('.num').forEach((it) => { it.textContent = 'not run (' + 'why '.repeat(30) + ')' })"
+    )
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE[0]
+
+
 def test_open_cards_fit_a_phone(fresh: Callable[..., Any]) -> None:
     page = fresh("#explorer", PHONE)
     page.get_by_role("button", name="Open all").click()

@@ -276,7 +276,8 @@ class Numbers:
         if entry.get("published") is not None:
             facts["published"] = form.quantity(entry["metric"], entry["published"])
         attributes = " ".join(f'{name}="{fact}"' for name, fact in facts.items() if fact)
-        return f"[{text}]{{.num {attributes}}}"
+        together = text.replace(" ± ", f"{form.NO_BREAK_SPACE}±{form.NO_BREAK_SPACE}")
+        return f"[{together}]{{.num {attributes}}}"
 
 
 def _by_seed(entry: Mapping[str, Any]) -> dict[int, float]:
