@@ -47,6 +47,12 @@ def test_a_commit_and_changes_to_it(folder: Path, committed: str) -> None:
     assert clean["date"]
     (folder / "file").write_text("b")
     assert commit() == clean | {"dirty": True}
+    git("checkout", "-q", ".")
+    Path("more-seeds.yaml").touch()
+    assert commit() == clean, "a new file that is no code"
+    Path("src").mkdir()
+    Path("src/new.py").touch()
+    assert commit() == clean | {"dirty": True}
 
 
 def test_no_git(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

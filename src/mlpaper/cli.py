@@ -437,11 +437,13 @@ def seeds(
     from mlpaper.paper.expand import claims_job
     from mlpaper.study.estimate import configuration
     from mlpaper.study.estimate import estimate as estimate_plan
-    from mlpaper.study.more_seeds import lines, propose, with_more_seeds, write
+    from mlpaper.study.more_seeds import check_new, lines, propose, with_more_seeds, write
     from mlpaper.study.plan import load_plan
 
     config, workflow = configuration(configfile, (*changes, *more)), configfile.parent / "workflow"
     plan = load_plan(config, workflow, [configfile])
+    if file is not None:
+        check_new(file)  # before the time that forecasts take
     proposals = propose(plan, {name: claims_job(plan, study) for name, study in plan.studies.items()})
     config["seeds"] = with_more_seeds(plan.settings, plan.studies, proposals)
     times = estimate_plan(load_plan(config, workflow), Path(), watch=_timing)

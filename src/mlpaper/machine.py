@@ -56,6 +56,10 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
+CODE = ("Snakefile", "config.yaml", "workflow", "src", "report", "pyproject.toml")
+"""What makes the results: a new file elsewhere does not change them."""
+
+
 class _NoAnswer(Exception):
     """git did not tell what was asked; the message says why, for the paper."""
 
@@ -66,7 +70,8 @@ def commit() -> dict[str, Any]:
     Returns
     -------
     dict
-        `commit`, its `date`, and `dirty`, whether files differ from it, each None where it is not known; and
+        `commit`, its `date`, and `dirty`, whether its files, or new ones among the code, differ from it, each None
+        where it is not known; and
         `unknown_because`, why something is not known, None where all is.
     """
     found: dict[str, Any] = {"commit": None, "date": None, "dirty": None, "unknown_because": None}
@@ -74,7 +79,8 @@ def commit() -> dict[str, Any]:
         _git("rev-parse", "--git-dir")
         found["commit"] = _git("rev-parse", "--verify", "HEAD")
         found["date"] = _git("show", "--no-patch", "--format=%cI", "HEAD")
-        found["dirty"] = bool(_git("status", "--porcelain"))
+        changed, new = ["status", "--porcelain", "--untracked-files=no"], ["status", "--porcelain", "--", *CODE]
+        found["dirty"] = bool(_git(*changed) or _git(*new))
     except _NoAnswer as error:
         found["unknown_because"] = str(error)
     return found

@@ -99,7 +99,10 @@ def test_pairs_that_vary_together_are_told_apart_sooner() -> None:
 
 def test_one_seed_only_leans() -> None:
     found = judge(claim(**DIFFERENCE), measured({"A": (0.91,), "B": (0.90,)}))
-    assert (found.verdict, found.half_width, found.probability, found.remark) == ("leaning for", None, 1.0, "one seed")
+    assert (found.verdict, found.half_width, found.probability) == ("leaning for", None, 1.0)
+    assert found.remark == "one seed, so by the test images alone"
+    siblings = {f"C{k}": (0.5, 0.501, 0.502) for k in range(6)}
+    assert judge(claim(**DIFFERENCE), measured({"A": (0.91,), "B": (0.90,)} | siblings)).remark == "one seed"
     against = judge(claim(**DIFFERENCE | {"direction": "below"}), measured({"A": (0.91,), "B": (0.90,)}))
     assert (against.verdict, against.probability) == ("leaning against", 0.0)
 
@@ -191,6 +194,15 @@ def test_implementations_differ_only_beyond_seeds() -> None:
         other = tuple(value + shift for value in seeds)
         assert judge(entry, measured({"A": seeds, "B": other})).verdict == verdict
     assert judge(entry, measured({"A": (0.4,), "B": (0.1,)})).remark == "needs two seeds or more; one seed"
+
+
+def test_what_looks_decisive_and_is_not_says_why() -> None:
+    two = judge(claim(**DIFFERENCE), measured({"A": (0.90, 0.93), "B": (0.85, 0.81)}))
+    assert (two.verdict, two.remark) == ("inconclusive", "two seeds must be surer: 0.98 or 0.02")
+    many = {f"C{k}": (0.89, 0.90, 0.91) for k in range(8)}
+    order = judge(claim(rule="order", runs=[*many], metric="test_accuracy"), measured(many))
+    assert (order.verdict, order.remark) == ("inconclusive", "no condition by itself is improbable enough")
+    assert judge(claim(**DIFFERENCE), measured({"A": (0.9, 0.8, 0.7), "B": (0.7, 0.8, 0.85)})).remark == ""
 
 
 def test_published_differences_follow_from_published_values() -> None:

@@ -82,7 +82,7 @@ def test_the_file_adds_seeds_to_the_runs_that_need_them(plan: Plan) -> None:
 
 
 def test_results_of_other_settings_are_refused(plan: Plan) -> None:
-    with pytest.raises(MlpaperError, match=r"runs\.parquet is not of these settings \(run `.*` has other seeds"):
+    with pytest.raises(MlpaperError, match=r"other settings: run `.*` is .*-s0-\w+ and 2 more there"):
         seeds("--config", *CONFIG, "seeds=[0, 1]")
     Path(study_sampling(STUDY)).unlink()
     with pytest.raises(MlpaperError, match=r"sampling\.npz is missing: make the results first"):

@@ -19,7 +19,7 @@ from mlpaper import markup
 from mlpaper.errors import MlpaperError, RenderError, nearest
 from mlpaper.paper import number_format as fmt
 from mlpaper.study import rules
-from mlpaper.study.ledger import AS_CODED, DECIDED, VERDICTS, expected_wrong
+from mlpaper.study.ledger import AS_CODED, DECIDED, IMAGES_ALONE, VERDICTS, expected_wrong
 from mlpaper.study.stats import Summary
 
 _CLAIM: TypeAdapter[rules.ClaimSpec] = TypeAdapter(rules.ClaimSpec)
@@ -158,11 +158,13 @@ class Row:
 
     @property
     def probability(self) -> str:
-        """The probability that the claim holds: `0.97`; empty where there is none."""
+        """The probability that the claim holds: `0.97`, at a limit `0.953`; empty where there is none."""
         found = self.facts["probability"]
         if found is None:
             return ""
-        return "> 0.99" if found > 0.99 else "< 0.01" if found < 0.01 else f"{found:.2f}"
+        if not 0.01 <= found <= 0.99:
+            return "> 0.99" if found > 0.99 else "< 0.01"
+        return f"{found:.3f}" if f"{found:.2f}" in ("0.05", "0.95") else f"{found:.2f}"
 
     missing = fmt.MISSING
     """Stands where there is no number."""
@@ -389,6 +391,8 @@ def show(
             click.echo(click.style(text[:start], fg=COLOURS[row.facts["verdict"]], bold=True) + text[start:])
         if not long:
             click.echo()
+    if verdicts:
+        click.secho("of all claims", bold=True)
     for line in summed(of_studies) or ["no claims"]:
         click.echo("\n".join(_folded(line, width)))
 
@@ -422,6 +426,8 @@ def summed(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             lines.append(f"{words}: {', '.join(found)}")
     if decided := sum(row["verdict"] in DECIDED for row in rows):
         lines.append(f"wrong by chance, on average: {expected_wrong(rows):.1f} of {decided} decided verdicts")
+    if any(IMAGES_ALONE in row["remark"] for row in rows):
+        lines.append("of one seed, where no run of a study has more: a probability counts the test images alone")
     return lines
 
 

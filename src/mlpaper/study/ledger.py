@@ -46,6 +46,8 @@ DECIDED = VERDICTS[:4]
 AS_CODED = "-as-coded"
 READINGS = ("as written", "as coded")
 ONE_SEED = "one seed"
+IMAGES_ALONE = "one seed, so by the test images alone"
+"""Where no run of the study tells how much seeds vary."""
 CHANCE = {2: 0.02}
 """Chance of a wrong verdict that two seeds are allowed."""
 USUAL_CHANCE = 0.05
@@ -111,7 +113,10 @@ def judge(claim: rules.ClaimSpec, measured: Measurements) -> Verdict:
     remarks = [
         evidence.remark,
         measured.divergence(runs),
-        ONE_SEED if len(seeds) == 1 and claim.kind != "arithmetic" else "",
+        (ONE_SEED if known or evidence.holds is None else IMAGES_ALONE)
+        if len(seeds) == 1 and claim.kind != "arithmetic"
+        else "",
+        _unsure(evidence) if verdict == "inconclusive" else "",
     ]
     if evidence.holds is None and not any(remarks):
         remarks = ["not measured"]
@@ -146,6 +151,16 @@ def decided(claim: rules.ClaimSpec, evidence: rules.Evidence) -> str:
     if claim.rule == "value":
         return "reproduced" if held else "not reproduced"
     return "supported" if held else "contradicted"
+
+
+def _unsure(evidence: rules.Evidence) -> str:
+    """Why a probability that looks decisive is not."""
+    probability = _probability(evidence)
+    if probability is None or USUAL_CHANCE < probability < 1 - USUAL_CHANCE:
+        return ""
+    if evidence.seeds in CHANCE:
+        return f"two seeds must be surer: {1 - CHANCE[2]:g} or {CHANCE[2]:g}"
+    return "no condition by itself is improbable enough" if probability <= USUAL_CHANCE else ""
 
 
 def _probability(evidence: rules.Evidence) -> float | None:

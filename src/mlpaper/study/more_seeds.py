@@ -17,7 +17,7 @@ from textwrap import wrap
 from mlpaper.errors import MlpaperError
 from mlpaper.files import write_text
 from mlpaper.study.estimate import Estimate, duration
-from mlpaper.study.forecast import FIRST, MOST, WANTED, Forecast, Hope, forecast
+from mlpaper.study.forecast import FIRST, MOST, Forecast, Hope, forecast
 from mlpaper.study.ledger import ClaimsJob, measurements_of, readings
 from mlpaper.study.plan import Plan
 from mlpaper.study.rules import ClaimSpec
@@ -90,16 +90,28 @@ def _check_made(plan: Plan, job: ClaimsJob) -> None:
     """The study's table of metrics is there, and is that of the plan's runs."""
     from mlpaper.files import read_frame
 
-    again = "make the results first, or give the --config and --configfile that made them"
     for path in (Path(job.table), Path(job.sampling)):
         if not path.exists():
-            raise MlpaperError(f"{path} is missing: {again}")
+            raise MlpaperError(f"{path} is missing: make the results first, with snakemake and these settings")
     table = read_frame(Path(job.table))
-    made = set(zip(table["run"], table["run_id"], strict=True))
-    planned = {(run, id) for run, ids in plan.names[job.study].items() for id in ids}
-    if made != planned:
-        run = min(made ^ planned)[0]
-        raise MlpaperError(f"{job.table} is not of these settings (run `{run}` has other seeds or values): {again}")
+    made, planned = (
+        defaultdict[str, set[str]](set),
+        {run: set(ids) for run, ids in plan.names[job.study].items() if ids},
+    )
+    for run, name in zip(table["run"], table["run_id"], strict=True):
+        made[run].add(name)
+    for run in sorted(made.keys() | planned.keys()):
+        there, asked = made[run], planned.get(run, set())
+        if there != asked:
+            raise MlpaperError(
+                f"{job.table} was made with other settings: run `{run}` is {_few(there)} there, and {_few(asked)} by "
+                "these settings; give the --config or --configfile that made the results, such as --config scale=demo"
+            )
+
+
+def _few(names: Iterable[str], most: int = 1) -> str:
+    first = sorted(names)
+    return ", ".join(first[:most]) + (f" and {len(first) - most} more" if len(first) > most else "") or "none"
 
 
 def with_more_seeds(settings: Settings, studies: Iterable[str], proposals: Iterable[Proposal]) -> dict[str, list[int]]:
@@ -126,10 +138,10 @@ GUARD = (
     "simulations, 2 % of the verdicts or less were wrong after one such round, no more than with three seeds alone."
 )
 TITLES: Mapping[Hope, str] = {
-    "seeds": f"More seeds would probably decide (in {100 * WANTED:.0f} % of simulated futures or more):",
-    "first seeds": f"How much they vary between seeds is not known; {FIRST} seeds would tell:",
-    "margin": f"Close to the margin, or with values that vary much: {MOST} seeds will hardly decide these:",
-    "images": "The test images are too few: more seeds will hardly decide these:",
+    "seeds": "A verdict, for or against, is likely with these seeds (seven in ten of such forecasts come true):",
+    "first seeds": f"How much these vary between seeds is not known; {FIRST} seeds tell, and then the number to take:",
+    "margin": f"Less likely: close to the margin, or of values that vary. Probability that {MOST} seeds decide:",
+    "images": f"Less likely: the test images are too few. Probability that {MOST} seeds decide:",
     "other": "Seeds are not the cause:",
 }
 
@@ -147,11 +159,15 @@ def lines(proposals: Sequence[Proposal], times: Estimate, cores: int) -> Iterato
     if runs := _runs(proposals):
         one, several = times.words(runs), times.words(runs, cores=cores)
         yield f"All of them: {len(runs)} runs, {one} on one core, {several} with --cores {cores}."
-        yield GUARD
+        hopes = {proposal.found.hope for proposal in proposals}
+        if "seeds" in hopes:
+            yield GUARD
+        if "first seeds" in hopes:
+            yield f"Where {FIRST} seeds come first, call `mlpaper seeds` once more after them, with their settings."
 
 
 def _by_claim(group: Sequence[Proposal], times: Estimate) -> Iterator[str]:
-    for proposal in sorted(group, key=lambda it: (_seconds([it], times), it.name)):
+    for proposal in sorted(group, key=lambda it: (-it.found.chance, _seconds([it], times), it.name)):
         found = proposal.found
         if found.hope == "other":
             yield f"{proposal.name}: {found.remark}"
@@ -159,9 +175,9 @@ def _by_claim(group: Sequence[Proposal], times: Estimate) -> Iterator[str]:
             cost = duration(_seconds([proposal], times))
             yield f"{found.now} -> {found.seeds:2} seeds {cost:>8}  {proposal.name}: {', '.join(proposal.seeds)}"
         elif found.now >= MOST:
-            yield f"{proposal.name}: {found.now} seeds do not decide it"
+            yield f"–     {proposal.name} ({found.now} seeds do not decide it)"
         else:
-            yield f"{proposal.name}: {found.now} seeds; {MOST} would decide it with probability {found.chance:.2f}"
+            yield f"{found.chance:.2f}  {proposal.name} ({found.now} seed{'s' if found.now > 1 else ''} now)"
 
 
 def _by_study(group: Sequence[Proposal], times: Estimate) -> Iterator[str]:
@@ -180,6 +196,12 @@ def _seconds(proposals: Iterable[Proposal], times: Estimate) -> float:
     return sum(times.runs[run][1] for run in _runs(proposals) if run in times.runs)
 
 
+def check_new(path: Path) -> None:
+    """Raise an `MlpaperError` if a file is there that is not of `write`."""
+    if path.exists() and not path.read_text(encoding="utf-8").startswith(HEADER):
+        raise MlpaperError(f"{path} exists, and `mlpaper seeds` did not write it: give --write another name")
+
+
 def write(path: Path, plan: Plan, proposals: Sequence[Proposal]) -> None:
     """Write the plan's settings with the seeds of all proposals as a file for `--configfile`, reasons as comments.
 
@@ -192,8 +214,7 @@ def write(path: Path, plan: Plan, proposals: Sequence[Proposal]) -> None:
     """
     if not any(proposal.seeds for proposal in proposals):
         raise MlpaperError(f"more seeds would decide no claim: {path} is not written")
-    if path.exists() and not path.read_text(encoding="utf-8").startswith(HEADER):
-        raise MlpaperError(f"{path} exists, and `mlpaper seeds` did not write it: give --write another name")
+    check_new(path)
     reasons = defaultdict[str, list[str]](list)
     for proposal in proposals:
         for run in proposal.seeds:
@@ -202,13 +223,19 @@ def write(path: Path, plan: Plan, proposals: Sequence[Proposal]) -> None:
     settings = plan.settings.model_dump(mode="json", exclude={"seeds", "mirror"})
     text = [
         HEADER,
-        f"# With the results in place: snakemake --cores 4 --configfile {path}",
+        f"# With the results in place: snakemake --cores all --configfile {path}",
         *wrap(GUARD, 118, initial_indent="# ", subsequent_indent="# "),
     ]
     text += [f"{key}: {json.dumps(value)}" for key, value in settings.items()]
     text.append("seeds:")
     for name, seeds in with_more_seeds(plan.settings, plan.studies, proposals).items():
         if name in reasons:
-            text += wrap(f"for {', '.join(reasons[name])}", 118, initial_indent="  # ", subsequent_indent="  # ")
+            text += wrap(
+                f"for {', '.join(reasons[name])}",
+                118,
+                initial_indent="  # ",
+                subsequent_indent="  # ",
+                break_on_hyphens=False,
+            )
         text.append(f"  {name}: {json.dumps(seeds)}")
     write_text(path, "\n".join(text) + "\n")
