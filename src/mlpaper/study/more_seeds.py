@@ -94,14 +94,12 @@ def _check_made(plan: Plan, job: ClaimsJob) -> None:
         if not path.exists():
             raise MlpaperError(f"{path} is missing: make the results first, with snakemake and these settings")
     table = read_frame(Path(job.table))
-    made, planned = (
-        defaultdict[str, set[str]](set),
-        {run: set(ids) for run, ids in plan.names[job.study].items() if ids},
-    )
-    for run, name in zip(table["run"], table["run_id"], strict=True):
-        made[run].add(name)
+    made = defaultdict[str, list[str]](list)
+    for run, id in sorted(set(zip(table["run"], table["run_id"], strict=True))):
+        made[run].append(id)
+    planned = {run: sorted(ids) for run, ids in plan.names[job.study].items() if ids}
     for run in sorted(made.keys() | planned.keys()):
-        there, asked = made[run], planned.get(run, set())
+        there, asked = made.get(run, []), planned.get(run, [])
         if there != asked:
             raise MlpaperError(
                 f"{job.table} was made with other settings: run `{run}` is {_few(there)} there, and {_few(asked)} by "
@@ -109,9 +107,9 @@ def _check_made(plan: Plan, job: ClaimsJob) -> None:
             )
 
 
-def _few(names: Iterable[str], most: int = 1) -> str:
-    first = sorted(names)
-    return ", ".join(first[:most]) + (f" and {len(first) - most} more" if len(first) > most else "") or "none"
+def _few(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    return f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}" if names else "none"
 
 
 def with_more_seeds(settings: Settings, studies: Iterable[str], proposals: Iterable[Proposal]) -> dict[str, list[int]]:
