@@ -21,6 +21,8 @@ from pathlib import Path
 
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
+PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+"""Daemons lie where not every PATH looks."""
 INSTALL = "MLPAPER_CLUSTER_INSTALL"
 ETC = Path("/etc/slurm")
 
@@ -69,14 +71,14 @@ PartitionName=gpu Nodes=node2 MaxTime=INFINITE State=UP
 
 def why_not() -> str | None:
     """Why no Slurm can be started here, after installing it where that was asked for; None where it can."""
-    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    missing = [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]
     if os.geteuid() != 0:
         return "Slurm's daemons are started as root"
     if missing and os.environ.get(INSTALL) != "1":
         return f"{', '.join(missing)}: not installed; {INSTALL}=1 installs Debian's packages"
     if missing:
         for command in (("update",), ("install", "-y", "--no-install-recommends", *PACKAGES)):
-            environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+            environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "PATH": PATH}
             try:
                 done = subprocess.run(
                     ["apt-get", *command], env=environment, capture_output=True, text=True, timeout=180, check=False
@@ -179,7 +181,8 @@ class Slurm:
             (ETC / name).unlink(missing_ok=True)
 
     def _call(self, *command: str) -> None:
-        subprocess.run(command, check=True, timeout=30, stdin=subprocess.DEVNULL, capture_output=True)
+        program = shutil.which(command[0], path=PATH) or command[0]
+        subprocess.run([program, *command[1:]], check=True, timeout=30, stdin=subprocess.DEVNULL, capture_output=True)
 
     def _end(self, pid_file: Path, sign: signal.Signals) -> None:
         """Signal a daemon and wait until it is gone, for at most ten seconds; process 1 may reap late."""
