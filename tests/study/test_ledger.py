@@ -237,6 +237,7 @@ def test_a_value_of_other_data_is_not_comparable_and_a_number_of_parameters_may_
     assert found.remark == "published on EMNIST, measured on digits"
     assert judge(claim(rule="value", run="A", metric="parameters", published=7), values).verdict == "reproduced"
     assert judge(claim(**RANGE | {"runs": ["A"]}), values).verdict == "supported"
+    assert judge(claim(**RANGE | {"runs": ["A"], "level": True}), values).verdict == "not comparable"
 
 
 def test_the_size_of_a_difference_is_a_value() -> None:

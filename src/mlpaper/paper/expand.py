@@ -21,9 +21,10 @@ from mlpaper.study.schema.study import Study
 VERDICTS_CAPTION = (
     "All claims. The place of a mark is the probability that the claim holds; colour and shape are the verdict. From "
     "0.95 on a claim is supported or reproduced. It is contradicted or not reproduced where one of its conditions has "
-    "0.05 or less. One seed decides nothing: such marks are hollow. Of two marks in a row, the upper is the claim as "
-    "written, the lower as coded. Words in place of a mark say why there is none. Numbers are ours and the published "
-    "ones, in the units of the tables. The counts below the titles are of claims as written."
+    "0.05 or less, divided by their number. One seed decides nothing: marks of what leans are hollow. Of two marks in "
+    "a row, the upper is the claim as written, the lower as coded. Words in place of a mark say why there is none. "
+    "Numbers are ours and the published ones, in the units of the tables. The counts below the titles are of claims as "
+    "written, with numbers of parameters and our own questions."
 )
 CALIBRATION_CAPTION = (
     "How far to trust a verdict. Left, the share of decided verdicts that are wrong, with the 5 % that are allowed; "
@@ -131,7 +132,7 @@ def _not_comparable(plan: Plan, study: Study) -> dict[str, str]:
     found = {}
     for claim in study.claims:
         parameters = claim.metric_names == ("parameters",)
-        for run in claim.named_runs if claim.rule == "value" else ():
+        for run in claim.named_runs if claim.rule == "value" or claim.level else ():
             for name in {run, f"{run}{AS_CODED}"} & study.runs.keys():
                 if reason := plan.not_comparable(study.name, name, parameters):
                     found[f"{name}.parameters" if parameters else name] = reason

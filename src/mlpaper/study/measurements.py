@@ -260,7 +260,7 @@ class Measurements:
 
     def not_comparable(self, claim: Claim) -> str:
         """Why a published value cannot be compared with ours, in words; empty where it can, or where there is none."""
-        if claim.rule != "value":
+        if claim.rule != "value" and not claim.level:
             return ""
         keys = [f"{run}.parameters" if claim.metric_names == ("parameters",) else run for run in claim.named_runs]
         return "; ".join(dict.fromkeys(self._not_comparable[key] for key in keys if key in self._not_comparable))

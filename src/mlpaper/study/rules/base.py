@@ -116,6 +116,9 @@ class Claim(Model):
     """Where the source says so: a section, table or figure, with a paraphrase where that helps. None for `ours`."""
     tested_by: Literal["control", "measurement"] | None = None
     """How an explanation or a conclusion is tested: by a run in which the cause is taken away, or by measuring it."""
+    level: Flag = False
+    """Whether it is about a level that belongs to the source's data and settings, such as an accuracy: with others it
+    is not comparable. The rule `value` always is."""
     as_coded: Flag = False
     """Whether the claim is also tested on the runs `<run>-as-coded`, wherever there are such."""
 
