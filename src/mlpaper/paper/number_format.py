@@ -46,8 +46,10 @@ def difference_unit(metric: str) -> str:
 
     >>> difference_unit("test_accuracy"), difference_unit("validation_loss")
     ('points', 'nats')
+    >>> difference_unit("seconds")
+    's'
     """
-    return unit(metric).replace("%", "points")
+    return "s" if metrics.get(metric).unit == "s" else unit(metric).replace("%", "points")
 
 
 def label(metric: str) -> str:
@@ -153,10 +155,13 @@ def difference(metric: str, summary: Summary | None) -> str:
     ('+1.38 ± 0.12', '−0.0200')
     >>> difference("test_accuracy", Summary(-0.00001, None, 1))
     '+0.00'
+    >>> difference("seconds_per_epoch", Summary(-0.0213, 0.004, 3)), difference("seconds", Summary(1211.83, None, 1))
+    ('−0.021 ± 0.004', '+1211.8')
     """
     if summary is None:
         return MISSING
-    decimals = DECIMALS[metrics.get(metric).unit]
+    unit = metrics.get(metric).unit
+    decimals = 3 if unit == "s" and abs(summary.mean) < 1 else DECIMALS[unit]
     mean = f"{scale(metric) * summary.mean:+z.{decimals}f}".replace("-", "−")
     if summary.half_width is None:
         return mean
