@@ -225,7 +225,7 @@ def _draw_row(ax: Axes, readings: Sequence[Row], level: float, look: Look, frame
     ax.plot((-0.06, 1.06), (level, level), color=style.FAINT, linewidth=0.35, zorder=0)
     for place, row in enumerate(readings):
         mark, probability = MARKS.get(row.facts["verdict"]), row.facts["probability"]
-        height = level + 0.23 * (2 * place - 1) * several
+        height = level + 0.17 * (2 * place - 1) * several
         if mark and probability is not None:
             size = 5.0 * min(1.0, look.pitch / 10) * (0.8 if several else 1.0)
             ax.plot((0.5, probability), (height, height), color=mark.colour, linewidth=0.7, alpha=0.5, zorder=2)
