@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from mlpaper.paper.provenance import braced
 from mlpaper.paths import study_claims
 from mlpaper.study import metrics
 
+ROOM = 6.0
+"""Pixels that dots may stand above or below the axis."""
 EDGE = 3.0
 """Per cent of an axis that stay free at either end."""
 MOST_RUNS = 12
@@ -43,6 +46,19 @@ class Strip:
     """The values of all seeds."""
     dots: tuple[float, ...] = ()
     quantiles: tuple[float, ...] = ()
+
+    @property
+    def stacked(self) -> Iterator[tuple[float, float]]:
+        """Dots with their height in pixels: those at one place stand one above the other, as far as there is room.
+
+        >>> list(Strip("M0", True, "", dots=(3.0, 97.0, 3.0)).stacked)
+        [(3.0, -1.5), (97.0, 0.0), (3.0, 1.5)]
+        """
+        number, below = Counter(self.dots), Counter[float]()
+        for place in self.dots:
+            step = min(3.0, 2 * ROOM / max(number[place] - 1, 1))
+            yield place, round(step * (below[place] - (number[place] - 1) / 2), 1)
+            below[place] += 1
 
 
 @dataclass(frozen=True)
