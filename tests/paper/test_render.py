@@ -238,6 +238,16 @@ def test_a_study_without_prose_gets_the_generic_section(make: Callable[..., Path
     assert re.findall(r'id="(\w+-made-up-\w)"', appendix) == ["figure-made-up-d", "table-made-up-t"]
 
 
+def test_a_table_in_which_nothing_was_measured_is_left_out(make: Callable[..., Path]) -> None:
+    results = make(document())
+    name = f"{STUDY}-placements"
+    assert f'id="table-{name}"' in Paper(REPORT, results, "md").document()
+    (results / "tables" / f"{name}.md").write_text("| batch size | time |\n|---|---:|\n| – | – |\n\nNot measured.\n")
+    text = Paper(REPORT, results, "md").document()
+    assert name not in text
+    assert f'id="table-{STUDY}-cost"' in text
+
+
 def test_a_study_with_fewer_items_still_renders(make: Callable[..., Path]) -> None:
     facts = document()
     facts["study"][STUDY] |= {"figures": [f"{STUDY}-samples"], "tables": []}

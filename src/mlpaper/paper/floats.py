@@ -153,6 +153,11 @@ class Item:
         return [list(column) for column in zip(head, *body, strict=True)]
 
 
+def _filled(table: str) -> bool:
+    rows = [line for line in table.splitlines() if line.startswith("|")][2:]
+    return any(cell not in ("", "–") for row in rows for cell in _cells(row))
+
+
 def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().removeprefix("|").removesuffix("|"))]
 
@@ -201,7 +206,7 @@ class Items:
         """Kinds and names of a study's figures and tables that the text has not placed, tables of settings first."""
         of_study = self.studies[study]
         found = [(kind, name) for kind in KINDS for name in of_study.get(f"{kind}s", ())]
-        left = [(kind, name) for kind, name in found if f"{kind}-{name}" not in self.placed]
+        left = [(kind, name) for kind, name in found if f"{kind}-{name}" not in self.placed and name in self._ids(kind)]
         return sorted(left, key=lambda item: item[1].removeprefix(f"{study}-") not in BEFORE_FIGURES)
 
     def ref(self, name: str, kind: str | None = None) -> str:
@@ -222,7 +227,14 @@ class Items:
 
     def _ids(self, kind: str) -> list[str]:
         whole = self.figures if kind == "figure" else ()
-        return [*whole, *(name for study in self.studies.values() for name in study.get(f"{kind}s", ()))]
+        found = (name for study in self.studies.values() for name in study.get(f"{kind}s", ()))
+        return [*whole, *(name for name in found if kind == "figure" or name not in self._empty)]
+
+    @cached_property
+    def _empty(self) -> set[str]:
+        """Tables without any number or word, since nothing was measured: the paper leaves them out."""
+        paths = (self.results / "tables" / f"{name}.md" for study in self.studies.values() for name in study["tables"])
+        return {path.stem for path in paths if path.exists() and not _filled(path.read_text(encoding="utf-8"))}
 
     def _place(self, name: str, kind: Literal["figure", "table"], **how: Any) -> str:
         if name not in (allowed := self._ids(kind)):
