@@ -228,9 +228,9 @@ def memory_of_run(wildcards, attempt):
 
 
 def memory_of_pool(wildcards, attempt):
-    """Megabytes, to read a pool and write its arrays."""
+    """Megabytes, to read a pool and write its arrays: Snakemake and its helpers alone take some 540."""
     size = images_in(POOLS[wildcards.pool])
-    return attempt * (500 + 4 * size.total * size.pixels // 1_000_000)
+    return attempt * (1000 + 4 * size.total * size.pixels // 1_000_000)
 
 
 def minutes_to(rule):
