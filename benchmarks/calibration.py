@@ -276,7 +276,7 @@ def real(config: dict[str, Any], workflow: Path) -> None:
 def _against(
     truth: dict[str, str], seeds: list[int], size: int, decide: Callable[[Sequence[int]], dict[str, str]]
 ) -> Iterator[str]:
-    """The outcome of each claim from disjoint sets of so many seeds: wrong where all seeds decide otherwise."""
+    """The outcome of each claim with each set of `size` seeds: wrong where all seeds decide the opposite."""
     for first in range(0, len(seeds) - size + 1, size):
         some = seeds[first : first + size]
         for key, verdict in decide(some).items():

@@ -111,7 +111,7 @@ class Item:
     @property
     def pipes(self) -> str:
         """The rows of the table, without its notes."""
-        return "\n".join(line for line in self.body.splitlines() if line.startswith("|"))
+        return "\n".join(_lines(self.body))
 
     @property
     def notes(self) -> str:
@@ -153,9 +153,12 @@ class Item:
         return [list(column) for column in zip(head, *body, strict=True)]
 
 
+def _lines(table: str) -> list[str]:
+    return [line for line in table.splitlines() if line.startswith("|")]
+
+
 def _filled(table: str) -> bool:
-    rows = [line for line in table.splitlines() if line.startswith("|")][2:]
-    return any(cell not in ("", "–") for row in rows for cell in _cells(row))
+    return any(cell not in ("", "–") for row in _lines(table)[2:] for cell in _cells(row))
 
 
 def _cells(line: str) -> list[str]:
@@ -204,9 +207,8 @@ class Items:
 
     def unplaced(self, study: str) -> list[tuple[str, str]]:
         """Kinds and names of a study's figures and tables that the text has not placed, tables of settings first."""
-        of_study = self.studies[study]
-        found = [(kind, name) for kind in KINDS for name in of_study.get(f"{kind}s", ())]
-        left = [(kind, name) for kind, name in found if f"{kind}-{name}" not in self.placed and name in self._ids(kind)]
+        found = [(kind, name) for kind in KINDS for name in self._of_study(study, kind)]
+        left = [(kind, name) for kind, name in found if f"{kind}-{name}" not in self.placed]
         return sorted(left, key=lambda item: item[1].removeprefix(f"{study}-") not in BEFORE_FIGURES)
 
     def ref(self, name: str, kind: str | None = None) -> str:
@@ -227,13 +229,17 @@ class Items:
 
     def _ids(self, kind: str) -> list[str]:
         whole = self.figures if kind == "figure" else ()
-        found = (name for study in self.studies.values() for name in study.get(f"{kind}s", ()))
-        return [*whole, *(name for name in found if kind == "figure" or name not in self._empty)]
+        return [*whole, *(name for study in self.studies for name in self._of_study(study, kind))]
+
+    def _of_study(self, study: str, kind: str) -> list[str]:
+        names = self.studies[study].get(f"{kind}s", ())
+        return [name for name in names if kind == "figure" or name not in self._empty]
 
     @cached_property
     def _empty(self) -> set[str]:
         """Tables without any number or word, since nothing was measured: the paper leaves them out."""
-        paths = (self.results / "tables" / f"{name}.md" for study in self.studies.values() for name in study["tables"])
+        names = (name for study in self.studies.values() for name in study.get("tables", ()))
+        paths = (self.results / "tables" / f"{name}.md" for name in names)
         return {path.stem for path in paths if path.exists() and not _filled(path.read_text(encoding="utf-8"))}
 
     def _place(self, name: str, kind: Literal["figure", "table"], **how: Any) -> str:

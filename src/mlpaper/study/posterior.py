@@ -188,9 +188,8 @@ def draw_seeds(
         spread = _student(random, freedom, draws)[:, None, None]
         error = root @ root.T / n
         if population is not None and freedom > n - 1:
-            kept = np.linalg.solve(
-                population.variance * np.eye(len(root)) + error, population.variance * np.eye(len(root))
-            )
+            apart = population.variance * np.eye(len(root))
+            kept = np.linalg.solve(apart + error, apart)
             drawn[:, :, some] = population.mean + (values[:, some].mean(axis=0) - population.mean) @ kept
             error = kept @ error
         of_mean = random.standard_normal((draws, 1, len(root))) @ square_root(error).T

@@ -54,7 +54,7 @@ def build(item: SettingsTable, job: ItemJob) -> Table:
         notes.append(f"Patience is in epochs without a better {watched}.")
     if len(gains) > 1:
         notes.append("Beside the patience stands, in brackets, the gain that counts as one where it is not any.")
-    if any("(all)" in _decay(spec, kind) for spec in specs.values() for kind in ("l2", "decoupled")):
+    if any("(all)" in text for title in ("L2 λ", "decoupled decay") for text in cells[title]):
         notes.append("Decay is of the weights, or of all parameters (all).")
     if any(spec["optimizer"]["name"] == "adam" for spec in specs.values()):
         notes.append(ADAM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -196,6 +197,11 @@ class Claim(Model):
 def listed(runs: Sequence[str]) -> str:
     """Runs in words."""
     return ", ".join(runs) if len(runs) <= LISTED else f"{runs[0]} to {runs[-1]} ({len(runs)} runs)"
+
+
+def endless(low: float | None, high: float | None) -> tuple[float, float]:
+    """Two bounds as numbers; one that is not there is infinite."""
+    return -math.inf if low is None else low, math.inf if high is None else high
 
 
 def between(row: Row, low: float | None, high: float | None) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 from mlpaper.spec import Real
-from mlpaper.study.rules.base import Claim, Evidence, at_least, at_most, between, listed
+from mlpaper.study.rules.base import Claim, Evidence, at_least, at_most, between, endless, listed
 from mlpaper.study.schema.names import Metric, RunPattern
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class RangeClaim(Claim):
 
     def region(self, published: float | None) -> tuple[float, float]:
         """Between the bounds."""
-        return -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
+        return endless(self.low, self.high)
 
     def asked(self, row: Row) -> str:
         """`test accuracy of plain-30 at most 15.00 %`."""

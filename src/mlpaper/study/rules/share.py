@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import model_validator
 
 from mlpaper.spec import Fraction, Real
-from mlpaper.study.rules.base import Claim, Condition, Evidence, above, between
+from mlpaper.study.rules.base import Claim, Condition, Evidence, above, between, endless
 from mlpaper.study.schema.names import Metric, RunName
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ class ShareClaim(Claim):
 
     def region(self, published: float | None = None) -> tuple[float, float]:
         """Between the bounds."""
-        return -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
+        return endless(self.low, self.high)
 
     def asked(self, row: Row) -> str:
         """How many seeds, and where."""
